@@ -1,0 +1,8 @@
+//! posthaste: the outbox of a box.
+//!
+//! On an appliance, programs that know nothing of HTTP hand it events, over a Unix socket or by dropping files in a
+//! spool directory; it keeps them in one durable file, and delivers each, signed and retried, to every webhook
+//! endpoint that subscribed to it. What is acknowledged is on disk, and is not lost by a crash or a power cut.
+
+pub mod clock;
+pub mod model;

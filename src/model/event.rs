@@ -1,0 +1,160 @@
+//! Events: what producers hand in. Immutable once accepted.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{account::AccountName, id::NUMBER_BITS, time::Timestamp};
+
+/// An event's sequence number, given by the writer in the order of acceptance; from 1, never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seq(u64);
+
+impl Seq {
+    /// Before the first event.
+    pub const ZERO: Self = Self(0);
+    /// No event has a greater one.
+    pub const MAX: Self = Self((1 << NUMBER_BITS) - 1);
+
+    /// A sequence number; greater ones than [`Seq::MAX`] become it.
+    pub const fn new(number: u64) -> Self {
+        if number > Self::MAX.0 { Self::MAX } else { Self(number) }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The one after this.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self::new(self.0 + 1)
+    }
+}
+
+/// An event's type: dotted name of 1 to 128 characters of `A-Z a-z 0-9 . _ -`, no empty segment. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventType(Arc<str>);
+
+impl EventType {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for EventType {
+    type Err = ParseTypeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if text.is_empty() {
+            Err(ParseTypeError::Empty)
+        } else if text.len() > 128 {
+            Err(ParseTypeError::TooLong)
+        } else if !text.bytes().all(allowed) {
+            Err(ParseTypeError::Character)
+        } else if text.split('.').any(str::is_empty) {
+            Err(ParseTypeError::EmptySegment)
+        } else {
+            Ok(Self(Arc::from(text)))
+        }
+    }
+}
+
+impl Serialize for EventType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a text is no [`EventType`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseTypeError {
+    /// A character outside `A-Z a-z 0-9 . _ -`.
+    #[error("an event type has only the characters A-Z a-z 0-9 . _ -")]
+    Character,
+    /// Nothing.
+    #[error("an event type is not empty")]
+    Empty,
+    /// Two dots in a row, or one at an end.
+    #[error("an event type has no empty segment: no dot at either end, no two dots in a row")]
+    EmptySegment,
+    /// More than 128 characters.
+    #[error("an event type has at most 128 characters")]
+    TooLong,
+}
+
+/// An event as a producer handed it in, checked, not yet accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Whose it is.
+    pub account: AccountName,
+    /// What happened.
+    pub event_type: EventType,
+    /// The payload: the very bytes of `data`.
+    pub data: Bytes,
+    /// The producer's own id, at most 256 characters.
+    pub producer_id: Option<String>,
+    /// When it happened, as the producer says.
+    pub time: Option<Timestamp>,
+}
+
+/// An accepted event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its place in the order of acceptance.
+    pub seq: Seq,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// As it was handed in.
+    pub new: NewEvent,
+}
+
+impl Event {
+    /// When it happened: what the producer said, else when it was accepted.
+    pub fn time(&self) -> Timestamp {
+        self.new.time.unwrap_or(self.accepted_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types() {
+        let long = "a".repeat(128);
+        for good in ["a", "video.media.ready", "a-b_c.D9", &long] {
+            assert_eq!(good.parse::<EventType>().map(|t| t.to_string()), Ok(good.to_owned()));
+        }
+        let too_long = "a".repeat(129);
+        for (bad, why) in [
+            ("", ParseTypeError::Empty),
+            ("a..b", ParseTypeError::EmptySegment),
+            (".a", ParseTypeError::EmptySegment),
+            ("a.", ParseTypeError::EmptySegment),
+            ("a b", ParseTypeError::Character),
+            ("a.*", ParseTypeError::Character),
+            ("ä", ParseTypeError::Character),
+            (&too_long, ParseTypeError::TooLong),
+        ] {
+            assert_eq!(bad.parse::<EventType>(), Err(why), "{bad}");
+        }
+    }
+}

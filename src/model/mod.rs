@@ -1,0 +1,15 @@
+//! The nouns: plain data that every stage shares.
+//!
+//! Nothing in here does I/O, reads a clock or draws a random number. A value of one of these types is
+//! well-formed by construction (an [`event::EventType`] is a valid type name, a [`time::Timestamp`] fits the
+//! store's 48 bits), so that the stages need not check again.
+
+pub mod account;
+pub mod attempt;
+pub mod delivery;
+pub mod endpoint;
+pub mod event;
+pub mod id;
+pub mod profile;
+pub mod secret;
+pub mod time;

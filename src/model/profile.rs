@@ -1,0 +1,106 @@
+//! Profiles: how webhooks look and behave. Plain data; `policy::form` compiles the patterns and templates.
+
+use std::time::Duration;
+
+/// A profile as the configuration says it, every key given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// Which statuses are a success.
+    pub success: Success,
+    /// One deadline from resolving to the end of the body.
+    pub timeout: Duration,
+    /// The delay before each attempt, from the end of the one before (the first: from the event). Never empty, at most 255.
+    pub retry: Vec<Duration>,
+    /// Each delay is lengthened by up to this fraction of itself; 0 to 1.
+    pub jitter: f64,
+    /// How long after its first due time a delivery still pending fails.
+    pub expire: Duration,
+    /// Requests open at once to one endpoint; at least 1.
+    pub concurrency: u16,
+    /// How requests are signed.
+    pub signature: SignatureRule,
+    /// Headers sent with every request: name, and value with placeholders.
+    pub headers: Vec<(String, String)>,
+    /// What is sent.
+    pub body: BodyRule,
+}
+
+impl Profile {
+    /// Whether `status` is a success under this profile.
+    pub fn is_success(&self, status: u16) -> bool {
+        match &self.success {
+            Success::Class2xx => (200..300).contains(&status),
+            Success::Codes(codes) => codes.contains(&status),
+        }
+    }
+}
+
+/// Which statuses are a success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Success {
+    /// 200 to 299.
+    Class2xx,
+    /// These and no others.
+    Codes(Vec<u16>),
+}
+
+/// How requests are signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureRule {
+    /// With what.
+    pub algorithm: Algorithm,
+    /// How a secret becomes the key.
+    pub key: KeyForm,
+    /// What is signed, with placeholders.
+    pub signed: String,
+    /// How a signature's bytes are written.
+    pub encoding: Encoding,
+    /// The form of one signature among several, with `{signature}`.
+    pub each: String,
+    /// What stands between several.
+    pub join: String,
+}
+
+/// What a request is signed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC-SHA256 (RFC 2104, FIPS 180-4).
+    HmacSha256,
+    /// Not at all.
+    None,
+}
+
+/// How a secret becomes the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyForm {
+    /// The secret is the key's base64 (standard alphabet, padded or not).
+    Base64,
+    /// The secret is the key's hex.
+    Hex,
+    /// The secret's own bytes are the key.
+    Utf8,
+    /// `whsec_` and the key's base64, as Standard Webhooks has it.
+    Whsec,
+}
+
+/// How a signature's bytes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Standard alphabet, padded.
+    Base64,
+    /// Lower case.
+    Hex,
+}
+
+/// What is sent as the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyRule {
+    /// `{"id","type","timestamp","data"}`.
+    Envelope,
+    /// `data` as it came.
+    Raw,
+    /// A minijinja template.
+    Template(String),
+}
