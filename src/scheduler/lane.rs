@@ -1,0 +1,222 @@
+//! A lane: what is due for one endpoint, and how many requests may be open to it.
+//!
+//! Due keys wait in the order in which they became due, eight bytes each; room that a burst needed is given back
+//! as the burst drains. The *window* is how many requests may be open at once. It starts at
+//! [`FIRST_WINDOW`], a success adds one up to the profile's concurrency, and a failure makes it one: a lane whose
+//! last attempt failed is *in doubt* and holds one request until an attempt succeeds. (Requests opened before the
+//! failure are not recalled; they count as the lane's all the same.)
+
+use std::collections::VecDeque;
+
+use super::{LaneStatus, Verdict, key::PackedKey};
+
+/// How many requests a lane that was never tried may open, if its concurrency allows as many.
+pub(super) const FIRST_WINDOW: u16 = 2;
+/// Below this many places a queue's memory is not worth giving back.
+const KEPT_ROOM: usize = 64;
+
+/// One endpoint's due keys and window.
+#[derive(Debug)]
+pub(super) struct Lane {
+    due: VecDeque<PackedKey>,
+    in_flight: usize,
+    /// Never 0, never above `concurrency`, and 1 while in doubt.
+    window: u16,
+    concurrency: u16,
+    /// The last success or failure; `None`: it was never tried.
+    last: Option<Verdict>,
+    held: bool,
+    /// Where it stands in [`super::turns::Turns`], which alone sets this: so it stands there at most once.
+    pub(super) standing: Standing,
+}
+
+/// Where a lane stands in the rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// In none of its queues.
+    Nowhere,
+    /// In one of the queues.
+    Queued,
+    /// Set aside until there are more free places.
+    Parked {
+        /// How many requests it has open.
+        open: usize,
+        /// Its ticket from the queue.
+        ticket: u64,
+    },
+}
+
+impl Lane {
+    /// An empty lane that was never tried; a concurrency of 0 counts as 1.
+    pub(super) fn new(concurrency: u16) -> Self {
+        let concurrency = concurrency.max(1);
+        Self {
+            due: VecDeque::new(),
+            in_flight: 0,
+            window: FIRST_WINDOW.min(concurrency),
+            concurrency,
+            last: None,
+            held: false,
+            standing: Standing::Nowhere,
+        }
+    }
+
+    /// Changes the concurrency; the window shrinks to it at once, and grows to it by successes. A lane never tried
+    /// is as if made with it.
+    pub(super) fn set_concurrency(&mut self, concurrency: u16) {
+        self.concurrency = concurrency.max(1);
+        let window = if self.last.is_none() { FIRST_WINDOW } else { self.window };
+        self.window = window.min(self.concurrency);
+    }
+
+    /// Holds the lane (nothing starts, keys stay) or lets it go on.
+    pub(super) fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Takes a due key in, last.
+    pub(super) fn push(&mut self, key: PackedKey) {
+        self.due.push_back(key);
+    }
+
+    /// Takes the key out that has been due longest.
+    pub(super) fn pop(&mut self) -> Option<PackedKey> {
+        let key = self.due.pop_front();
+        let room = self.due.capacity();
+        // Halved at a quarter full: each key that is moved was paid for by one that left.
+        if room > KEPT_ROOM && self.due.len() < room / 4 {
+            self.due.shrink_to(room / 2);
+        }
+        key
+    }
+
+    /// Opens a request.
+    pub(super) fn start(&mut self) {
+        self.in_flight += 1;
+    }
+
+    /// Closes a request, and learns from what came of it.
+    pub(super) fn finish(&mut self, verdict: Verdict) {
+        self.in_flight = self.in_flight.checked_sub(1).expect("only what was started finishes");
+        match verdict {
+            Verdict::Failure => self.window = 1,
+            Verdict::Neutral => return,
+            Verdict::Success => self.window = self.window.saturating_add(1).min(self.concurrency),
+        }
+        self.last = Some(verdict);
+    }
+
+    /// Whether it has a due key and a free place, and is not held.
+    pub(super) fn may_start(&self) -> bool {
+        !self.held && !self.due.is_empty() && self.in_flight < usize::from(self.window)
+    }
+
+    /// Whether `free` places of the pool are enough for one more request of it: more than it has open already. So
+    /// a lane leaves free at least as many places as it holds, and one with nothing open may have the last.
+    pub(super) const fn fits(&self, free: usize) -> bool {
+        fits(self.in_flight, free)
+    }
+
+    /// Whether its last attempt failed; a lane never tried is not in doubt.
+    pub(super) const fn in_doubt(&self) -> bool {
+        matches!(self.last, Some(Verdict::Failure))
+    }
+
+    /// How many requests it has open.
+    pub(super) const fn open(&self) -> usize {
+        self.in_flight
+    }
+
+    /// How many requests it has open while in doubt; 0 when it is not.
+    pub(super) const fn doubtful_places(&self) -> usize {
+        if self.in_doubt() { self.in_flight } else { 0 }
+    }
+
+    /// What status pages say of it.
+    pub(super) fn status(&self) -> LaneStatus {
+        LaneStatus { queued: self.due.len(), in_flight: self.in_flight, window: self.window, held: self.held }
+    }
+}
+
+/// [`Lane::fits`] of a lane with `open` requests.
+pub(super) const fn fits(open: usize, free: usize) -> bool {
+    open < free
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{delivery::DeliveryKey, event::Seq};
+
+    fn key(seq: u64) -> PackedKey {
+        DeliveryKey { seq: Seq::new(seq), slot: 0 }.into()
+    }
+
+    #[test]
+    fn the_window_follows_the_verdicts() {
+        use Verdict::{Failure, Neutral, Success};
+        let cases: [(u16, &[Verdict], u16, bool); 10] = [
+            (0, &[], 1, false),
+            (1, &[], 1, false),
+            (1, &[Success, Success], 1, false),
+            (16, &[], 2, false),
+            (16, &[Neutral, Neutral], 2, false),
+            (16, &[Success, Success, Success], 5, false),
+            (4, &[Success; 9], 4, false),
+            (16, &[Success, Failure], 1, true),
+            (16, &[Failure, Neutral], 1, true),
+            (16, &[Success, Failure, Failure, Success], 2, false),
+        ];
+        for (concurrency, verdicts, window, in_doubt) in cases {
+            let mut lane = Lane::new(concurrency);
+            for verdict in verdicts {
+                lane.start();
+                lane.finish(*verdict);
+            }
+            let state = (lane.status().window, lane.in_doubt(), lane.status().in_flight);
+            assert_eq!(state, (window, in_doubt, 0), "{concurrency} {verdicts:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_concurrency_cuts_the_window_and_does_not_widen_it() {
+        let mut lane = Lane::new(1);
+        lane.set_concurrency(16);
+        assert_eq!(lane.status().window, FIRST_WINDOW, "never tried, it is as if new");
+        for _ in 0..9 {
+            lane.start();
+            lane.finish(Verdict::Success);
+        }
+        for (concurrency, window) in [(16, 11), (4, 4), (16, 4), (0, 1)] {
+            lane.set_concurrency(concurrency);
+            assert_eq!(lane.status().window, window, "at {concurrency}");
+        }
+    }
+
+    #[test]
+    fn it_may_start_with_a_key_and_a_place_and_unheld() {
+        let mut lane = Lane::new(1);
+        assert!(!lane.may_start(), "nothing is due");
+        lane.push(key(1));
+        assert!(lane.may_start());
+        lane.hold(true);
+        assert!(!lane.may_start(), "held");
+        lane.hold(false);
+        lane.start();
+        assert!(!lane.may_start(), "no place");
+        lane.finish(Verdict::Neutral);
+        assert!(lane.may_start());
+    }
+
+    #[test]
+    fn keys_leave_in_their_order_and_their_room_goes_back() {
+        let mut lane = Lane::new(1);
+        (0..100_000).for_each(|seq| lane.push(key(seq)));
+        for seq in 0..100_000 {
+            assert_eq!(lane.pop(), Some(key(seq)));
+            let (room, left) = (lane.due.capacity(), lane.due.len());
+            assert!(room <= KEPT_ROOM.max(4 * (left + 1)), "{room} places for {left} keys");
+        }
+        assert_eq!(lane.pop(), None);
+    }
+}
