@@ -6,5 +6,6 @@
 
 pub mod clock;
 pub mod model;
+pub mod outbox;
 pub mod policy;
 pub mod scheduler;

@@ -1,0 +1,208 @@
+//! Accepting events: what one commit writes for each.
+
+use redb::ReadableTable;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    MAX_DELIVERIES,
+    dedup::Known,
+    error::StoreError,
+    record::{any_pending, encode_event, encode_row},
+    schema::{ROW_DELIVERIES, Tables, row_key},
+    store::{Scheduled, State as StoreState},
+};
+use crate::model::{
+    delivery::{Delivery, DeliveryKey, FailReason, State},
+    endpoint::EndpointNumber,
+    event::{NewEvent, Seq},
+    id::EventId,
+    time::Timestamp,
+};
+
+/// Events that are accepted together: a producer's batch, or a file.
+#[derive(Debug)]
+pub struct Batch {
+    /// When they are accepted.
+    pub at: Timestamp,
+    /// The events, each with its deliveries.
+    pub events: Vec<Routed>,
+    /// The file that they come from. Then all of them are accepted or none, and a file that is known is not taken again.
+    pub file: Option<FileIdentity>,
+    /// The room in memory that it takes; given back when it is durable.
+    pub room: Option<OwnedSemaphorePermit>,
+}
+
+/// An event and to whom it goes.
+#[derive(Debug)]
+pub struct Routed {
+    /// The event.
+    pub event: NewEvent,
+    /// The endpoints, each with the time of its first attempt; at most [`MAX_DELIVERIES`], no delivery is made for more.
+    pub deliveries: Vec<(EndpointNumber, Timestamp)>,
+}
+
+/// What tells a spool file from every other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FileIdentity {
+    /// The spool directory.
+    pub directory: String,
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+    /// `st_mtim` in nanoseconds since the epoch.
+    pub mtime: i64,
+    /// `st_size`.
+    pub size: u64,
+}
+
+impl FileIdentity {
+    pub(super) fn key(&self) -> (&str, u64, u64, i64, u64) {
+        (&self.directory, self.device, self.inode, self.mtime, self.size)
+    }
+}
+
+/// What became of one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// It is on disk with all its deliveries.
+    Accepted(EventId),
+    /// The account's window holds an event with this id and the same content: that one's id.
+    Duplicate(EventId),
+    /// The account's window holds an event with this id and other content: that one's id. Nothing was taken.
+    Conflict(EventId),
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BatchAnswer {
+    /// One answer for each event.
+    Events(Vec<Acceptance>),
+    /// The file was taken already, by a commit whose unlink did not happen.
+    FileKnown,
+    /// Nothing of the file was taken, because of one of its events.
+    FileRefused {
+        /// Which of the events, from 0: its id is known with other content.
+        index: usize,
+        /// The event that has the id; `None`: another event of the same file.
+        first: Option<EventId>,
+    },
+}
+
+/// Writes a batch into the transaction; what it schedules is added to `scheduled`.
+pub(super) fn accept(
+    batch: &Batch,
+    state: &mut StoreState,
+    tables: &mut Tables<'_>,
+    scheduled: &mut Vec<Scheduled>,
+) -> Result<BatchAnswer, StoreError> {
+    if let Some(file) = &batch.file {
+        if tables.files()?.get(file.key())?.is_some() {
+            return Ok(BatchAnswer::FileKnown);
+        }
+        if let Some(refused) = conflict(batch, state, tables)? {
+            return Ok(refused);
+        }
+        tables.files()?.insert(file.key(), state.next_seq.get())?;
+    }
+    let mut answers = Vec::with_capacity(batch.events.len());
+    for routed in &batch.events {
+        answers.push(accept_one(routed, batch.at, state, tables, scheduled)?);
+    }
+    Ok(BatchAnswer::Events(answers))
+}
+
+/// The first of a file's events that is refused for good, if there is one.
+fn conflict(
+    batch: &Batch,
+    state: &StoreState,
+    tables: &mut Tables<'_>,
+) -> Result<Option<BatchAnswer>, StoreError> {
+    let mut seen = std::collections::HashMap::new();
+    for (index, routed) in batch.events.iter().enumerate() {
+        let Some(row) = state.dedup.row(&routed.event, batch.at) else { continue };
+        match state.dedup.look_up(&row, tables)? {
+            Known::Conflict(seq, at) => {
+                let first = Some(state.id_key.event_id(at, seq));
+                return Ok(Some(BatchAnswer::FileRefused { index, first }));
+            }
+            Known::Duplicate(..) => {}
+            // Nothing of the file is in the store yet: two of its own events may contradict each other.
+            Known::New => {
+                if *seen.entry(row.id).or_insert(row.content) != row.content {
+                    return Ok(Some(BatchAnswer::FileRefused { index, first: None }));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn accept_one(
+    routed: &Routed,
+    at: Timestamp,
+    state: &mut StoreState,
+    tables: &mut Tables<'_>,
+    scheduled: &mut Vec<Scheduled>,
+) -> Result<Acceptance, StoreError> {
+    let id_row = state.dedup.row(&routed.event, at);
+    if let Some(row) = &id_row {
+        match state.dedup.look_up(row, tables)? {
+            Known::Duplicate(seq, at) => return Ok(Acceptance::Duplicate(state.id_key.event_id(at, seq))),
+            Known::Conflict(seq, at) => return Ok(Acceptance::Conflict(state.id_key.event_id(at, seq))),
+            Known::New => {}
+        }
+    }
+    let seq = state.next_seq;
+    state.next_seq = seq.next();
+    tables.events()?.insert(seq.get(), encode_event(&routed.event, at).as_slice())?;
+    if let Some(row) = &id_row {
+        state.dedup.insert(seq, row, tables)?;
+    }
+    write_deliveries(routed, seq, at, state, tables, scheduled)?;
+    Ok(Acceptance::Accepted(state.id_key.event_id(at, seq)))
+}
+
+fn write_deliveries(
+    routed: &Routed,
+    seq: Seq,
+    at: Timestamp,
+    state: &mut StoreState,
+    tables: &mut Tables<'_>,
+    scheduled: &mut Vec<Scheduled>,
+) -> Result<(), StoreError> {
+    debug_assert!(routed.deliveries.len() <= MAX_DELIVERIES, "the slots of an event are counted in 16 bits");
+    let deliveries = &routed.deliveries[..routed.deliveries.len().min(MAX_DELIVERIES)];
+    let mut slot: u16 = 0;
+    // An event that nobody subscribed to has one row without deliveries, so that lists show it.
+    let empty: &[(EndpointNumber, Timestamp)] = &[];
+    let none = deliveries.is_empty().then_some(empty);
+    for chunk in deliveries.chunks(ROW_DELIVERIES).chain(none) {
+        let key = row_key(DeliveryKey { seq, slot });
+        let mut deliveries = Vec::with_capacity(chunk.len());
+        for (endpoint, due) in chunk {
+            let delivery = first_state(*endpoint, *due, at, state);
+            if delivery.state == State::Pending {
+                scheduled.push(Scheduled { key: DeliveryKey { seq, slot }, endpoint: *endpoint, due: *due });
+            }
+            deliveries.push(delivery);
+            // Wraps behind the last of `MAX_DELIVERIES` only.
+            slot = slot.wrapping_add(1);
+        }
+        let row = encode_row(&routed.event, at, &deliveries);
+        let table = if any_pending(&row) { tables.pending()? } else { tables.history()? };
+        table.insert(key, row.as_slice())?;
+    }
+    Ok(())
+}
+
+/// Pending, or failed at once where the endpoint is full: no endpoint can close the door.
+fn first_state(endpoint: EndpointNumber, due: Timestamp, at: Timestamp, state: &mut StoreState) -> Delivery {
+    let mut delivery = Delivery::pending(endpoint, due);
+    if state.depths.take_place(endpoint, state.pending_per_endpoint) {
+        return delivery;
+    }
+    delivery.state = State::Failed(FailReason::EndpointFull);
+    delivery.due = at;
+    delivery
+}

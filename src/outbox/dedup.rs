@@ -1,0 +1,178 @@
+//! Deduplication: which events' ids were seen within the window.
+//!
+//! The table `ids` holds the truth, a row for each accepted event that carried an id; the map in memory leads from
+//! 64 bits of the keyed hash to the newest such row, and a hit is checked against the row's 128 bits. A producer
+//! cannot make two ids collide without the store's key.
+
+use std::collections::HashMap;
+
+use redb::{ReadableTable, ReadableTableMetadata};
+use siphasher::sip128::{Hasher128, SipHasher24};
+use std::{hash::Hasher, time::Duration};
+
+use super::{error::StoreError, record::IdRow, schema::Tables};
+use crate::model::{event::NewEvent, event::Seq, id::IdKey, time::Timestamp};
+
+/// How long and how many ids are remembered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) time: Duration,
+    pub(super) entries: usize,
+}
+
+/// What is known of an event's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Seen, with the same content: the first event, and when it was accepted.
+    Duplicate(Seq, Timestamp),
+    /// Seen, with other content.
+    Conflict(Seq, Timestamp),
+    /// Not seen within the window.
+    New,
+}
+
+/// The map of the ids within the window.
+#[derive(Debug)]
+pub(super) struct Dedup {
+    key: IdKey,
+    window: Window,
+    map: HashMap<u64, Seq>,
+}
+
+impl Dedup {
+    pub(super) fn new(key: IdKey, window: Window) -> Self {
+        Self { key, window, map: HashMap::new() }
+    }
+
+    /// Takes over what a scan of `ids` found.
+    pub(super) fn fill(&mut self, rows: &[(u64, Seq)]) {
+        self.map.reserve(rows.len());
+        self.map.extend(rows.iter().copied());
+    }
+
+    /// The row of `event` as accepted at `at`; `None` when it carries no id.
+    pub(super) fn row(&self, event: &NewEvent, at: Timestamp) -> Option<IdRow> {
+        let producer_id = event.producer_id.as_deref()?;
+        let mut id = self.hasher(1);
+        write_text(&mut id, event.account.as_str());
+        write_text(&mut id, producer_id);
+        let mut content = self.hasher(2);
+        write_text(&mut content, event.event_type.as_str());
+        content.write(&event.time.map_or(0, |time| time.as_millis() + 1).to_le_bytes());
+        content.write(&event.data);
+        Some(IdRow { id: id.finish128().as_u128(), content: content.finish128().as_u128(), at })
+    }
+
+    /// What is known of the id in `row`.
+    pub(super) fn look_up(&self, row: &IdRow, tables: &mut Tables<'_>) -> Result<Known, StoreError> {
+        let Some(seq) = self.map.get(&short(row)).copied() else { return Ok(Known::New) };
+        let first = match tables.ids()?.get(seq.get())? {
+            Some(bytes) => IdRow::decode(bytes.value()),
+            None => None,
+        };
+        Ok(match first {
+            Some(first) if first.id != row.id || row.at.since(first.at) > self.window.time => Known::New,
+            Some(first) if first.content == row.content => Known::Duplicate(seq, first.at),
+            Some(first) => Known::Conflict(seq, first.at),
+            None => Known::New,
+        })
+    }
+
+    /// Remembers the accepted event `seq`, and forgets at most two of the oldest that are outside the window.
+    pub(super) fn insert(
+        &mut self,
+        seq: Seq,
+        row: &IdRow,
+        tables: &mut Tables<'_>,
+    ) -> Result<(), StoreError> {
+        tables.ids()?.insert(seq.get(), row.encode().as_slice())?;
+        self.map.insert(short(row), seq);
+        for _ in 0..2 {
+            if !self.forget_oldest(row.at, tables)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_oldest(&mut self, now: Timestamp, tables: &mut Tables<'_>) -> Result<bool, StoreError> {
+        let entries = u64::try_from(self.window.entries).unwrap_or(u64::MAX);
+        let ids = tables.ids()?;
+        let oldest = ids.first()?.map(|(seq, row)| (seq.value(), IdRow::decode(row.value())));
+        let Some((seq, row)) = oldest else { return Ok(false) };
+        let outside = row.as_ref().is_none_or(|row| now.since(row.at) > self.window.time);
+        if !outside && ids.len()? <= entries {
+            return Ok(false);
+        }
+        ids.remove(seq)?;
+        if let Some(short) = row.as_ref().map(short)
+            && self.map.get(&short) == Some(&Seq::new(seq))
+        {
+            self.map.remove(&short);
+        }
+        Ok(true)
+    }
+
+    fn hasher(&self, domain: u8) -> SipHasher24 {
+        let mut hasher = SipHasher24::new_with_key(self.key.as_bytes());
+        hasher.write(&[domain]);
+        hasher
+    }
+}
+
+/// The map's key for a row.
+pub(super) fn short(row: &IdRow) -> u64 {
+    u64::try_from(row.id >> 64).expect("the upper half")
+}
+
+/// Length first, so that two texts cannot run into each other. The hashes are stored: nothing in them may depend on
+/// the machine's integers.
+fn write_text(hasher: &mut SipHasher24, text: &str) {
+    hasher.write(&u64::try_from(text.len()).expect("a length fits").to_le_bytes());
+    hasher.write(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hashes are in the file: a store must know its ids whatever machine or compiler comes next.
+    #[test]
+    fn hashes_stay_as_they_are() {
+        let window = Window { time: Duration::ZERO, entries: 0 };
+        let dedup = Dedup::new(IdKey::new(*b"sixteen bytes ok"), window);
+        let mut event = NewEvent {
+            account: "box".parse().expect("an account"),
+            event_type: "a.b".parse().expect("a type"),
+            data: b"{}".as_slice().into(),
+            producer_id: Some("p-1".to_owned()),
+            time: Some(Timestamp::from_millis(7)),
+        };
+        let row = dedup.row(&event, Timestamp::EPOCH).expect("it has an id");
+        assert_eq!(row.id, 215_555_289_995_443_262_185_430_907_017_088_262_458);
+        assert_eq!(row.content, 158_420_657_387_656_528_712_321_484_221_663_563_459);
+        event.time = None;
+        let other = dedup.row(&event, Timestamp::EPOCH).expect("it has an id");
+        assert_eq!(other.id, row.id);
+        assert_ne!(other.content, row.content);
+        event.producer_id = None;
+        assert_eq!(dedup.row(&event, Timestamp::EPOCH), None);
+    }
+
+    #[test]
+    fn texts_do_not_run_into_each_other() {
+        let dedup = Dedup::new(IdKey::new([0; 16]), Window { time: Duration::ZERO, entries: 0 });
+        let row = |account: &str, producer_id: &str, event_type: &str, data: &'static [u8]| {
+            let event = NewEvent {
+                account: account.parse().expect("an account"),
+                event_type: event_type.parse().expect("a type"),
+                data: data.into(),
+                producer_id: Some(producer_id.to_owned()),
+                time: None,
+            };
+            dedup.row(&event, Timestamp::EPOCH).expect("it has an id")
+        };
+        assert_ne!(row("ab", "c", "a", b"").id, row("a", "bc", "a", b"").id);
+        assert_ne!(row("a", "b", "ab", b"c").content, row("a", "b", "a", b"bc").content);
+    }
+}

@@ -1,0 +1,71 @@
+//! How many deliveries are pending for each endpoint.
+//!
+//! Counted by accept and settle, and by the scan at start; until that is done a count is too low by what the scan
+//! has not reached. Shared with the status pages.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::model::endpoint::EndpointNumber;
+
+/// The counts; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Depths(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    counts: Mutex<HashMap<EndpointNumber, u64>>,
+    full: AtomicU64,
+}
+
+impl Depths {
+    /// How many deliveries are pending for `endpoint`.
+    pub fn of(&self, endpoint: EndpointNumber) -> u64 {
+        self.with(|counts| counts.get(&endpoint).copied().unwrap_or(0))
+    }
+
+    /// How many deliveries are pending.
+    pub fn total(&self) -> u64 {
+        self.with(|counts| counts.values().sum())
+    }
+
+    /// How many deliveries have failed as `endpoint_full` since the store was opened.
+    pub fn full(&self) -> u64 {
+        // Relaxed, here and below: nothing is ordered by this count.
+        self.0.full.load(Ordering::Relaxed)
+    }
+
+    /// Counts what the scan at start has found.
+    pub(super) fn found(&self, endpoints: impl Iterator<Item = EndpointNumber>) {
+        self.with(|counts| endpoints.for_each(|endpoint| *counts.entry(endpoint).or_default() += 1));
+    }
+
+    /// Counts one more, unless there are `limit` already.
+    pub(super) fn take_place(&self, endpoint: EndpointNumber, limit: u64) -> bool {
+        self.with(|counts| {
+            let count = counts.entry(endpoint).or_default();
+            let free = *count < limit;
+            *count += u64::from(free);
+            self.0.full.fetch_add(u64::from(!free), Ordering::Relaxed);
+            free
+        })
+    }
+
+    /// Counts one less.
+    pub(super) fn give_back(&self, endpoint: EndpointNumber) {
+        self.with(|counts| {
+            let count = counts.entry(endpoint).or_default();
+            *count = count.saturating_sub(1);
+        });
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut HashMap<EndpointNumber, u64>) -> T) -> T {
+        // Counts have no state between two steps that a panic could have cut short.
+        work(&mut self.0.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

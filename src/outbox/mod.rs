@@ -1,0 +1,222 @@
+//! Stage 2: the durable outbox, one redb file. The only module that names redb.
+//!
+//! It promises that what was answered is on disk: an accepted event with all its deliveries, an outcome with what
+//! follows from it, each in one transaction, fsynced. Keys are sequence numbers given by the one writer; public ids
+//! are a keyed permutation of them ([`crate::model::id`]), so that no second index is needed.
+//!
+//! ```text
+//! accept ─▶ queue ─▶ writer: one thread, one commit for all that has queued ─▶ answers, and notices to the engine
+//! settle ─▶   │
+//! read ─────────────▶ short read transactions, beside the writer
+//! ```
+//!
+//! What is in which table, and the form of the rows, stands in `schema` and `record`. After an error of a commit
+//! nothing more is written or answered with success; the daemon ends and is started anew.
+
+mod accept;
+mod database;
+mod dedup;
+mod depths;
+mod endpoints;
+mod error;
+mod open;
+mod read;
+mod record;
+mod schema;
+mod settle;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{path::Path, sync::Arc, thread, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::{
+    accept::{Acceptance, Batch, BatchAnswer, FileIdentity, Routed},
+    depths::Depths,
+    endpoints::Configured,
+    error::{OpenError, StoreError},
+    read::{Backlog, Placed, Reader},
+    record::{Head, Row},
+    settle::{NotSettled, Settle},
+    store::Scheduled,
+    writer::{End, Notice, Writer},
+};
+use self::{database::Shared, error::contain, store::Store, writer::Queue};
+use crate::model::{
+    attempt::AttemptRow,
+    endpoint::{Endpoint, EndpointNumber},
+    event::Seq,
+    id::IdKey,
+    time::Timestamp,
+};
+
+/// At most so many deliveries of one event.
+pub const MAX_DELIVERIES: usize = 1 << 16;
+
+/// How the store is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bytes of redb's page cache.
+    pub cache: usize,
+    /// Commit in a way that makes opening after a crash instant, at the price of a second fsync.
+    pub quick_repair: bool,
+    /// How long an outcome may wait for company.
+    pub settle_delay: Duration,
+    /// How long producers' ids are remembered.
+    pub dedup_window: Duration,
+    /// How many producers' ids are remembered.
+    pub dedup_entries: usize,
+    /// More pending deliveries than these fail at once as `endpoint_full`.
+    pub pending_per_endpoint: u64,
+}
+
+/// A handle of the open store; clones share it.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    database: Shared,
+    queue: Arc<Queue>,
+    depths: Depths,
+    id_key: IdKey,
+}
+
+/// A batch on its way to the disk.
+#[derive(Debug)]
+pub struct Accepting(oneshot::Receiver<Result<BatchAnswer, StoreError>>);
+
+impl Accepting {
+    /// Waits until the batch is durable.
+    ///
+    /// # Errors
+    /// The store failed or is closed: nothing is known to be durable.
+    pub async fn answer(self) -> Result<BatchAnswer, StoreError> {
+        self.0.await.unwrap_or(Err(StoreError::Stopped))
+    }
+}
+
+/// What opening the store found and made.
+#[derive(Debug)]
+pub struct Opened {
+    /// The handle.
+    pub outbox: Outbox,
+    /// The writer's thread.
+    pub writer: Writer,
+    /// What the writer tells the engine.
+    pub notices: mpsc::UnboundedReceiver<Notice>,
+    /// The daemon that had the store before did not close it.
+    pub unclean: bool,
+    /// The backlog: events up to this one were accepted before.
+    pub last_seq: Seq,
+    /// Attempts from this row on belong to this run.
+    pub first_attempt: AttemptRow,
+}
+
+impl Outbox {
+    /// Opens the store at `path`, or makes it there, and starts its writer. `id_key` (random bytes) is used for a new
+    /// store only; `progress` is told how far a repair after a crash has come, from 0 to 1. Blocks: seconds for each
+    /// gigabyte after an unclean end, unless `quick_repair` was on.
+    ///
+    /// # Errors
+    /// The file is in use, cannot be opened or made, is damaged, or of another format.
+    pub fn open(
+        path: &Path,
+        options: &Options,
+        id_key: [u8; 16],
+        progress: impl Fn(f64) + 'static,
+    ) -> Result<Opened, OpenError> {
+        let open::Opened { database, unclean } = open::open(path, options, id_key, progress)?;
+        let failed = |source| OpenError::Store { path: path.to_owned(), source };
+        Self::start(Shared::new(database), options, unclean).map_err(failed)
+    }
+
+    fn start(database: Shared, options: &Options, unclean: bool) -> Result<Opened, StoreError> {
+        let depths = Depths::default();
+        let store = contain(|| Store::new(database.clone(), options, depths.clone()))??;
+        let state = store.state();
+        let last_seq = Seq::new(state.next_seq.get() - 1);
+        let (first_attempt, id_key) = (state.next_attempt, state.id_key.clone());
+        let queue = Arc::new(Queue::default());
+        let (sender, notices) = mpsc::unbounded_channel();
+        let outbox = Self { database, queue: Arc::clone(&queue), depths, id_key };
+        let writer = Writer::start(store, queue, options.settle_delay, sender).map_err(thread_error)?;
+        outbox.start_reading_ids().map_err(thread_error)?;
+        Ok(Opened { outbox, writer, notices, unclean, last_seq, first_attempt })
+    }
+
+    /// Queues a batch for the next commit, at once; the answer comes when it is durable.
+    pub fn accept(&self, batch: Batch) -> Accepting {
+        let (sender, receiver) = oneshot::channel();
+        self.queue.accept(batch, sender);
+        Accepting(receiver)
+    }
+
+    /// Has an outcome written; [`Notice::Settled`] says when it is durable, [`Notice::NotSettled`] that it
+    /// was not written.
+    pub fn settle(&self, settle: Settle) {
+        self.queue.settle(settle);
+    }
+
+    /// Forgets an accepted file that has been unlinked.
+    pub fn unlinked(&self, file: FileIdentity) {
+        self.queue.unlinked(file);
+    }
+
+    /// Makes the stored endpoints agree with the configuration's: a new one gets a number, one that disappeared is
+    /// disabled, one that came back goes on. Returns all, by number.
+    ///
+    /// # Errors
+    /// The store failed or is closed.
+    pub async fn configure(
+        &self,
+        wanted: Vec<Configured>,
+        at: Timestamp,
+    ) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        self.queue.configure(wanted, at, sender);
+        receiver.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// A view of the store as it is now.
+    ///
+    /// # Errors
+    /// The store failed or is closed.
+    pub fn read(&self) -> Result<Reader, StoreError> {
+        Reader::new(&self.database)
+    }
+
+    /// The key of the store's ids.
+    pub const fn id_key(&self) -> &IdKey {
+        &self.id_key
+    }
+
+    /// How many deliveries are pending for each endpoint.
+    pub const fn depths(&self) -> &Depths {
+        &self.depths
+    }
+
+    /// Counts what a scan of the backlog has found.
+    pub fn count_backlog(&self, found: &[Scheduled]) {
+        self.depths.found(found.iter().map(|scheduled| scheduled.endpoint));
+    }
+
+    /// Fills the map of ids beside the writer, so that events without an id need not wait for it.
+    fn start_reading_ids(&self) -> std::io::Result<()> {
+        const PAGE: usize = 10_000;
+        let (database, queue) = (self.database.clone(), Arc::clone(&self.queue));
+        let read = move || {
+            let scan = || store::scan_ids(&database, PAGE, |page| queue.found_ids(page));
+            match contain(scan).map_err(StoreError::from).flatten() {
+                Ok(()) => queue.ids_are_whole(),
+                // The writer cannot tell duplicates any more: it ends, as after any error of the store.
+                Err(error) => queue.fail(error),
+            }
+        };
+        thread::Builder::new().name("ids".to_owned()).spawn(read).map(drop)
+    }
+}
+
+fn thread_error(error: std::io::Error) -> StoreError {
+    StoreError::from(redb::Error::Io(error))
+}

@@ -1,0 +1,229 @@
+//! Reading: short read transactions, never held over a network write or an await.
+
+use redb::{ReadTransaction, ReadableTable};
+
+use super::{
+    accept::FileIdentity,
+    database::Shared,
+    error::StoreError,
+    record::{
+        Head, Row, decode_attempt, decode_delivery, decode_endpoint, decode_event, decode_head, decode_row,
+        delivery_bytes,
+    },
+    schema::{
+        ATTEMPTS, ENDPOINTS, EVENTS, FILES, HISTORY, PENDING, ROW_DELIVERIES, first_row, row_key, row_seq,
+        row_slot,
+    },
+};
+use crate::model::{
+    attempt::{Attempt, AttemptRow},
+    delivery::{Delivery, DeliveryKey, State},
+    endpoint::{Endpoint, EndpointNumber},
+    event::{Event, Seq},
+};
+
+/// A view of the store as of one commit. Keep it for milliseconds: while it lives, no page that it can see is
+/// given back, and the file grows.
+pub struct Reader(ReadTransaction);
+
+/// A row of deliveries, with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The row's first delivery (or its event, when it has none).
+    pub first: DeliveryKey,
+    /// The row.
+    pub row: Row,
+}
+
+impl Reader {
+    /// A key in the row after the one that holds `key`, so that the rows before it begin with that one.
+    pub fn row_after(key: DeliveryKey) -> DeliveryKey {
+        let row = u16::try_from(ROW_DELIVERIES).expect("128");
+        match key.slot.checked_add(row) {
+            Some(slot) => DeliveryKey { seq: key.seq, slot },
+            None => DeliveryKey { seq: key.seq.next(), slot: 0 },
+        }
+    }
+
+    pub(super) fn new(database: &Shared) -> Result<Self, StoreError> {
+        Ok(Self(database.begin_read()?))
+    }
+
+    /// The event `seq` with its payload.
+    pub fn event(&self, seq: Seq) -> Result<Option<Event>, StoreError> {
+        let Some(row) = self.0.open_table(EVENTS)?.get(seq.get())? else { return Ok(None) };
+        let missing = StoreError::Row { table: "events", key: seq.get() };
+        decode_event(seq, row.value()).ok_or(missing).map(Some)
+    }
+
+    /// One delivery, with what its row says of its event.
+    pub fn delivery(&self, key: DeliveryKey) -> Result<Option<(Head, Delivery)>, StoreError> {
+        let place = row_key(key);
+        let index = usize::from(key.slot - row_slot(place));
+        for (name, table) in [("pending", PENDING), ("history", HISTORY)] {
+            let table = self.0.open_table(table)?;
+            let Some(row) = table.get(place)? else { continue };
+            let Some(bytes) = delivery_bytes(row.value(), index) else { return Ok(None) };
+            let both = decode_head(row.value()).zip(decode_delivery(bytes));
+            return both.ok_or(StoreError::Row { table: name, key: place }).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// What the rows of an event say of it.
+    pub fn head(&self, seq: Seq) -> Result<Option<Head>, StoreError> {
+        for (name, table) in [("pending", PENDING), ("history", HISTORY)] {
+            let table = self.0.open_table(table)?;
+            let Some(entry) = table.range(first_row(seq)..first_row(seq.next()))?.next() else { continue };
+            let (key, row) = entry?;
+            let unreadable = StoreError::Row { table: name, key: key.value() };
+            return decode_head(row.value()).ok_or(unreadable).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// All rows of an event, in the order of their slots.
+    pub fn rows_of(&self, seq: Seq) -> Result<Vec<Placed>, StoreError> {
+        let mut rows = Vec::new();
+        for (name, table) in [("pending", PENDING), ("history", HISTORY)] {
+            for entry in self.0.open_table(table)?.range(first_row(seq)..first_row(seq.next()))? {
+                let (key, row) = entry?;
+                rows.push(placed(name, key.value(), row.value())?);
+            }
+        }
+        rows.sort_by_key(|placed| placed.first);
+        Ok(rows)
+    }
+
+    /// The last attempts of a delivery, oldest first, at most `limit`, from the row of the newest back.
+    pub fn attempts(&self, newest: Option<AttemptRow>, limit: usize) -> Result<Vec<Attempt>, StoreError> {
+        let table = self.0.open_table(ATTEMPTS)?;
+        let mut attempts = Vec::new();
+        let mut next = newest;
+        while let Some(row) = next
+            && attempts.len() < limit
+        {
+            // An older attempt may have been removed by retention: the list begins after it.
+            let Some(bytes) = table.get(row.get())? else { break };
+            let missing = StoreError::Row { table: "attempts", key: row.get() };
+            let attempt = decode_attempt(bytes.value()).ok_or(missing)?;
+            next = attempt.previous;
+            attempts.push(attempt);
+        }
+        attempts.reverse();
+        Ok(attempts)
+    }
+
+    /// All endpoints that the store knows, by number.
+    pub fn endpoints(&self) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
+        let mut all = Vec::new();
+        for entry in self.0.open_table(ENDPOINTS)?.iter()? {
+            let (number, row) = entry?;
+            let missing = StoreError::Row { table: "endpoints", key: u64::from(number.value()) };
+            all.push((EndpointNumber::new(number.value()), decode_endpoint(row.value()).ok_or(missing)?));
+        }
+        Ok(all)
+    }
+
+    /// Rows newest first, at most `limit`, from the one before `before` on; of pending and ended deliveries alike.
+    pub fn rows_before(&self, before: Option<DeliveryKey>, limit: usize) -> Result<Vec<Placed>, StoreError> {
+        let end = before.map_or(u64::MAX, row_key);
+        let (pending, history) = (self.0.open_table(PENDING)?, self.0.open_table(HISTORY)?);
+        let mut tables = [
+            ("pending", pending.range(..end)?.rev().peekable()),
+            ("history", history.range(..end)?.rev().peekable()),
+        ];
+        let mut rows = Vec::with_capacity(limit.min(1024));
+        while rows.len() < limit {
+            let mut newest: Option<(usize, u64)> = None;
+            for (index, (_, entries)) in tables.iter_mut().enumerate() {
+                // An error counts as the newest of all, so that it is taken and returned.
+                let key = entries.peek().map(|entry| entry.as_ref().map_or(u64::MAX, |(key, _)| key.value()));
+                if let Some(key) = key
+                    && newest.is_none_or(|(_, newest)| key > newest)
+                {
+                    newest = Some((index, key));
+                }
+            }
+            let Some((index, _)) = newest else { break };
+            let (name, entries) = &mut tables[index];
+            let (key, row) = entries.next().expect("peeked at just above")?;
+            rows.push(placed(name, key.value(), row.value())?);
+        }
+        Ok(rows)
+    }
+
+    /// Accepted files of `directory` that are not known to be unlinked, at most `limit`.
+    pub fn files(&self, directory: &str, limit: usize) -> Result<Vec<FileIdentity>, StoreError> {
+        let table = self.0.open_table(FILES)?;
+        let all = (directory, 0, 0, i64::MIN, 0)..=(directory, u64::MAX, u64::MAX, i64::MAX, u64::MAX);
+        let file = |(directory, device, inode, mtime, size): (&str, u64, u64, i64, u64)| FileIdentity {
+            directory: directory.to_owned(),
+            device,
+            inode,
+            mtime,
+            size,
+        };
+        table.range(all)?.take(limit).map(|entry| Ok(file(entry?.0.value()))).collect()
+    }
+
+    /// The oldest event with a pending delivery; rows that cannot be read are passed over, a hundred at most.
+    pub fn oldest_pending(&self) -> Result<Option<Head>, StoreError> {
+        for entry in self.0.open_table(PENDING)?.iter()?.take(100) {
+            if let Some(head) = decode_head(entry?.1.value()) {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A page of the backlog: pending deliveries in the order of acceptance, of events up to `until`, from the row
+    /// `from` on; of whole rows, until there are `limit` of them.
+    pub fn backlog(&self, from: u64, until: Seq, limit: usize) -> Result<Backlog, StoreError> {
+        let table = self.0.open_table(PENDING)?;
+        let mut page = Backlog::default();
+        let until = first_row(until.next());
+        for entry in table.range(from.min(until)..until)? {
+            if page.found.len() + page.unreadable.len() >= limit {
+                return Ok(page);
+            }
+            let (key, row) = entry?;
+            let key = key.value();
+            // Out of order in a damaged file: to follow them might never end.
+            if key < page.next.unwrap_or(from) || key >= until {
+                return Err(StoreError::Row { table: "pending", key });
+            }
+            page.next = Some(key + 1);
+            match placed("pending", key, row.value()) {
+                Ok(placed) => page.add(&placed),
+                Err(error) => page.unreadable.push(error),
+            }
+        }
+        page.next = None;
+        Ok(page)
+    }
+}
+
+/// A page of the backlog.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// Pending deliveries, as they were when the page was read.
+    pub found: Vec<(DeliveryKey, Delivery)>,
+    /// The rows between them that cannot be read.
+    pub unreadable: Vec<StoreError>,
+    /// The row to go on at; `None`: there are no more.
+    pub next: Option<u64>,
+}
+
+impl Backlog {
+    fn add(&mut self, placed: &Placed) {
+        let keys = (placed.first.slot..).map(|slot| DeliveryKey { seq: placed.first.seq, slot });
+        let all = keys.zip(placed.row.deliveries.iter().copied());
+        self.found.extend(all.filter(|(_, delivery)| delivery.state == State::Pending));
+    }
+}
+
+fn placed(table: &'static str, key: u64, row: &[u8]) -> Result<Placed, StoreError> {
+    let row = decode_row(row).ok_or(StoreError::Row { table, key })?;
+    Ok(Placed { first: DeliveryKey { seq: row_seq(key), slot: row_slot(key) }, row })
+}

@@ -1,0 +1,604 @@
+//! The form of the rows.
+//!
+//! A row of `pending` or `history` is a small head and then, for each delivery, 40 bytes; all numbers big-endian:
+//!
+//! ```text
+//!  1  version (1)                        each delivery:
+//!  6  accepted at, ms                     6  due, ms            4  attempts made
+//!  4  bytes of payload                    6  start, ms          2  last status
+//!  1  length of the account's name        6  last attempt's row 1  step
+//!  1  length of the type                  4  endpoint           1  state
+//!  …  account, type                       8  order key (0)      1  reason
+//!                                                               1  zero
+//! ```
+//!
+//! so that lists never read payloads, and a settle patches 40 bytes. Events, attempts and endpoints are a version
+//! byte and a MessagePack map with short names: fields can be added, unknown ones are passed over.
+
+use std::{borrow::Cow, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    account::AccountName,
+    attempt::{Attempt, AttemptRow, Failure, FailureKind, Outcome, Phases, Report, Response, Why},
+    delivery::{CancelReason, Delivery, DeliveryKey, FailReason, State},
+    endpoint::{Endpoint, EndpointNumber},
+    event::{Event, EventType, NewEvent, Seq},
+    time::Timestamp,
+};
+
+const VERSION: u8 = 1;
+const HEAD: usize = 13;
+/// Bytes of one delivery in a row.
+pub(super) const DELIVERY: usize = 40;
+
+/// A row of `pending` or `history`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What lists show of the event.
+    pub head: Head,
+    /// The deliveries, from the row's first slot on.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// What lists show of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Bytes of its payload.
+    pub size: u32,
+    /// Whose it is.
+    pub account: AccountName,
+    /// What happened.
+    pub event_type: EventType,
+}
+
+pub(super) fn encode_row(event: &NewEvent, accepted_at: Timestamp, deliveries: &[Delivery]) -> Vec<u8> {
+    let (account, event_type) = (event.account.as_str(), event.event_type.as_str());
+    let mut row = Vec::with_capacity(HEAD + account.len() + event_type.len() + deliveries.len() * DELIVERY);
+    row.push(VERSION);
+    row.extend(six(accepted_at.as_millis()));
+    row.extend(u32::try_from(event.data.len()).unwrap_or(u32::MAX).to_be_bytes());
+    row.push(u8::try_from(account.len()).expect("a name has at most 64 bytes"));
+    row.push(u8::try_from(event_type.len()).expect("a type has at most 128 bytes"));
+    row.extend(account.as_bytes());
+    row.extend(event_type.as_bytes());
+    for delivery in deliveries {
+        row.extend(encode_delivery(delivery));
+    }
+    row
+}
+
+/// Reads a row; `None` when it is not of our form.
+pub(super) fn decode_row(row: &[u8]) -> Option<Row> {
+    let head = decode_head(row)?;
+    let deliveries = row.get(deliveries_at(row)?..)?;
+    let (deliveries, rest) = deliveries.as_chunks::<DELIVERY>();
+    if !rest.is_empty() {
+        return None;
+    }
+    Some(Row { head, deliveries: deliveries.iter().map(decode_delivery).collect::<Option<_>>()? })
+}
+
+/// Reads a row's head alone.
+pub(super) fn decode_head(row: &[u8]) -> Option<Head> {
+    let (account, event_type) = (usize::from(*row.get(11)?), usize::from(*row.get(12)?));
+    if row[0] != VERSION {
+        return None;
+    }
+    let text = |from: usize, length: usize| std::str::from_utf8(row.get(from..from + length)?).ok();
+    Some(Head {
+        accepted_at: Timestamp::from_millis(read_six(row[1..7].try_into().ok()?)),
+        size: u32::from_be_bytes(row[7..11].try_into().ok()?),
+        account: text(HEAD, account)?.parse().ok()?,
+        event_type: text(HEAD + account, event_type)?.parse().ok()?,
+    })
+}
+
+/// The bytes of the row's delivery `index`.
+pub(super) fn delivery_bytes(row: &[u8], index: usize) -> Option<&[u8; DELIVERY]> {
+    let from = deliveries_at(row)? + index * DELIVERY;
+    row.get(from..from + DELIVERY)?.try_into().ok()
+}
+
+/// Puts `delivery` in the place of the row's delivery `index`, which must be there.
+pub(super) fn patch(row: &mut [u8], index: usize, delivery: &Delivery) -> Option<()> {
+    let from = deliveries_at(row)? + index * DELIVERY;
+    row.get_mut(from..from + DELIVERY)?.copy_from_slice(&encode_delivery(delivery));
+    Some(())
+}
+
+/// Whether one of the row's deliveries is pending.
+pub(super) fn any_pending(row: &[u8]) -> bool {
+    let deliveries = deliveries_at(row).and_then(|from| row.get(from..)).unwrap_or_default();
+    deliveries.as_chunks::<DELIVERY>().0.iter().any(|delivery| delivery[37] == 0)
+}
+
+fn deliveries_at(row: &[u8]) -> Option<usize> {
+    Some(HEAD + usize::from(*row.get(11)?) + usize::from(*row.get(12)?))
+}
+
+pub(super) fn encode_delivery(delivery: &Delivery) -> [u8; DELIVERY] {
+    let mut bytes = [0; DELIVERY];
+    bytes[0..6].copy_from_slice(&six(delivery.due.as_millis()));
+    bytes[6..12].copy_from_slice(&six(delivery.start.as_millis()));
+    bytes[12..18].copy_from_slice(&six(delivery.last_attempt.map_or(0, AttemptRow::get)));
+    bytes[18..22].copy_from_slice(&delivery.endpoint.get().to_be_bytes());
+    bytes[30..34].copy_from_slice(&delivery.attempt.to_be_bytes());
+    bytes[34..36].copy_from_slice(&delivery.last_status.unwrap_or(0).to_be_bytes());
+    bytes[36] = delivery.step;
+    (bytes[37], bytes[38]) = encode_state(delivery.state);
+    bytes
+}
+
+pub(super) fn decode_delivery(bytes: &[u8; DELIVERY]) -> Option<Delivery> {
+    let number = |from: usize| read_six(bytes[from..from + 6].try_into().expect("six bytes"));
+    let long = |from: usize| u32::from_be_bytes(bytes[from..from + 4].try_into().expect("four bytes"));
+    let status = u16::from_be_bytes([bytes[34], bytes[35]]);
+    let row = number(12);
+    Some(Delivery {
+        endpoint: EndpointNumber::new(long(18)),
+        due: Timestamp::from_millis(number(0)),
+        start: Timestamp::from_millis(number(6)),
+        attempt: long(30),
+        step: bytes[36],
+        last_status: (status != 0).then_some(status),
+        last_attempt: (row != 0).then_some(AttemptRow::new(row)),
+        state: decode_state(bytes[37], bytes[38])?,
+    })
+}
+
+const fn encode_state(state: State) -> (u8, u8) {
+    match state {
+        State::Pending => (0, 0),
+        State::Succeeded => (1, 0),
+        State::Failed(FailReason::Exhausted) => (2, 1),
+        State::Failed(FailReason::Expired) => (2, 2),
+        State::Failed(FailReason::Gone) => (2, 3),
+        State::Failed(FailReason::EndpointFull) => (2, 4),
+        State::Failed(FailReason::Template) => (2, 5),
+        State::Cancelled(CancelReason::Operator) => (3, 1),
+        State::Cancelled(CancelReason::Discarded) => (3, 2),
+        State::Cancelled(CancelReason::EndpointDeleted) => (3, 3),
+    }
+}
+
+const fn decode_state(state: u8, reason: u8) -> Option<State> {
+    Some(match (state, reason) {
+        (0, 0) => State::Pending,
+        (1, 0) => State::Succeeded,
+        (2, 1) => State::Failed(FailReason::Exhausted),
+        (2, 2) => State::Failed(FailReason::Expired),
+        (2, 3) => State::Failed(FailReason::Gone),
+        (2, 4) => State::Failed(FailReason::EndpointFull),
+        (2, 5) => State::Failed(FailReason::Template),
+        (3, 1) => State::Cancelled(CancelReason::Operator),
+        (3, 2) => State::Cancelled(CancelReason::Discarded),
+        (3, 3) => State::Cancelled(CancelReason::EndpointDeleted),
+        _ => return None,
+    })
+}
+
+/// The low 48 bits, big-endian. Times have no more; rows of attempts would need 89 years at 100,000 a second.
+fn six(number: u64) -> [u8; 6] {
+    let bytes = number.to_be_bytes();
+    bytes[2..].try_into().expect("eight less two is six")
+}
+
+const fn read_six(bytes: [u8; 6]) -> u64 {
+    u64::from_be_bytes([0, 0, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]])
+}
+
+#[derive(Serialize, Deserialize)]
+struct EventRecord<'a> {
+    #[serde(rename = "ac", borrow)]
+    account: Cow<'a, str>,
+    #[serde(rename = "ty", borrow)]
+    event_type: Cow<'a, str>,
+    #[serde(rename = "at")]
+    accepted_at: u64,
+    #[serde(rename = "tm", default, skip_serializing_if = "Option::is_none")]
+    time: Option<u64>,
+    #[serde(rename = "id", default, borrow, skip_serializing_if = "Option::is_none")]
+    producer_id: Option<Cow<'a, str>>,
+    #[serde(rename = "da", borrow, with = "serde_bytes")]
+    data: &'a [u8],
+}
+
+pub(super) fn encode_event(event: &NewEvent, accepted_at: Timestamp) -> Vec<u8> {
+    let record = EventRecord {
+        account: Cow::Borrowed(event.account.as_str()),
+        event_type: Cow::Borrowed(event.event_type.as_str()),
+        accepted_at: accepted_at.as_millis(),
+        time: event.time.map(Timestamp::as_millis),
+        producer_id: event.producer_id.as_deref().map(Cow::Borrowed),
+        data: &event.data,
+    };
+    encode_map(&record, event.data.len() + 256)
+}
+
+pub(super) fn decode_event(seq: Seq, row: &[u8]) -> Option<Event> {
+    let record: EventRecord<'_> = decode_map(row)?;
+    Some(Event {
+        seq,
+        accepted_at: Timestamp::from_millis(record.accepted_at),
+        new: NewEvent {
+            account: record.account.parse().ok()?,
+            event_type: record.event_type.parse().ok()?,
+            data: Bytes::copy_from_slice(record.data),
+            producer_id: record.producer_id.map(Cow::into_owned),
+            time: record.time.map(Timestamp::from_millis),
+        },
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct AttemptRecord<'a> {
+    #[serde(rename = "sq")]
+    seq: u64,
+    #[serde(rename = "sl")]
+    slot: u16,
+    #[serde(rename = "ep")]
+    endpoint: u32,
+    #[serde(rename = "n")]
+    number: u32,
+    #[serde(rename = "pr", default, skip_serializing_if = "Option::is_none")]
+    previous: Option<u64>,
+    #[serde(rename = "cr", default, skip_serializing_if = "std::ops::Not::not")]
+    after_crash: bool,
+    #[serde(rename = "at")]
+    started_at: u64,
+    #[serde(rename = "sg", default, borrow, skip_serializing_if = "str::is_empty")]
+    signatures: Cow<'a, str>,
+    /// Where the newest signature is among them: offset and length in bytes.
+    #[serde(rename = "s1", default, skip_serializing_if = "Option::is_none")]
+    signature: Option<(usize, usize)>,
+    #[serde(rename = "ad", default, skip_serializing_if = "Option::is_none")]
+    address: Option<SocketAddr>,
+    #[serde(rename = "rc", default, skip_serializing_if = "std::ops::Not::not")]
+    reconnected: bool,
+    /// Microseconds: resolve, connect, tls, headers, body, total.
+    #[serde(rename = "ph")]
+    phases: [Option<u64>; 6],
+    #[serde(rename = "ok", default, borrow, skip_serializing_if = "Option::is_none")]
+    response: Option<ResponseRecord<'a>>,
+    #[serde(rename = "no", default, borrow, skip_serializing_if = "Option::is_none")]
+    failure: Option<(u8, Cow<'a, str>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ResponseRecord<'a> {
+    #[serde(rename = "st")]
+    status: u16,
+    #[serde(rename = "hd", borrow)]
+    headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    #[serde(rename = "bo", borrow, with = "serde_bytes")]
+    body: &'a [u8],
+    #[serde(rename = "tr", default, skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
+    #[serde(rename = "er", default, borrow, skip_serializing_if = "Option::is_none")]
+    error: Option<Cow<'a, str>>,
+}
+
+pub(super) fn encode_attempt(attempt: &Attempt) -> Vec<u8> {
+    let report = &attempt.report;
+    let (response, failure) = match &report.outcome {
+        Outcome::Response(response) => (Some(response_record(response)), None),
+        Outcome::Failure(failure) => {
+            (None, Some((failure_code(failure.kind), Cow::Borrowed(&*failure.message))))
+        }
+    };
+    let record = AttemptRecord {
+        seq: attempt.delivery.seq.get(),
+        slot: attempt.delivery.slot,
+        endpoint: attempt.endpoint.get(),
+        number: attempt.number,
+        previous: attempt.previous.map(AttemptRow::get),
+        after_crash: attempt.why == Why::AfterCrash,
+        started_at: report.started_at.as_millis(),
+        signatures: Cow::Borrowed(&report.signatures),
+        signature: place(&report.signature, &report.signatures),
+        address: report.address,
+        reconnected: report.reconnected,
+        phases: encode_phases(&report.phases),
+        response,
+        failure,
+    };
+    encode_map(&record, 256)
+}
+
+pub(super) fn decode_attempt(row: &[u8]) -> Option<Attempt> {
+    let record: AttemptRecord<'_> = decode_map(row)?;
+    let outcome = match (record.response, record.failure) {
+        (Some(response), None) => Outcome::Response(response.into_response()),
+        (None, Some((kind, message))) => {
+            Outcome::Failure(Failure { kind: failure_kind(kind)?, message: message.into_owned() })
+        }
+        _ => return None,
+    };
+    Some(Attempt {
+        delivery: DeliveryKey { seq: Seq::new(record.seq), slot: record.slot },
+        endpoint: EndpointNumber::new(record.endpoint),
+        number: record.number,
+        previous: record.previous.map(AttemptRow::new),
+        why: if record.after_crash { Why::AfterCrash } else { Why::Schedule },
+        report: Report {
+            started_at: Timestamp::from_millis(record.started_at),
+            signature: record.signature.and_then(|place| at(&record.signatures, place)).unwrap_or_default(),
+            signatures: record.signatures.into_owned(),
+            address: record.address,
+            reconnected: record.reconnected,
+            phases: decode_phases(record.phases),
+            outcome,
+        },
+    })
+}
+
+/// Where `part` is in `text`; `None` for an empty one.
+fn place(part: &str, text: &str) -> Option<(usize, usize)> {
+    let from = if part.is_empty() { None } else { text.find(part) };
+    from.map(|from| (from, part.len()))
+}
+
+fn at(text: &str, (from, length): (usize, usize)) -> Option<String> {
+    Some(text.get(from..from.checked_add(length)?)?.to_owned())
+}
+
+fn response_record(response: &Response) -> ResponseRecord<'_> {
+    ResponseRecord {
+        status: response.status,
+        headers: response.headers.iter().map(|(n, v)| (Cow::Borrowed(&**n), Cow::Borrowed(&**v))).collect(),
+        body: &response.body,
+        truncated: response.body_truncated,
+        error: response.body_error.as_deref().map(Cow::Borrowed),
+    }
+}
+
+impl ResponseRecord<'_> {
+    fn into_response(self) -> Response {
+        Response {
+            status: self.status,
+            headers: self.headers.into_iter().map(|(n, v)| (n.into_owned(), v.into_owned())).collect(),
+            body: self.body.to_vec(),
+            body_truncated: self.truncated,
+            body_error: self.error.map(Cow::into_owned),
+        }
+    }
+}
+
+fn encode_phases(phases: &Phases) -> [Option<u64>; 6] {
+    let micros = |phase: Duration| u64::try_from(phase.as_micros()).unwrap_or(u64::MAX);
+    let Phases { resolve, connect, tls, headers, body, total } = *phases;
+    [resolve, connect, tls, headers, body, Some(total)].map(|phase| phase.map(micros))
+}
+
+fn decode_phases(micros: [Option<u64>; 6]) -> Phases {
+    let [resolve, connect, tls, headers, body, total] = micros.map(|phase| phase.map(Duration::from_micros));
+    Phases { resolve, connect, tls, headers, body, total: total.unwrap_or_default() }
+}
+
+const fn failure_code(kind: FailureKind) -> u8 {
+    match kind {
+        FailureKind::Connect => 1,
+        FailureKind::Protocol => 2,
+        FailureKind::Refused => 3,
+        FailureKind::Resolve => 4,
+        FailureKind::Timeout => 5,
+        FailureKind::Tls => 6,
+        FailureKind::Local => 7,
+    }
+}
+
+const fn failure_kind(code: u8) -> Option<FailureKind> {
+    Some(match code {
+        1 => FailureKind::Connect,
+        2 => FailureKind::Protocol,
+        3 => FailureKind::Refused,
+        4 => FailureKind::Resolve,
+        5 => FailureKind::Timeout,
+        6 => FailureKind::Tls,
+        7 => FailureKind::Local,
+        _ => return None,
+    })
+}
+
+pub(super) fn encode_endpoint(endpoint: &Endpoint) -> Vec<u8> {
+    encode_map(endpoint, 128)
+}
+
+pub(super) fn decode_endpoint(row: &[u8]) -> Option<Endpoint> {
+    decode_map(row)
+}
+
+/// A row of `ids`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IdRow {
+    /// Keyed hash of the account and the producer's id.
+    pub(super) id: u128,
+    /// Keyed hash of what the event says.
+    pub(super) content: u128,
+    /// When the event was accepted.
+    pub(super) at: Timestamp,
+}
+
+impl IdRow {
+    const LENGTH: usize = 38;
+
+    pub(super) fn encode(&self) -> [u8; Self::LENGTH] {
+        let mut row = [0; Self::LENGTH];
+        row[0..16].copy_from_slice(&self.id.to_be_bytes());
+        row[16..32].copy_from_slice(&self.content.to_be_bytes());
+        row[32..38].copy_from_slice(&six(self.at.as_millis()));
+        row
+    }
+
+    pub(super) fn decode(row: &[u8]) -> Option<Self> {
+        let row: &[u8; Self::LENGTH] = row.try_into().ok()?;
+        Some(Self {
+            id: u128::from_be_bytes(row[0..16].try_into().ok()?),
+            content: u128::from_be_bytes(row[16..32].try_into().ok()?),
+            at: Timestamp::from_millis(read_six(row[32..38].try_into().ok()?)),
+        })
+    }
+}
+
+fn encode_map<T: Serialize>(record: &T, capacity: usize) -> Vec<u8> {
+    let mut row = Vec::with_capacity(capacity);
+    row.push(VERSION);
+    let mut serializer = rmp_serde::Serializer::new(&mut row).with_struct_map();
+    record
+        .serialize(&mut serializer)
+        .expect("a Vec takes every byte, and the records have no map of unknown length");
+    row
+}
+
+fn decode_map<'a, T: Deserialize<'a>>(row: &'a [u8]) -> Option<T> {
+    let (version, map) = row.split_first()?;
+    if *version != VERSION {
+        return None;
+    }
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(map);
+    deserializer.set_max_depth(16);
+    T::deserialize(&mut deserializer).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::endpoint::{DisableReason, Disabled};
+
+    fn event() -> NewEvent {
+        NewEvent {
+            account: AccountName::default(),
+            event_type: "a.b".parse().expect("a type"),
+            data: Bytes::from_static(b"{ \"n\": 1.0 }"),
+            producer_id: Some("p-1".to_owned()),
+            time: Some(Timestamp::from_millis(5)),
+        }
+    }
+
+    fn delivery(random: &mut fastrand::Rng) -> Delivery {
+        let states = (0..4).flat_map(|state| (0..6).filter_map(move |reason| decode_state(state, reason)));
+        let states: Vec<_> = states.collect();
+        assert_eq!(states.len(), 10, "every state is tried");
+        Delivery {
+            endpoint: EndpointNumber::new(random.u32(..)),
+            due: Timestamp::from_millis(random.u64(..1 << 48)),
+            start: Timestamp::from_millis(random.u64(..1 << 48)),
+            attempt: random.u32(..),
+            step: random.u8(..),
+            last_status: random.bool().then(|| random.u16(1..)),
+            last_attempt: random.bool().then(|| AttemptRow::new(random.u64(1..1 << 48))),
+            state: states[random.usize(..states.len())],
+        }
+    }
+
+    #[test]
+    fn rows_read_back() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for count in [0, 1, 2, 128] {
+            let deliveries: Vec<_> = (0..count).map(|_| delivery(&mut random)).collect();
+            let mut bytes = encode_row(&event(), Timestamp::from_millis(9), &deliveries);
+            let row = decode_row(&bytes).expect("a row reads back");
+            assert_eq!(row.deliveries, deliveries);
+            assert_eq!((row.head.size, row.head.accepted_at.as_millis()), (12, 9));
+            assert_eq!(any_pending(&bytes), deliveries.iter().any(|d| d.state == State::Pending));
+            if count > 0 {
+                let other = delivery(&mut random);
+                patch(&mut bytes, count - 1, &other).expect("the place is there");
+                assert_eq!(decode_row(&bytes).expect("a row").deliveries[count - 1], other);
+            }
+            assert!(patch(&mut bytes, count, &delivery(&mut random)).is_none());
+        }
+    }
+
+    #[test]
+    fn events_and_attempts_read_back() {
+        let at = Timestamp::from_millis(7);
+        let row = encode_event(&event(), at);
+        assert_eq!(
+            decode_event(Seq::new(3), &row),
+            Some(Event { seq: Seq::new(3), accepted_at: at, new: event() })
+        );
+
+        let response = Response {
+            status: 503,
+            headers: vec![("retry-after".to_owned(), "3".to_owned())],
+            body: vec![0, 255],
+            body_truncated: true,
+            body_error: Some("cut".to_owned()),
+        };
+        let failure = Failure { kind: FailureKind::Timeout, message: "no headers within 30s".to_owned() };
+        let local = Failure { kind: FailureKind::Local, message: "no descriptors".to_owned() };
+        let signatures = [("x", "v1,x v1,y"), ("", ""), ("x", "x")];
+        let outcomes = [Outcome::Response(response), Outcome::Failure(failure), Outcome::Failure(local)];
+        for (outcome, (signature, signatures)) in outcomes.into_iter().zip(signatures) {
+            let attempt = Attempt {
+                delivery: DeliveryKey { seq: Seq::new(1), slot: 2 },
+                endpoint: EndpointNumber::new(3),
+                number: 4,
+                previous: Some(AttemptRow::new(5)),
+                why: Why::AfterCrash,
+                report: Report {
+                    started_at: at,
+                    signature: signature.to_owned(),
+                    signatures: signatures.to_owned(),
+                    address: Some("[::1]:443".parse().expect("an address")),
+                    reconnected: true,
+                    phases: Phases { tls: Some(Duration::from_micros(12)), ..Phases::default() },
+                    outcome,
+                },
+            };
+            assert_eq!(decode_attempt(&encode_attempt(&attempt)), Some(attempt));
+        }
+    }
+
+    /// A row as it was before `expire_ms` was added.
+    #[test]
+    fn endpoints_of_earlier_versions_read_back() {
+        #[derive(Serialize)]
+        struct Earlier {
+            account: AccountName,
+            name: String,
+            created_at: Timestamp,
+            disabled: Option<Disabled>,
+            consecutive_failures: u32,
+        }
+        let disabled = Some(Disabled { reason: DisableReason::NotConfigured, since: Timestamp::EPOCH });
+        let at = Timestamp::from_millis(7);
+        let earlier = Earlier {
+            account: AccountName::default(),
+            name: "erp".to_owned(),
+            created_at: at,
+            disabled,
+            consecutive_failures: 3,
+        };
+        let mut endpoint = Endpoint {
+            account: AccountName::default(),
+            name: "erp".to_owned(),
+            created_at: at,
+            disabled,
+            consecutive_failures: 3,
+            expire_ms: None,
+        };
+        assert_eq!(decode_endpoint(&encode_map(&earlier, 64)), Some(endpoint.clone()));
+        endpoint.expire_ms = Some(9);
+        assert_eq!(decode_endpoint(&encode_endpoint(&endpoint)), Some(endpoint));
+    }
+
+    #[test]
+    fn garbage_is_no_row() {
+        let mut random = fastrand::Rng::with_seed(11);
+        for _ in 0..5_000 {
+            let garbage: Vec<u8> = (0..random.usize(..200)).map(|_| random.u8(..)).collect();
+            let _ = (decode_row(&garbage), decode_event(Seq::ZERO, &garbage), decode_attempt(&garbage));
+            let _ = (decode_endpoint(&garbage), IdRow::decode(&garbage));
+        }
+        let mut row = encode_row(&event(), Timestamp::EPOCH, &[]);
+        row[0] = 2;
+        assert_eq!(decode_row(&row), None, "another version's row is not guessed at");
+    }
+}

@@ -1,0 +1,125 @@
+//! The outbox's tables and keys.
+//!
+//! | table | key | value | written by |
+//! | --- | --- | --- | --- |
+//! | `events` | seq | version byte, MessagePack map | accept; immutable |
+//! | `pending` | row key | head, then 40 bytes a delivery | accept, settle |
+//! | `history` | row key | the same row, moved whole when its last delivery has ended | settle; accept when nothing is pending |
+//! | `attempts` | row, ascending | version byte, MessagePack map | settle: appends |
+//! | `ids` | seq | keyed hash of (account, producer's id), of the content, time | accept; pruned from the front |
+//! | `files` | directory, device, inode, mtime, size | seq of the file's first event | accept of a file; removed after its unlink |
+//! | `endpoints` | number | version byte, MessagePack map | configuration; settle when a count changes |
+//! | `meta` | name | bytes | creation, open, close |
+//!
+//! A *row key* is `seq << 16 | slot` of the row's first delivery; a row holds at most [`ROW_DELIVERIES`] of them.
+
+use redb::{Table, TableDefinition, TableError, WriteTransaction};
+
+use crate::model::{delivery::DeliveryKey, event::Seq};
+
+/// The format that this code reads and writes.
+pub(super) const FORMAT: u32 = 1;
+/// At most so many deliveries in one row of `pending` or `history`.
+pub(super) const ROW_DELIVERIES: usize = 128;
+
+/// `directory, device, inode, mtime in nanoseconds, size`.
+pub(super) type FileKey = (&'static str, u64, u64, i64, u64);
+
+pub(super) const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+pub(super) const PENDING: TableDefinition<u64, &[u8]> = TableDefinition::new("pending");
+pub(super) const HISTORY: TableDefinition<u64, &[u8]> = TableDefinition::new("history");
+pub(super) const ATTEMPTS: TableDefinition<u64, &[u8]> = TableDefinition::new("attempts");
+pub(super) const IDS: TableDefinition<u64, &[u8]> = TableDefinition::new("ids");
+pub(super) const FILES: TableDefinition<FileKey, u64> = TableDefinition::new("files");
+pub(super) const ENDPOINTS: TableDefinition<u32, &[u8]> = TableDefinition::new("endpoints");
+pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+
+/// Rows of `meta`.
+pub(super) mod meta {
+    /// Four bytes, big-endian: the format version.
+    pub(in crate::outbox) const FORMAT: &str = "format";
+    /// Sixteen bytes: the key of ids and of deduplication.
+    pub(in crate::outbox) const ID_KEY: &str = "id_key";
+    /// There when the store was closed by its daemon; gone while one has it open.
+    pub(in crate::outbox) const CLEAN: &str = "clean";
+}
+
+/// The key of the row that holds a delivery.
+pub(super) fn row_key(key: DeliveryKey) -> u64 {
+    let first = usize::from(key.slot) / ROW_DELIVERIES * ROW_DELIVERIES;
+    key.seq.get() << 16 | u64::try_from(first).expect("a slot fits")
+}
+
+/// The event of a row.
+pub(super) const fn row_seq(row: u64) -> Seq {
+    Seq::new(row >> 16)
+}
+
+/// The slot of a row's first delivery.
+pub(super) fn row_slot(row: u64) -> u16 {
+    u16::try_from(row & 0xffff).expect("masked to 16 bits")
+}
+
+/// The first row key of an event; its rows are `first_row(seq)..first_row(seq.next())`.
+pub(super) const fn first_row(seq: Seq) -> u64 {
+    seq.get() << 16
+}
+
+/// Makes every table, so that readers find them.
+pub(super) fn create(txn: &WriteTransaction) -> Result<(), TableError> {
+    txn.open_table(EVENTS)?;
+    txn.open_table(PENDING)?;
+    txn.open_table(HISTORY)?;
+    txn.open_table(ATTEMPTS)?;
+    txn.open_table(IDS)?;
+    txn.open_table(FILES)?;
+    txn.open_table(ENDPOINTS)?;
+    txn.open_table(META)?;
+    Ok(())
+}
+
+/// The tables of one write transaction, each opened when first needed: a commit costs 12 KB for every table it touches.
+pub(super) struct Tables<'txn> {
+    txn: &'txn WriteTransaction,
+    events: Option<Table<'txn, u64, &'static [u8]>>,
+    pending: Option<Table<'txn, u64, &'static [u8]>>,
+    history: Option<Table<'txn, u64, &'static [u8]>>,
+    attempts: Option<Table<'txn, u64, &'static [u8]>>,
+    ids: Option<Table<'txn, u64, &'static [u8]>>,
+    files: Option<Table<'txn, FileKey, u64>>,
+    endpoints: Option<Table<'txn, u32, &'static [u8]>>,
+}
+
+macro_rules! table {
+    ($name:ident, $definition:ident, $key:ty, $value:ty) => {
+        pub(super) fn $name(&mut self) -> Result<&mut Table<'txn, $key, $value>, TableError> {
+            if self.$name.is_none() {
+                self.$name = Some(self.txn.open_table($definition)?);
+            }
+            Ok(self.$name.as_mut().expect("set just above"))
+        }
+    };
+}
+
+impl<'txn> Tables<'txn> {
+    pub(super) const fn new(txn: &'txn WriteTransaction) -> Self {
+        Self {
+            txn,
+            events: None,
+            pending: None,
+            history: None,
+            attempts: None,
+            ids: None,
+            files: None,
+            endpoints: None,
+        }
+    }
+
+    table!(events, EVENTS, u64, &'static [u8]);
+    table!(pending, PENDING, u64, &'static [u8]);
+    table!(history, HISTORY, u64, &'static [u8]);
+    table!(attempts, ATTEMPTS, u64, &'static [u8]);
+    table!(ids, IDS, u64, &'static [u8]);
+    table!(files, FILES, FileKey, u64);
+    table!(endpoints, ENDPOINTS, u32, &'static [u8]);
+}

@@ -1,0 +1,123 @@
+//! Settling: what one commit writes when an attempt has ended, or a delivery ends without one.
+
+use redb::ReadableTable;
+
+use super::{
+    error::StoreError,
+    record::{
+        any_pending, decode_delivery, decode_endpoint, delivery_bytes, encode_attempt, encode_endpoint, patch,
+    },
+    schema::{Tables, row_key, row_slot},
+    store::State as StoreState,
+};
+use crate::model::{
+    attempt::{Attempt, AttemptRow, Report, Why},
+    delivery::{Delivery, DeliveryKey, State},
+    endpoint::EndpointNumber,
+};
+
+/// What became of a delivery: its attempt, its new state and the endpoint's count go into one transaction.
+///
+/// A delivery that has ended stays as it ended: of a settle that comes after its end nothing is written. Nor is of one
+/// without an attempt that was decided on an older state of the delivery: an attempt has come in between.
+#[derive(Debug)]
+pub struct Settle {
+    /// Which delivery.
+    pub key: DeliveryKey,
+    /// What it is from now on; `last_attempt` is filled in here.
+    pub delivery: Delivery,
+    /// The attempt that ended, if one was made.
+    pub attempt: Option<(Why, Report)>,
+    /// The endpoint's attempts without success in a row, if the count has changed.
+    pub consecutive_failures: Option<u32>,
+}
+
+/// Why of a settle nothing was written.
+#[derive(Debug)]
+pub enum NotSettled {
+    /// The delivery has been attempted, or begun anew, since its end was decided without an attempt.
+    Stale,
+    /// Its row is not there, or cannot be read.
+    Unreadable(StoreError),
+}
+
+/// Writes one settle into the transaction, or says why not. A row that is not as it should be concerns its deliveries
+/// alone; an error is the whole store's.
+pub(super) fn settle(
+    settle: &Settle,
+    state: &mut StoreState,
+    tables: &mut Tables<'_>,
+) -> Result<Option<NotSettled>, StoreError> {
+    let key = row_key(settle.key);
+    let missing = NotSettled::Unreadable(StoreError::Row { table: "pending", key });
+    let index = usize::from(settle.key.slot - row_slot(key));
+    let row = tables.pending()?.get(key)?.map(|row| row.value().to_vec());
+    let Some(mut row) = row else {
+        let ended = tables.history()?.get(key)?.is_some();
+        return Ok((!ended).then_some(missing));
+    };
+    let Some(before) = delivery_bytes(&row, index).and_then(decode_delivery) else {
+        return Ok(Some(missing));
+    };
+    if before.state != State::Pending {
+        return Ok(None);
+    }
+    let as_decided = (before.attempt, before.start) == (settle.delivery.attempt, settle.delivery.start);
+    if settle.attempt.is_none() && !as_decided {
+        return Ok(Some(NotSettled::Stale));
+    }
+    let mut delivery = settle.delivery;
+    delivery.last_attempt = match &settle.attempt {
+        Some((why, report)) => {
+            Some(append_attempt(settle, *why, report, before.last_attempt, state, tables)?)
+        }
+        None => before.last_attempt,
+    };
+    patch(&mut row, index, &delivery).expect("its place was read just above");
+    if any_pending(&row) {
+        tables.pending()?.insert(key, row.as_slice())?;
+    } else {
+        tables.pending()?.remove(key)?;
+        tables.history()?.insert(key, row.as_slice())?;
+    }
+    if delivery.state != State::Pending {
+        state.depths.give_back(delivery.endpoint);
+    }
+    if let Some(count) = settle.consecutive_failures {
+        write_count(delivery.endpoint, count, tables)?;
+    }
+    Ok(None)
+}
+
+fn append_attempt(
+    settle: &Settle,
+    why: Why,
+    report: &Report,
+    previous: Option<AttemptRow>,
+    state: &mut StoreState,
+    tables: &mut Tables<'_>,
+) -> Result<AttemptRow, StoreError> {
+    let row = state.next_attempt;
+    state.next_attempt = AttemptRow::new(row.get() + 1);
+    let attempt = Attempt {
+        delivery: settle.key,
+        endpoint: settle.delivery.endpoint,
+        number: settle.delivery.attempt,
+        previous,
+        why,
+        report: report.clone(),
+    };
+    tables.attempts()?.insert(row.get(), encode_attempt(&attempt).as_slice())?;
+    Ok(row)
+}
+
+/// All endpoints' rows were read when the daemon started: one that cannot be read now is an error of the store.
+fn write_count(endpoint: EndpointNumber, count: u32, tables: &mut Tables<'_>) -> Result<(), StoreError> {
+    let endpoints = tables.endpoints()?;
+    let row = endpoints.get(endpoint.get())?.and_then(|row| decode_endpoint(row.value()));
+    let missing = StoreError::Row { table: "endpoints", key: u64::from(endpoint.get()) };
+    let mut row = row.ok_or(missing)?;
+    row.consecutive_failures = count;
+    endpoints.insert(endpoint.get(), encode_endpoint(&row).as_slice())?;
+    Ok(())
+}

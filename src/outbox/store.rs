@@ -1,0 +1,213 @@
+//! The store under its writer: a group of work becomes one commit.
+//!
+//! Synchronous and single-threaded; [`super::writer`] puts it on a thread, tests drive it as it is.
+
+use redb::ReadableTable;
+
+use super::{
+    Options,
+    accept::{Batch, BatchAnswer, FileIdentity, accept},
+    database::Shared,
+    dedup::{Dedup, Window, short},
+    depths::Depths,
+    endpoints::{Configured, reconcile},
+    error::StoreError,
+    record::IdRow,
+    schema::{ATTEMPTS, EVENTS, IDS, META, Tables, meta},
+    settle::{NotSettled, Settle, settle},
+};
+use crate::model::{
+    attempt::AttemptRow,
+    delivery::{Delivery, DeliveryKey},
+    endpoint::{Endpoint, EndpointNumber},
+    event::Seq,
+    id::IdKey,
+    time::Timestamp,
+};
+
+/// A delivery that an attempt is to be made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scheduled {
+    /// Which.
+    pub key: DeliveryKey,
+    /// To whom.
+    pub endpoint: EndpointNumber,
+    /// When.
+    pub due: Timestamp,
+}
+
+impl Scheduled {
+    /// What there is to schedule of a pending delivery.
+    pub const fn of(key: DeliveryKey, delivery: &Delivery) -> Self {
+        Self { key, endpoint: delivery.endpoint, due: delivery.due }
+    }
+}
+
+/// What the writer knows besides the file.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) id_key: IdKey,
+    pub(super) next_seq: Seq,
+    pub(super) next_attempt: AttemptRow,
+    pub(super) dedup: Dedup,
+    pub(super) depths: Depths,
+    pub(super) pending_per_endpoint: u64,
+}
+
+/// The work of one commit.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) settles: Vec<Settle>,
+    pub(super) batches: Vec<Batch>,
+    pub(super) unlinked: Vec<FileIdentity>,
+}
+
+/// What a commit brought about.
+#[derive(Debug, Default)]
+pub(super) struct Committed {
+    /// An answer for each batch of the group.
+    pub(super) answers: Vec<BatchAnswer>,
+    pub(super) scheduled: Vec<Scheduled>,
+    /// The group's outcomes that were not written.
+    pub(super) not_settled: Vec<(DeliveryKey, NotSettled)>,
+}
+
+/// The open store.
+#[derive(Debug)]
+pub(super) struct Store {
+    database: Shared,
+    state: State,
+    quick_repair: bool,
+}
+
+impl Store {
+    /// Takes an open database over, whose tables and `meta` rows are there.
+    pub(super) fn new(database: Shared, options: &Options, depths: Depths) -> Result<Self, StoreError> {
+        let txn = database.begin_read()?;
+        let id_key = read_id_key(&txn.open_table(META)?)?;
+        let last_seq = txn.open_table(EVENTS)?.last()?.map_or(0, |(seq, _)| seq.value());
+        let last_attempt = txn.open_table(ATTEMPTS)?.last()?.map_or(0, |(row, _)| row.value());
+        drop(txn);
+        let next_seq = after("events", last_seq, Seq::MAX.get())?;
+        let next_attempt = after("attempts", last_attempt, AttemptRow::MAX.get())?;
+        let window = Window { time: options.dedup_window, entries: options.dedup_entries };
+        let state = State {
+            dedup: Dedup::new(id_key.clone(), window),
+            id_key,
+            next_seq: Seq::new(next_seq),
+            next_attempt: AttemptRow::new(next_attempt),
+            depths,
+            pending_per_endpoint: options.pending_per_endpoint,
+        };
+        Ok(Self { database, state, quick_repair: options.quick_repair })
+    }
+
+    pub(super) const fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(super) fn fill_dedup(&mut self, rows: &[(u64, Seq)]) {
+        self.state.dedup.fill(rows);
+    }
+
+    /// Makes the group durable, outcomes first. After an error nothing more must be written.
+    pub(super) fn commit(&mut self, group: &Group) -> Result<Committed, StoreError> {
+        let mut done = Committed::default();
+        self.write(|state, tables| {
+            for one in &group.settles {
+                if let Some(why) = settle(one, state, tables)? {
+                    done.not_settled.push((one.key, why));
+                }
+            }
+            for file in &group.unlinked {
+                tables.files()?.remove(file.key())?;
+            }
+            for batch in &group.batches {
+                done.answers.push(accept(batch, state, tables, &mut done.scheduled)?);
+            }
+            Ok(())
+        })?;
+        Ok(done)
+    }
+
+    /// Makes the stored endpoints agree with the configuration.
+    pub(super) fn configure(
+        &mut self,
+        wanted: &[Configured],
+        at: Timestamp,
+    ) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
+        self.write(|_, tables| reconcile(wanted, at, tables))
+    }
+
+    /// Says in the store that it is closed cleanly, and closes it.
+    pub(super) fn close(self) -> Result<(), StoreError> {
+        let txn = self.begin()?;
+        txn.open_table(META)?.insert(meta::CLEAN, [].as_slice())?;
+        txn.commit()?;
+        self.database.close()
+    }
+
+    /// Closes the store after an error, without that mark.
+    pub(super) fn abandon(self) -> Result<(), StoreError> {
+        self.database.close()
+    }
+
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&mut State, &mut Tables<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let txn = self.begin()?;
+        let mut tables = Tables::new(&txn);
+        let result = work(&mut self.state, &mut tables)?;
+        drop(tables);
+        txn.commit()?;
+        Ok(result)
+    }
+
+    fn begin(&self) -> Result<redb::WriteTransaction, StoreError> {
+        let mut txn = self.database.begin_write()?;
+        txn.set_quick_repair(self.quick_repair);
+        Ok(txn)
+    }
+}
+
+/// The number after the `last` of a table; a number that was never given is a damaged file's.
+const fn after(table: &'static str, last: u64, greatest: u64) -> Result<u64, StoreError> {
+    if last < greatest { Ok(last + 1) } else { Err(StoreError::Row { table, key: last }) }
+}
+
+/// Reads the map of ids in pages, each in a short read transaction, and gives each page to `found`.
+pub(super) fn scan_ids(
+    database: &Shared,
+    page: usize,
+    mut found: impl FnMut(Vec<(u64, Seq)>),
+) -> Result<(), StoreError> {
+    let mut last = 0;
+    loop {
+        let txn = database.begin_read()?;
+        let ids = txn.open_table(IDS)?;
+        let (mut count, mut rows) = (0, Vec::with_capacity(page));
+        for entry in ids.range(last + 1..)?.take(page) {
+            let (seq, row) = entry?;
+            let seq = seq.value();
+            // Out of order in a damaged file: to follow them might never end.
+            if seq <= last || seq > Seq::MAX.get() {
+                return Err(StoreError::Row { table: "ids", key: seq });
+            }
+            (last, count) = (seq, count + 1);
+            if let Some(row) = IdRow::decode(row.value()) {
+                rows.push((short(&row), Seq::new(seq)));
+            }
+        }
+        found(rows);
+        if count < page {
+            return Ok(());
+        }
+    }
+}
+
+fn read_id_key(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<IdKey, StoreError> {
+    let row = meta.get(meta::ID_KEY)?;
+    let key = row.and_then(|row| row.value().try_into().ok());
+    key.map(IdKey::new).ok_or(StoreError::Row { table: "meta", key: 0 })
+}

@@ -1,0 +1,104 @@
+//! The store against a simple model, its thread under faults, and its file in every condition.
+
+mod backend;
+mod model;
+mod opening;
+mod random;
+mod writing;
+
+use std::{error::Error, fmt::Write as _, future::Future, path::Path, time::Duration};
+
+use bytes::Bytes;
+
+use super::{Batch, OpenError, Opened, Options, Outbox, Routed, Settle};
+use crate::model::{
+    account::AccountName,
+    attempt::{Failure, FailureKind, Outcome, Phases, Report, Why},
+    delivery::{Delivery, DeliveryKey, State},
+    endpoint::EndpointNumber,
+    event::{NewEvent, Seq},
+    time::Timestamp,
+};
+
+const ID_KEY: [u8; 16] = *b"sixteen bytes ok";
+
+fn options() -> Options {
+    Options {
+        cache: 4 << 20,
+        quick_repair: false,
+        settle_delay: Duration::ZERO,
+        dedup_window: Duration::from_secs(60),
+        dedup_entries: 1_000,
+        pending_per_endpoint: 1_000,
+    }
+}
+
+fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> {
+    Outbox::open(path, options, ID_KEY, |_| {})
+}
+
+/// Waits for a future; the store's futures need no runtime's drivers.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+}
+
+/// An error with what is behind it, as people see it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        write!(text, ": {error}").expect("a String takes all");
+        next = error.source();
+    }
+    text
+}
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn event(producer_id: Option<&str>, data: &'static str) -> NewEvent {
+    NewEvent {
+        account: AccountName::default(),
+        event_type: "a.b".parse().expect("a type"),
+        data: Bytes::from_static(data.as_bytes()),
+        producer_id: producer_id.map(str::to_owned),
+        time: None,
+    }
+}
+
+/// A batch of one event with one delivery, to endpoint 1.
+fn batch(producer_id: Option<&str>, data: &'static str) -> Batch {
+    let deliveries = vec![(EndpointNumber::new(1), at(5))];
+    Batch {
+        at: at(1),
+        events: vec![Routed { event: event(producer_id, data), deliveries }],
+        file: None,
+        room: None,
+    }
+}
+
+fn report(started_at: Timestamp) -> Report {
+    Report {
+        started_at,
+        signature: String::new(),
+        signatures: String::new(),
+        address: None,
+        reconnected: false,
+        phases: Phases::default(),
+        outcome: Outcome::Failure(Failure { kind: FailureKind::Connect, message: "refused".to_owned() }),
+    }
+}
+
+/// The success of the first delivery of event `seq`.
+fn success(seq: u64) -> Settle {
+    let mut delivery = Delivery::pending(EndpointNumber::new(1), at(5));
+    delivery.state = State::Succeeded;
+    delivery.attempt = 1;
+    Settle {
+        key: DeliveryKey { seq: Seq::new(seq), slot: 0 },
+        delivery,
+        attempt: Some((Why::Schedule, report(at(6)))),
+        consecutive_failures: None,
+    }
+}

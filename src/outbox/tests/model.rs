@@ -1,0 +1,271 @@
+//! What the store promises, said with maps.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+
+use crate::{
+    model::{
+        attempt::{Attempt, AttemptRow},
+        delivery::{Delivery, DeliveryKey, FailReason, State},
+        endpoint::{DisableReason, Disabled, Endpoint, EndpointNumber},
+        event::{Event, EventType, NewEvent, Seq},
+        id::{EventId, IdKey},
+        time::Timestamp,
+    },
+    outbox::{
+        Acceptance, Batch, BatchAnswer, Configured, FileIdentity, Head, Options, Placed, Row, Scheduled,
+        Settle,
+    },
+};
+
+/// What two events with the same id are compared by.
+type Content = (EventType, Option<Timestamp>, Bytes);
+
+#[derive(Debug)]
+struct Id {
+    of: (String, String),
+    content: Content,
+    at: Timestamp,
+}
+
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) options: Options,
+    pub(super) events: BTreeMap<Seq, Event>,
+    pub(super) deliveries: BTreeMap<DeliveryKey, Delivery>,
+    pub(super) attempts: BTreeMap<AttemptRow, Attempt>,
+    pub(super) endpoints: BTreeMap<EndpointNumber, Endpoint>,
+    pub(super) files: HashSet<FileIdentity>,
+    ids: BTreeMap<Seq, Id>,
+    depths: HashMap<EndpointNumber, u64>,
+    id_key: IdKey,
+}
+
+impl Model {
+    pub(super) fn new(options: Options) -> Self {
+        Self {
+            options,
+            events: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            files: HashSet::new(),
+            ids: BTreeMap::new(),
+            depths: HashMap::new(),
+            id_key: IdKey::new(super::ID_KEY),
+        }
+    }
+
+    pub(super) fn last_seq(&self) -> Seq {
+        self.events.keys().last().copied().unwrap_or(Seq::ZERO)
+    }
+
+    pub(super) fn next_attempt(&self) -> AttemptRow {
+        AttemptRow::new(self.attempts.keys().last().map_or(1, |row| row.get() + 1))
+    }
+
+    pub(super) fn accept(&mut self, batch: &Batch, scheduled: &mut Vec<Scheduled>) -> BatchAnswer {
+        if let Some(file) = &batch.file {
+            if self.files.contains(file) {
+                return BatchAnswer::FileKnown;
+            }
+            if let Some((index, first)) = self.refusal(batch) {
+                return BatchAnswer::FileRefused { index, first };
+            }
+            self.files.insert(file.clone());
+        }
+        let mut answers = Vec::new();
+        for routed in &batch.events {
+            if let Some(known) = self.known(&routed.event, batch.at) {
+                answers.push(known);
+                continue;
+            }
+            let seq = self.last_seq().next();
+            self.events.insert(seq, Event { seq, accepted_at: batch.at, new: routed.event.clone() });
+            self.remember(seq, &routed.event, batch.at);
+            for (slot, (endpoint, due)) in (0..).zip(&routed.deliveries) {
+                let key = DeliveryKey { seq, slot };
+                let delivery = self.first(*endpoint, *due, batch.at);
+                if delivery.state == State::Pending {
+                    scheduled.push(Scheduled { key, endpoint: *endpoint, due: *due });
+                }
+                self.deliveries.insert(key, delivery);
+            }
+            answers.push(Acceptance::Accepted(self.id_key.event_id(batch.at, seq)));
+        }
+        BatchAnswer::Events(answers)
+    }
+
+    /// The first event of a file whose id is known with other content.
+    fn refusal(&self, batch: &Batch) -> Option<(usize, Option<EventId>)> {
+        let mut news: BTreeMap<(String, String), Content> = BTreeMap::new();
+        for (index, routed) in batch.events.iter().enumerate() {
+            let Some(of) = id_of(&routed.event) else { continue };
+            match self.known(&routed.event, batch.at) {
+                Some(Acceptance::Conflict(first)) => return Some((index, Some(first))),
+                Some(_) => {}
+                None => {
+                    let content = content(&routed.event);
+                    if *news.entry(of).or_insert_with(|| content.clone()) != content {
+                        return Some((index, None));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn known(&self, event: &NewEvent, at: Timestamp) -> Option<Acceptance> {
+        let of = id_of(event)?;
+        let (seq, first) = self.ids.iter().rfind(|(_, id)| id.of == of)?;
+        if at.since(first.at) > self.options.dedup_window {
+            return None;
+        }
+        let id = self.id_key.event_id(first.at, *seq);
+        let same = first.content == content(event);
+        Some(if same { Acceptance::Duplicate(id) } else { Acceptance::Conflict(id) })
+    }
+
+    fn remember(&mut self, seq: Seq, event: &NewEvent, at: Timestamp) {
+        let Some(of) = id_of(event) else { return };
+        self.ids.insert(seq, Id { of, content: content(event), at });
+        for _ in 0..2 {
+            let Some((oldest, id)) = self.ids.first_key_value() else { return };
+            let late = at.since(id.at) > self.options.dedup_window;
+            if late || self.ids.len() > self.options.dedup_entries {
+                let oldest = *oldest;
+                self.ids.remove(&oldest);
+            }
+        }
+    }
+
+    /// The events whose ids are in the window's table.
+    pub(super) fn remembered(&self) -> impl Iterator<Item = Seq> {
+        self.ids.keys().copied()
+    }
+
+    fn first(&mut self, endpoint: EndpointNumber, due: Timestamp, at: Timestamp) -> Delivery {
+        let mut delivery = Delivery::pending(endpoint, due);
+        let depth = self.depths.entry(endpoint).or_default();
+        if *depth < self.options.pending_per_endpoint {
+            *depth += 1;
+        } else {
+            delivery.state = State::Failed(FailReason::EndpointFull);
+            delivery.due = at;
+        }
+        delivery
+    }
+
+    pub(super) fn settle(&mut self, settle: &Settle) {
+        let row = self.next_attempt();
+        let delivery = self.deliveries.get_mut(&settle.key).expect("tests settle what is there");
+        if !is_pending(delivery) {
+            return;
+        }
+        let previous = delivery.last_attempt;
+        *delivery = settle.delivery;
+        if !is_pending(delivery) {
+            *self.depths.get_mut(&delivery.endpoint).expect("it was counted") -= 1;
+        }
+        delivery.last_attempt = previous;
+        if let Some((why, report)) = &settle.attempt {
+            delivery.last_attempt = Some(row);
+            let attempt = Attempt {
+                delivery: settle.key,
+                endpoint: settle.delivery.endpoint,
+                number: settle.delivery.attempt,
+                previous,
+                why: *why,
+                report: report.clone(),
+            };
+            self.attempts.insert(row, attempt);
+        }
+        if let Some(count) = settle.consecutive_failures {
+            let endpoint = self.endpoints.get_mut(&settle.delivery.endpoint).expect("a known endpoint");
+            endpoint.consecutive_failures = count;
+        }
+    }
+
+    pub(super) fn configure(&mut self, wanted: &[Configured], at: Timestamp) {
+        let same = |e: &Endpoint, w: &Configured| e.account == w.account && e.name == w.name;
+        for endpoint in self.endpoints.values_mut() {
+            let found = wanted.iter().find(|w| same(endpoint, w));
+            if let Some(found) = found {
+                endpoint.expire_ms = Some(u64::try_from(found.expire.as_millis()).expect("fits"));
+            }
+            let reason = found.map_or(Some(DisableReason::NotConfigured), |found| found.disabled);
+            if reason == endpoint.disabled.map(|disabled| disabled.reason) {
+                continue;
+            }
+            endpoint.disabled = reason.map(|reason| Disabled { reason, since: at });
+            if reason.is_none() {
+                endpoint.consecutive_failures = 0;
+            }
+        }
+        for new in wanted {
+            if self.endpoints.values().any(|e| same(e, new)) {
+                continue;
+            }
+            let number = self.endpoints.keys().last().map_or(1, |number| number.get() + 1);
+            let endpoint = Endpoint {
+                account: new.account.clone(),
+                name: new.name.clone(),
+                created_at: at,
+                disabled: new.disabled.map(|reason| Disabled { reason, since: at }),
+                consecutive_failures: 0,
+                expire_ms: Some(u64::try_from(new.expire.as_millis()).expect("fits")),
+            };
+            self.endpoints.insert(EndpointNumber::new(number), endpoint);
+        }
+    }
+
+    pub(super) fn head(&self, seq: Seq) -> Head {
+        let event = &self.events[&seq];
+        Head {
+            accepted_at: event.accepted_at,
+            size: u32::try_from(event.new.data.len()).expect("fits"),
+            account: event.new.account.clone(),
+            event_type: event.new.event_type.clone(),
+        }
+    }
+
+    /// All rows, oldest first: 128 deliveries each, and one for an event without any.
+    pub(super) fn rows(&self) -> Vec<Placed> {
+        let mut rows = Vec::new();
+        for seq in self.events.keys() {
+            let all = self.deliveries_of(*seq);
+            let mut slot = 0;
+            for chunk in all.chunks(128).chain(all.is_empty().then_some(&[][..])) {
+                let row = Row { head: self.head(*seq), deliveries: chunk.to_vec() };
+                rows.push(Placed { first: DeliveryKey { seq: *seq, slot }, row });
+                slot += 128;
+            }
+        }
+        rows
+    }
+
+    fn deliveries_of(&self, seq: Seq) -> Vec<Delivery> {
+        let (first, last) = (DeliveryKey { seq, slot: 0 }, DeliveryKey { seq, slot: u16::MAX });
+        self.deliveries.range(first..=last).map(|(_, delivery)| *delivery).collect()
+    }
+
+    /// The pending deliveries of events up to `until`, in the order of acceptance.
+    pub(super) fn backlog(&self, until: Seq) -> Vec<Scheduled> {
+        let pending = self.deliveries.iter().filter(|(key, d)| key.seq <= until && is_pending(d));
+        let scheduled = pending.map(|(key, d)| Scheduled { key: *key, endpoint: d.endpoint, due: d.due });
+        scheduled.collect()
+    }
+}
+
+pub(super) fn is_pending(delivery: &Delivery) -> bool {
+    delivery.state == State::Pending
+}
+
+fn id_of(event: &NewEvent) -> Option<(String, String)> {
+    Some((event.account.to_string(), event.producer_id.clone()?))
+}
+
+fn content(event: &NewEvent) -> Content {
+    (event.event_type.clone(), event.time, event.data.clone())
+}

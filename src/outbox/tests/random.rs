@@ -1,0 +1,437 @@
+//! Random operations on a store in a file, and every answer held against the model.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use redb::{ReadableTable, ReadableTableMetadata};
+use tempfile::TempDir;
+
+use super::{
+    model::{Model, is_pending},
+    open, options, report, wait,
+};
+use crate::outbox::End;
+use crate::{
+    model::{
+        attempt::{Attempt, Outcome, Report, Response, Why},
+        delivery::{Delivery, DeliveryKey, FailReason, State},
+        endpoint::{DisableReason, EndpointNumber},
+        event::{NewEvent, Seq},
+        time::Timestamp,
+    },
+    outbox::{
+        Acceptance, Batch, BatchAnswer, Configured, FileIdentity, Notice, Opened, Options, Placed, Reader,
+        Routed, Scheduled, Settle,
+        schema::{FILES, IDS, PENDING},
+    },
+};
+
+const ENDPOINTS: u32 = 9;
+
+fn kinds(answer: &BatchAnswer) -> Vec<&'static str> {
+    match answer {
+        BatchAnswer::Events(all) => all.iter().map(kind).collect(),
+        BatchAnswer::FileKnown => vec!["known"],
+        BatchAnswer::FileRefused { first: Some(_), .. } => vec!["refused"],
+        BatchAnswer::FileRefused { first: None, .. } => vec!["refused by itself"],
+    }
+}
+
+const fn kind(acceptance: &Acceptance) -> &'static str {
+    match acceptance {
+        Acceptance::Accepted(_) => "accepted",
+        Acceptance::Conflict(_) => "conflict",
+        Acceptance::Duplicate(_) => "duplicate",
+    }
+}
+
+#[test]
+fn the_store_does_what_the_model_does() {
+    let mut kinds = BTreeSet::new();
+    for seed in 1..=4 {
+        run(seed, 25, &mut kinds);
+    }
+    let all = ["accepted", "conflict", "duplicate", "endpoint_full", "known", "refused", "refused by itself"];
+    assert!(kinds.iter().eq(&all), "everything has happened: {kinds:?}");
+}
+
+fn run(seed: u64, steps: usize, kinds: &mut BTreeSet<&'static str>) {
+    println!("seed {seed}");
+    let mut world = World::new(seed);
+    for step in 0..steps {
+        println!("step {step} of seed {seed}");
+        match world.random.u32(..100) {
+            0..40 => world.accept(),
+            40..80 => world.settle(),
+            80..88 => world.configure(),
+            88..94 => world.forget_files(),
+            clean => world.reopen(clean < 97),
+        }
+        world.check();
+    }
+    world.reopen(true);
+    world.check();
+    kinds.append(&mut world.kinds);
+    let full = |d: &Delivery| d.state == State::Failed(FailReason::EndpointFull);
+    if world.model.deliveries.values().any(full) {
+        kinds.insert("endpoint_full");
+    }
+}
+
+struct World {
+    random: fastrand::Rng,
+    model: Model,
+    opened: Opened,
+    directory: TempDir,
+    path: PathBuf,
+    now: Timestamp,
+    /// Takes part in the names of copies.
+    copies: u32,
+    /// The kinds of answers that there were.
+    kinds: BTreeSet<&'static str>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("store.redb");
+        let options = Options {
+            quick_repair: random.bool(),
+            dedup_window: Duration::from_secs(1),
+            dedup_entries: random.usize(5..30),
+            pending_per_endpoint: random.u64(20..400),
+            ..options()
+        };
+        let opened = open(&path, &options).expect("a new store opens");
+        assert!(!opened.unclean, "a new store was not left by anybody");
+        let (model, now) = (Model::new(options), Timestamp::from_millis(1_000));
+        let mut world =
+            Self { random, model, opened, directory, path, now, copies: 0, kinds: BTreeSet::new() };
+        world.configure();
+        world
+    }
+
+    fn accept(&mut self) {
+        // Now and then all ids are outside the window.
+        let most = if self.random.u8(..4) == 0 { 3_000 } else { 300 };
+        self.now = self.now.plus(Duration::from_millis(self.random.u64(..most)));
+        let batches: Vec<Batch> = (0..self.random.usize(1..4)).map(|_| self.batch()).collect();
+        let mut scheduled = Vec::new();
+        let expected: Vec<_> = batches.iter().map(|batch| self.model.accept(batch, &mut scheduled)).collect();
+        let answers: Vec<_> = batches.into_iter().map(|batch| self.opened.outbox.accept(batch)).collect();
+        for (answer, expected) in answers.into_iter().zip(expected) {
+            let answer = wait(answer.answer()).expect("the store takes it");
+            assert_eq!(answer, expected);
+            self.kinds.extend(kinds(&answer));
+        }
+        assert_eq!(self.noticed(), scheduled, "the engine was told before the answers");
+    }
+
+    fn batch(&mut self) -> Batch {
+        let events = (0..self.random.usize(..7)).map(|_| self.routed()).collect();
+        let file = self.random.u8(..4) == 0;
+        Batch { at: self.now, events, file: file.then(|| self.file()), room: None }
+    }
+
+    fn file(&mut self) -> FileIdentity {
+        FileIdentity {
+            directory: "/spool".to_owned(),
+            device: self.random.u64(..2),
+            inode: self.random.u64(..3),
+            mtime: self.random.i64(-1..2),
+            size: 7,
+        }
+    }
+
+    fn routed(&mut self) -> Routed {
+        let random = &mut self.random;
+        let id = (random.u8(..3) > 0).then(|| format!("id {}", random.u8(..20)));
+        // Few contents, so that duplicates are as likely as conflicts.
+        let event = NewEvent {
+            account: ["default", "other"][usize::from(random.u8(..10) == 0)].parse().expect("an account"),
+            event_type: ["a.b", "c"][usize::from(random.u8(..10) == 0)].parse().expect("a type"),
+            data: Bytes::from(vec![b'7'; random.choice([0, 1, 1, 1, 5_000]).expect("one of them")]),
+            producer_id: id,
+            time: (random.u8(..10) == 0).then_some(Timestamp::EPOCH),
+        };
+        let counts = [0, 1, 1, 2, 3, 3, 127, 128, 129, 256, 300];
+        let count = random.choice(counts).expect("one of them");
+        let deliver = |_| {
+            let due = self.now.plus(Duration::from_millis(random.u64(..10_000)));
+            (EndpointNumber::new(random.u32(1..=ENDPOINTS)), due)
+        };
+        Routed { event, deliveries: (0..count).map(deliver).collect() }
+    }
+
+    fn settle(&mut self) {
+        let keys: Vec<DeliveryKey> = self.model.deliveries.keys().copied().collect();
+        let pending: Vec<_> =
+            keys.iter().copied().filter(|k| is_pending(&self.model.deliveries[k])).collect();
+        let mut settled = Vec::new();
+        for _ in 0..self.random.usize(1..200) {
+            // Mostly pending ones, some twice, some that have ended long ago.
+            let from = if self.random.u8(..20) == 0 { &keys } else { &pending };
+            let Some(key) = self.random.choice(from).copied() else { continue };
+            let settle = self.outcome(key);
+            self.model.settle(&settle);
+            settled.push(key);
+            self.opened.outbox.settle(settle);
+        }
+        let mut told = Vec::new();
+        while told.len() < settled.len() {
+            match self.opened.notices.blocking_recv().expect("the writer runs") {
+                Notice::Settled(keys) => told.extend(keys),
+                other => panic!("not now: {other:?}"),
+            }
+        }
+        assert_eq!(told, settled);
+    }
+
+    fn outcome(&mut self, key: DeliveryKey) -> Settle {
+        let mut delivery = self.model.deliveries[&key];
+        let attempted = self.random.u8(..5) > 0;
+        let why = if self.random.bool() { Why::Schedule } else { Why::AfterCrash };
+        delivery.attempt += u32::from(attempted);
+        delivery.last_status = self.random.bool().then_some(503);
+        delivery.due = self.now.plus(Duration::from_secs(9));
+        delivery.state = match self.random.u8(..4) {
+            0 => State::Failed(FailReason::Exhausted),
+            1 | 2 => State::Succeeded,
+            _ => {
+                delivery.step += 1;
+                State::Pending
+            }
+        };
+        // The store knows better which attempt was the last.
+        delivery.last_attempt = None;
+        Settle {
+            key,
+            delivery,
+            attempt: attempted.then(|| (why, self.report())),
+            consecutive_failures: self.random.bool().then(|| self.random.u32(..9)),
+        }
+    }
+
+    fn report(&mut self) -> Report {
+        let mut report = report(self.now);
+        if self.random.bool() {
+            report.outcome = Outcome::Response(Response {
+                status: 500,
+                headers: vec![("server".to_owned(), "x".to_owned())],
+                body: vec![0; self.random.usize(..300)],
+                body_truncated: self.random.bool(),
+                body_error: None,
+            });
+        }
+        report
+    }
+
+    fn configure(&mut self) {
+        // At first all of them, so that deliveries go to what is there.
+        let first = self.model.endpoints.is_empty();
+        let mut wanted = Vec::new();
+        for number in 1..=ENDPOINTS + u32::from(!first) {
+            if first || self.random.u8(..5) > 0 {
+                wanted.push(Configured {
+                    account: ["default", "other"][usize::from(number == 3)].parse().expect("an account"),
+                    name: format!("endpoint {number}"),
+                    disabled: (self.random.u8(..4) == 0).then_some(DisableReason::NoCredential),
+                    expire: Duration::from_millis(self.now.as_millis() % 3),
+                });
+            }
+        }
+        self.model.configure(&wanted, self.now);
+        let all = wait(self.opened.outbox.configure(wanted, self.now)).expect("the store takes it");
+        assert_eq!(all, self.model.endpoints.clone().into_iter().collect::<Vec<_>>());
+    }
+
+    /// Unlinks some files; what comes under the same identity afterwards is another file.
+    fn forget_files(&mut self) {
+        let known: Vec<FileIdentity> = self.model.files.iter().cloned().collect();
+        for file in known {
+            self.model.files.remove(&file);
+            self.opened.outbox.unlinked(file);
+        }
+    }
+
+    fn reopen(&mut self, clean: bool) {
+        self.forget_files();
+        // What was queued before is on disk with the answers to these.
+        self.accept();
+        let path = if clean { self.path.clone() } else { self.copy() };
+        let placeholder = open(&self.directory.path().join("placeholder.redb"), &self.model.options);
+        let old = std::mem::replace(&mut self.opened, placeholder.expect("a store opens"));
+        old.writer.close(End::Clean).expect("it closes");
+        assert!(old.outbox.read().is_err(), "a closed store is not read");
+        let new = open(&path, &self.model.options).expect("it opens again");
+        std::mem::replace(&mut self.opened, new).writer.close(End::Clean).expect("the placeholder closes");
+        self.path = path;
+        assert_eq!(self.opened.unclean, !clean);
+        assert_eq!(self.opened.last_seq, self.model.last_seq());
+        assert_eq!(self.opened.first_attempt, self.model.next_attempt());
+        let backlog = self.backlog(self.opened.last_seq, 7);
+        self.opened.outbox.count_backlog(&backlog);
+        self.wait_for_ids();
+    }
+
+    /// The file as a crash would leave it: the writer has nothing to do, so all its commits are in it.
+    fn copy(&mut self) -> PathBuf {
+        self.copies += 1;
+        let path = self.directory.path().join(format!("copy {}.redb", self.copies));
+        std::fs::copy(&self.path, &path).expect("a copy");
+        path
+    }
+
+    /// An event with an id is answered when the map of ids is there; from then on all are in order.
+    fn wait_for_ids(&mut self) {
+        let mut routed = self.routed();
+        routed.event.producer_id = Some("first of a run".to_owned());
+        let batch = Batch { at: self.now, events: vec![routed], file: None, room: None };
+        let mut scheduled = Vec::new();
+        let expected = self.model.accept(&batch, &mut scheduled);
+        assert_eq!(wait(self.opened.outbox.accept(batch).answer()).expect("the store takes it"), expected);
+        assert_eq!(self.noticed(), scheduled);
+    }
+
+    fn noticed(&mut self) -> Vec<Scheduled> {
+        let mut all = Vec::new();
+        while let Ok(notice) = self.opened.notices.try_recv() {
+            match notice {
+                Notice::Scheduled(scheduled) => all.extend(scheduled),
+                other => panic!("not now: {other:?}"),
+            }
+        }
+        all
+    }
+
+    /// Holds every query against the model.
+    fn check(&mut self) {
+        let reader = self.opened.outbox.read().expect("a reader");
+        self.check_events(&reader);
+        self.check_deliveries(&reader);
+        self.check_rows(&reader);
+        let endpoints = reader.endpoints().expect("endpoints");
+        assert_eq!(endpoints, self.model.endpoints.clone().into_iter().collect::<Vec<_>>());
+        self.check_backlog(&reader);
+        self.check_memory();
+    }
+
+    /// What is remembered of ids and files, which no query shows.
+    fn check_memory(&self) {
+        let table = self.opened.outbox.database.begin_read().expect("a reader");
+        let ids = table.open_table(IDS).expect("a table");
+        let ids = ids.iter().expect("ids are read").map(|row| Seq::new(row.expect("a row").0.value()));
+        assert!(ids.eq(self.model.remembered()), "no more and no fewer ids than the window has");
+        // Those that are to be forgotten are so with the next commit.
+        let files = table.open_table(FILES).expect("a table").len().expect("its length");
+        assert!(files >= u64::try_from(self.model.files.len()).expect("fits"));
+    }
+
+    fn check_events(&self, reader: &Reader) {
+        for seq in 0..self.model.last_seq().get() + 3 {
+            let event = reader.event(Seq::new(seq)).expect("events are read");
+            assert_eq!(event.as_ref(), self.model.events.get(&Seq::new(seq)));
+        }
+    }
+
+    fn check_deliveries(&mut self, reader: &Reader) {
+        let mut attempts: HashMap<DeliveryKey, Vec<Attempt>> = HashMap::new();
+        for attempt in self.model.attempts.values() {
+            attempts.entry(attempt.delivery).or_default().push(attempt.clone());
+        }
+        let mut next: BTreeMap<Seq, u16> = BTreeMap::new();
+        for (key, delivery) in &self.model.deliveries {
+            // Of a large event only some; `rows_of` has them all.
+            if self.random.u8(..8) == 0 || key.slot % 128 == 0 {
+                let found = reader.delivery(*key).expect("deliveries are read");
+                assert_eq!(found, Some((self.model.head(key.seq), *delivery)), "{key:?}");
+            }
+            next.insert(key.seq, key.slot + 1);
+            let Some(made) = attempts.remove(key) else {
+                assert_eq!(delivery.last_attempt, None);
+                continue;
+            };
+            let limit = self.random.usize(..4);
+            let limit = if limit == 0 { usize::MAX } else { limit };
+            let read = reader.attempts(delivery.last_attempt, limit).expect("attempts are read");
+            assert_eq!(read, made[made.len().saturating_sub(limit)..], "the newest, oldest first");
+        }
+        assert!(attempts.is_empty(), "of no other delivery");
+        for (seq, slot) in next {
+            assert_eq!(reader.delivery(DeliveryKey { seq, slot }).expect("deliveries are read"), None);
+        }
+        let unknown = DeliveryKey { seq: self.model.last_seq().next(), slot: 0 };
+        assert_eq!(reader.delivery(unknown).expect("deliveries are read"), None);
+    }
+
+    fn check_rows(&mut self, reader: &Reader) {
+        let rows = self.model.rows();
+        let mut by_event: BTreeMap<Seq, Vec<Placed>> = BTreeMap::new();
+        for row in &rows {
+            by_event.entry(row.first.seq).or_default().push(row.clone());
+        }
+        for (seq, rows) in by_event {
+            assert_eq!(reader.rows_of(seq).expect("rows are read"), rows);
+            assert_eq!(reader.head(seq).expect("a row is read"), Some(self.model.head(seq)));
+        }
+        let (mut before, mut paged) = (None, Vec::new());
+        loop {
+            let limit = self.random.usize(1..50);
+            let page = reader.rows_before(before, limit).expect("rows are read");
+            assert!(page.len() <= limit);
+            let Some(last) = page.last() else { break };
+            before = Some(last.first);
+            paged.extend(page);
+        }
+        paged.reverse();
+        assert_eq!(paged, rows, "newest first, each once");
+        assert_eq!(reader.rows_before(None, 0).expect("rows are read"), []);
+    }
+
+    fn check_backlog(&mut self, reader: &Reader) {
+        let until = Seq::new(self.random.u64(..self.model.last_seq().get() + 2));
+        for until in [until, Seq::MAX] {
+            let page = self.random.usize(1..9);
+            assert_eq!(self.backlog(until, page), self.model.backlog(until));
+        }
+        let mut rows = self.model.rows();
+        rows.retain(|placed| placed.row.deliveries.iter().any(is_pending));
+        let table = self.opened.outbox.database.begin_read().expect("a reader");
+        let table = table.open_table(PENDING).expect("a table");
+        let length = usize::try_from(table.len().expect("its length")).expect("fits");
+        assert_eq!(length, rows.len(), "no row that has ended is among the pending");
+        let oldest = rows.into_iter().next().map(|placed| placed.row.head);
+        assert_eq!(reader.oldest_pending().expect("a row is read"), oldest);
+        self.check_depths();
+    }
+
+    fn check_depths(&self) {
+        let mut counts: HashMap<EndpointNumber, u64> = HashMap::new();
+        for Delivery { endpoint, .. } in self.model.deliveries.values().filter(|d| is_pending(d)) {
+            *counts.entry(*endpoint).or_default() += 1;
+        }
+        let depths = self.opened.outbox.depths();
+        for number in (0..=ENDPOINTS + 1).map(EndpointNumber::new) {
+            assert_eq!(depths.of(number), counts.get(&number).copied().unwrap_or(0), "{number:?}");
+        }
+        assert_eq!(depths.total(), counts.values().sum::<u64>());
+    }
+
+    /// The whole backlog, read in pages of `limit`.
+    fn backlog(&self, until: Seq, limit: usize) -> Vec<Scheduled> {
+        let reader = self.opened.outbox.read().expect("a reader");
+        let (mut all, mut from) = (Vec::new(), Some(0));
+        while let Some(place) = from {
+            let page = reader.backlog(place, until, limit).expect("the backlog is read");
+            assert!(page.unreadable.is_empty() && page.found.len() < limit + 128);
+            all.extend(page.found.iter().map(|(key, delivery)| Scheduled::of(*key, delivery)));
+            from = page.next;
+        }
+        all
+    }
+}

@@ -1,0 +1,340 @@
+//! Group commit: the one thread that writes.
+//!
+//! Work queues up under a mutex while the last commit runs; the thread takes what is there, up to
+//! [`GROUP_EVENTS`] events or [`GROUP_BYTES`] of payload (a file's batch counts as one and is never split), writes
+//! outcomes first, then events, commits, tells the engine, then answers. So groups form by themselves, and nobody
+//! waits for company but outcomes, which may wait `settle_delay` when nothing else is to be written.
+//!
+//! After an error the thread says so to the engine, closes the store and ends; what is in the queue then, and what is
+//! added later, is answered with [`StoreError::Stopped`].
+
+use std::{
+    collections::VecDeque,
+    io, mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    accept::{Batch, BatchAnswer, FileIdentity},
+    endpoints::Configured,
+    error::{StoreError, contain},
+    settle::{NotSettled, Settle},
+    store::{Group, Scheduled, Store},
+};
+use crate::model::{
+    delivery::DeliveryKey,
+    endpoint::{Endpoint, EndpointNumber},
+    event::Seq,
+    time::Timestamp,
+};
+
+pub(super) const GROUP_EVENTS: usize = 512;
+pub(super) const GROUP_BYTES: usize = 1 << 20;
+pub(super) const GROUP_SETTLES: usize = 512;
+
+/// What the writer tells the engine, after the commit that made it so.
+#[derive(Debug)]
+pub enum Notice {
+    /// Deliveries were accepted.
+    Scheduled(Vec<Scheduled>),
+    /// The outcomes of these deliveries are durable.
+    Settled(Vec<DeliveryKey>),
+    /// Nothing was written of the outcomes of these deliveries.
+    NotSettled(Vec<(DeliveryKey, NotSettled)>),
+    /// Nothing more will be written.
+    Failed(StoreError),
+}
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// The queue before the thread; shared with every handle.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    work: Mutex<Work>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Work {
+    settles: Vec<Settle>,
+    batches: VecDeque<(Batch, Answer<BatchAnswer>)>,
+    /// Batches with an event that carries an id, until the map of ids is whole.
+    unresolved: VecDeque<(Batch, Answer<BatchAnswer>)>,
+    unlinked: Vec<FileIdentity>,
+    configure: Vec<Configure>,
+    ids: Vec<(u64, Seq)>,
+    ids_whole: bool,
+    /// The map of ids cannot be had.
+    failed: Option<StoreError>,
+    stop: Stop,
+}
+
+#[derive(Debug)]
+struct Configure {
+    wanted: Vec<Configured>,
+    at: Timestamp,
+    answer: Answer<Vec<(EndpointNumber, Endpoint)>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stop {
+    #[default]
+    Run,
+    /// Write what is queued, then close.
+    Close(End),
+    /// The thread has ended.
+    Ended,
+}
+
+impl Queue {
+    pub(super) fn accept(&self, batch: Batch, answer: Answer<BatchAnswer>) {
+        self.add(|work| {
+            let carries_id = batch.events.iter().any(|routed| routed.event.producer_id.is_some());
+            let queue = if carries_id && !work.ids_whole { &mut work.unresolved } else { &mut work.batches };
+            queue.push_back((batch, answer));
+        });
+    }
+
+    pub(super) fn settle(&self, settle: Settle) {
+        self.add(|work| work.settles.push(settle));
+    }
+
+    pub(super) fn unlinked(&self, file: FileIdentity) {
+        self.add(|work| work.unlinked.push(file));
+    }
+
+    pub(super) fn configure(
+        &self,
+        wanted: Vec<Configured>,
+        at: Timestamp,
+        answer: Answer<Vec<(EndpointNumber, Endpoint)>>,
+    ) {
+        self.add(|work| work.configure.push(Configure { wanted, at, answer }));
+    }
+
+    pub(super) fn found_ids(&self, page: Vec<(u64, Seq)>) {
+        self.add(|work| work.ids.extend(page));
+    }
+
+    pub(super) fn ids_are_whole(&self) {
+        self.add(|work| {
+            work.ids_whole = true;
+            let unresolved = mem::take(&mut work.unresolved);
+            work.batches.extend(unresolved);
+        });
+    }
+
+    /// The map of ids cannot be had: the thread ends as after a failed commit.
+    pub(super) fn fail(&self, error: StoreError) {
+        self.add(|work| work.failed = Some(error));
+    }
+
+    fn close(&self, end: End) {
+        self.add(|work| work.stop = Stop::Close(end));
+    }
+
+    /// Dropping what is given after the end makes its asker see that the writer has stopped.
+    fn add(&self, change: impl FnOnce(&mut Work)) {
+        let mut work = self.lock();
+        if work.stop != Stop::Ended {
+            change(&mut work);
+            self.wake.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        // Every change is one push or one assignment: a panic cannot leave the queue half changed.
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Work {
+    fn is_empty(&self) -> bool {
+        self.settles.is_empty() && self.unlinked.is_empty() && !self.is_urgent()
+    }
+
+    /// Whether there is something to do that must not wait for company.
+    fn is_urgent(&self) -> bool {
+        !self.batches.is_empty()
+            || !self.configure.is_empty()
+            || !self.ids.is_empty()
+            || self.settles.len() >= GROUP_SETTLES
+            || self.failed.is_some()
+            || self.stop != Stop::Run
+    }
+
+    fn take_batches(&mut self) -> (Vec<Batch>, Vec<Answer<BatchAnswer>>) {
+        let (mut events, mut bytes) = (0, 0);
+        let (mut batches, mut answers) = (Vec::new(), Vec::new());
+        while let Some((batch, _)) = self.batches.front() {
+            let batch_bytes: usize = batch.events.iter().map(|routed| routed.event.data.len()).sum();
+            let fits = events + batch.events.len() <= GROUP_EVENTS && bytes + batch_bytes <= GROUP_BYTES;
+            if !fits && !batches.is_empty() {
+                break;
+            }
+            events += batch.events.len();
+            bytes += batch_bytes;
+            let (batch, answer) = self.batches.pop_front().expect("looked at just above");
+            batches.push(batch);
+            answers.push(answer);
+        }
+        (batches, answers)
+    }
+}
+
+/// What the thread takes from the queue at once.
+struct Round {
+    group: Group,
+    answers: Vec<Answer<BatchAnswer>>,
+    configure: Vec<Configure>,
+    ids: Vec<(u64, Seq)>,
+    failed: Option<StoreError>,
+    stop: Stop,
+}
+
+/// How a daemon ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Every attempt that was begun has been settled.
+    Clean,
+    /// Attempts were cut off: the next start must know, as after a crash, that they may be made twice.
+    CutOff,
+}
+
+/// The writer's thread. Joined by [`Writer::close`].
+#[derive(Debug)]
+pub struct Writer {
+    queue: Arc<Queue>,
+    thread: thread::JoinHandle<Result<(), StoreError>>,
+}
+
+impl Writer {
+    pub(super) fn start(
+        store: Store,
+        queue: Arc<Queue>,
+        settle_delay: Duration,
+        notices: mpsc::UnboundedSender<Notice>,
+    ) -> io::Result<Self> {
+        let own = Arc::clone(&queue);
+        let thread = thread::Builder::new()
+            .name("outbox".to_owned())
+            .spawn(move || run(store, &own, settle_delay, &notices))?;
+        Ok(Self { queue, thread })
+    }
+
+    /// Writes what is queued, marks the store as closed cleanly if that is how it ends, and closes it for everybody:
+    /// reads fail from then on.
+    /// Events that still wait for the map of ids are not written; their askers are told so, as are those who come later.
+    ///
+    /// # Errors
+    /// What is queued could not be written, or the store not closed; or it had failed before.
+    pub fn close(self, end: End) -> Result<(), StoreError> {
+        self.queue.close(end);
+        self.thread.join().unwrap_or(Err(StoreError::Stopped))
+    }
+}
+
+/// Marks the queue as ended, however the thread ends.
+struct Ended<'a>(&'a Queue);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let mut work = self.0.lock();
+        *work = Work { stop: Stop::Ended, ..Work::default() };
+    }
+}
+
+fn run(
+    mut store: Store,
+    queue: &Queue,
+    settle_delay: Duration,
+    notices: &mpsc::UnboundedSender<Notice>,
+) -> Result<(), StoreError> {
+    let _ended = Ended(queue);
+    loop {
+        let mut round = next_round(queue, settle_delay);
+        let written = match round.failed.take() {
+            Some(error) => Err(error),
+            None if round.is_last() => return end(store, round.stop),
+            None => contain(|| write(&mut store, round, notices)).map_err(StoreError::from).flatten(),
+        };
+        if let Err(error) = written {
+            // The engine may have gone before us; then nobody needs to be told.
+            let _ = notices.send(Notice::Failed(error));
+            // Closed all the same: of what redb can still put in order, nothing is left to the next start. That this
+            // may fail as well says nothing new.
+            let _ = store.abandon();
+            return Err(StoreError::Stopped);
+        }
+    }
+}
+
+fn end(store: Store, stop: Stop) -> Result<(), StoreError> {
+    if stop == Stop::Close(End::Clean) { store.close() } else { store.abandon() }
+}
+
+impl Round {
+    /// Whether the store is to be closed and nothing is left to write.
+    const fn is_last(&self) -> bool {
+        matches!(self.stop, Stop::Close(_))
+            && self.group.settles.is_empty()
+            && self.group.batches.is_empty()
+            && self.group.unlinked.is_empty()
+            && self.configure.is_empty()
+    }
+}
+
+fn next_round(queue: &Queue, settle_delay: Duration) -> Round {
+    let mut work = queue.lock();
+    while work.is_empty() {
+        work = queue.wake.wait(work).unwrap_or_else(PoisonError::into_inner);
+    }
+    if !work.is_urgent() {
+        let waited = queue.wake.wait_timeout_while(work, settle_delay, |work| !work.is_urgent());
+        work = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+    let (batches, answers) = work.take_batches();
+    let group =
+        Group { settles: mem::take(&mut work.settles), batches, unlinked: mem::take(&mut work.unlinked) };
+    Round {
+        group,
+        answers,
+        configure: mem::take(&mut work.configure),
+        ids: mem::take(&mut work.ids),
+        failed: work.failed.take(),
+        stop: work.stop,
+    }
+}
+
+fn write(store: &mut Store, round: Round, notices: &mpsc::UnboundedSender<Notice>) -> Result<(), StoreError> {
+    store.fill_dedup(&round.ids);
+    for Configure { wanted, at, answer } in round.configure {
+        // An asker that has gone needs no answer, here and below.
+        let _ = answer.send(Ok(store.configure(&wanted, at)?));
+    }
+    if round.group.settles.is_empty() && round.group.batches.is_empty() && round.group.unlinked.is_empty() {
+        return Ok(());
+    }
+    let committed = store.commit(&round.group)?;
+    // Few if any, and in the order of the settles.
+    let mut not = committed.not_settled.iter().map(|(key, _)| *key).peekable();
+    let written = round.group.settles.iter().map(|settle| settle.key);
+    let written: Vec<_> = written.filter(|key| not.next_if_eq(key).is_none()).collect();
+    if !written.is_empty() {
+        let _ = notices.send(Notice::Settled(written));
+    }
+    if !committed.not_settled.is_empty() {
+        let _ = notices.send(Notice::NotSettled(committed.not_settled));
+    }
+    if !committed.scheduled.is_empty() {
+        let _ = notices.send(Notice::Scheduled(committed.scheduled));
+    }
+    for (answer, result) in round.answers.into_iter().zip(committed.answers) {
+        let _ = answer.send(Ok(result));
+    }
+    Ok(())
+}
