@@ -5,6 +5,7 @@
 //! endpoint that subscribed to it. What is acknowledged is on disk, and is not lost by a crash or a power cut.
 
 pub mod clock;
+pub mod config;
 pub mod model;
 pub mod outbox;
 pub mod policy;

@@ -1,0 +1,270 @@
+//! Section by section from the tree to the [`Config`], and what only several values together can say.
+
+use std::{
+    collections::{BTreeMap, btree_map},
+    os::unix::ffi::OsStrExt as _,
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    Account, Config, Limits, Listen, Network, Spool, Store,
+    endpoint::Endpoints,
+    error::{Problems, Reported},
+    keys::Key,
+    profile,
+    raw::{Node, Table, Value},
+    read::{self, Fault, Fields, choice},
+    shape::suggest,
+    source::{Place, Sources},
+};
+use crate::{
+    model::{account::AccountName, time::format_size},
+    policy::form::Form,
+};
+
+/// The longest path that a Unix socket's address holds.
+const SOCKET_PATH: usize = 107;
+
+/// What a configuration is checked against besides its own text.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// The files.
+    pub(super) sources: &'a Sources,
+    /// Where relative paths start.
+    pub(super) directory: &'a Path,
+    /// Where credentials are, if anywhere.
+    pub(super) credentials: Option<&'a Path>,
+}
+
+/// The profiles by name.
+pub(super) type Forms = BTreeMap<String, Result<Arc<Form>, Reported>>;
+/// The accounts by name.
+pub(super) type Accounts = BTreeMap<AccountName, Result<Account, Reported>>;
+
+/// Reads the whole document; what is wrong is noted in `problems`.
+pub(super) fn config(
+    context: &Context<'_>,
+    built_in: &BTreeMap<String, Node>,
+    document: &Table,
+    problems: &mut Problems,
+) -> Result<Config, Reported> {
+    let forms = profile::compile(context, built_in, table(document, "profiles"), problems);
+    let listen = listen(context, document.get("listen"), problems);
+    let store = store(context, document.get("store"), problems);
+    let limits = limits(document.get("limits"), problems);
+    let network = network(document.get("network"), problems);
+    let accounts = accounts(table(document, "accounts"), &forms, problems);
+    let spools = spools(context, items(document, "spool"), &accounts, problems);
+    let endpoints =
+        Endpoints { context, forms: &forms, accounts: &accounts, problems }.read(items(document, "endpoint"));
+    let accounts: Result<_, Reported> =
+        accounts.into_iter().map(|(name, account)| Ok((name, account?))).collect();
+    Ok(Config {
+        listen: listen?,
+        store: store?,
+        limits: limits?,
+        spools: spools?,
+        network: network?,
+        forms: forms.into_iter().filter_map(|(name, form)| Some((name, form.ok()?))).collect(),
+        accounts: accounts?,
+        endpoints: endpoints?,
+    })
+}
+
+/// The table of this name; of what is no table the walk over the tree has said so.
+fn table<'a>(document: &'a Table, name: &str) -> Option<&'a Table> {
+    match &document.get(name)?.value {
+        Value::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+/// The tables of an array of tables, likewise.
+fn items<'a>(document: &'a Table, name: &str) -> &'a [Node] {
+    match document.get(name).map(|node| &node.value) {
+        Some(Value::Array(items)) => items,
+        _ => &[],
+    }
+}
+
+impl Context<'_> {
+    fn path(&self, key: &Key, node: &Node) -> Result<PathBuf, Fault> {
+        read::path(key, node).map(|path| self.directory.join(path))
+    }
+
+    fn socket(&self, key: &Key, node: &Node) -> Result<PathBuf, Fault> {
+        let path = self.path(key, node)?;
+        let length = path.as_os_str().as_bytes().len();
+        if length > SOCKET_PATH {
+            let help = format!("a Unix socket's path has at most {SOCKET_PATH} bytes: write a shorter one");
+            return Err(Fault::new(format!("is {length} bytes long"), help));
+        }
+        Ok(path)
+    }
+}
+
+fn listen(context: &Context<'_>, node: Option<&Node>, problems: &mut Problems) -> Result<Listen, Reported> {
+    let fields = Fields::new("listen", node)?;
+    let socket = fields.get(problems, "socket", |key, node| context.socket(key, node));
+    let socket_mode = fields.get(problems, "socket_mode", read::mode);
+    Ok(Listen { socket: socket?, socket_mode: socket_mode? })
+}
+
+fn store(context: &Context<'_>, node: Option<&Node>, problems: &mut Problems) -> Result<Store, Reported> {
+    let fields = Fields::new("store", node)?;
+    let path = fields.get(problems, "path", |key, node| context.path(key, node));
+    let cache = fields.get(problems, "cache", read::size);
+    let settle_delay = fields.get(problems, "settle_delay", read::duration);
+    let dedup_window = fields.get(problems, "dedup_window", read::duration);
+    let dedup_entries = fields.get(problems, "dedup_entries", read::integer);
+    let quick_repair = fields.get(problems, "quick_repair", read::boolean);
+    Ok(Store {
+        path: path?,
+        cache: cache?,
+        settle_delay: settle_delay?,
+        dedup_window: dedup_window?,
+        dedup_entries: to_usize(dedup_entries?),
+        quick_repair: quick_repair?,
+    })
+}
+
+fn limits(node: Option<&Node>, problems: &mut Problems) -> Result<Limits, Reported> {
+    let fields = Fields::new("limits", node)?;
+    let event_size = fields.get(problems, "event_size", read::size);
+    let batch_size = fields.get(problems, "batch_size", read::size);
+    let batch_events = fields.get(problems, "batch_events", read::integer);
+    let file_size = fields.get(problems, "file_size", read::size);
+    let file_events = fields.get(problems, "file_events", read::integer);
+    let pending = fields.get(problems, "pending_per_endpoint", read::integer);
+    let in_flight = fields.get(problems, "in_flight", read::integer);
+    let in_flight_bytes = fields.get(problems, "in_flight_bytes", read::size);
+    let event = event_size?;
+    for (name, size) in
+        [("batch_size", batch_size), ("file_size", file_size), ("in_flight_bytes", in_flight_bytes)]
+    {
+        holds_an_event(fields, (name, size?), event, problems);
+    }
+    Ok(Limits {
+        event_size: to_usize(event),
+        batch_size: to_usize(batch_size?),
+        batch_events: to_usize(batch_events?),
+        file_size: file_size?,
+        file_events: to_usize(file_events?),
+        pending_per_endpoint: pending?,
+        in_flight: to_usize(in_flight?),
+        in_flight_bytes: to_usize(in_flight_bytes?),
+    })
+}
+
+/// Notes a size that is too small for the greatest event, at whichever of the two is written.
+fn holds_an_event(fields: Fields<'_>, (name, size): (&str, u64), event: u64, problems: &mut Problems) {
+    if size >= event {
+        return;
+    }
+    let (size, event) = (format_size(size), format_size(event));
+    if let Some(node) = fields.node(name) {
+        let help = format!("write at least {event}, or lower `event_size`");
+        fields.wrong(problems, name, node, Fault::new("is less than `limits.event_size`", help));
+    } else if let Some(node) = fields.node("event_size") {
+        let help = format!("raise `{name}` as well, which is {size}");
+        fields.wrong(problems, "event_size", node, Fault::new(format!("is more than `limits.{name}`"), help));
+    }
+}
+
+/// A number that the table of keys bounds by far less than any machine's words.
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn network(node: Option<&Node>, problems: &mut Problems) -> Result<Network, Reported> {
+    let fields = Fields::new("network", node)?;
+    let allow = fields.get(problems, "allow", read::networks);
+    let deny = fields.get(problems, "deny", read::networks);
+    Ok(Network { allow: allow?, deny: deny? })
+}
+
+fn accounts(written: Option<&Table>, forms: &Forms, problems: &mut Problems) -> Accounts {
+    let mut accounts = BTreeMap::new();
+    for (name, entry) in written.into_iter().flat_map(|table| &table.entries) {
+        match name.parse::<AccountName>() {
+            Ok(name) => {
+                let account = account(Some((&name, &entry.node)), forms, problems);
+                accounts.insert(name, account);
+            }
+            Err(error) => {
+                problems.add(entry.key, "an account cannot be named so".to_owned(), error.to_string());
+            }
+        }
+    }
+    if let btree_map::Entry::Vacant(vacant) = accounts.entry(AccountName::default()) {
+        vacant.insert(account(None, forms, problems));
+    }
+    accounts
+}
+
+fn account(
+    written: Option<(&AccountName, &Node)>,
+    forms: &Forms,
+    problems: &mut Problems,
+) -> Result<Account, Reported> {
+    let mut fields = Fields::new("accounts.NAME", written.map(|(_, node)| node))?;
+    if let Some((name, _)) = written {
+        fields = fields.named(name.as_str());
+    }
+    let form = fields.get(problems, "profile", |key, node| known_profile(forms, key, node))?;
+    Ok(Account { form: form? })
+}
+
+/// The profile that a key names; the inner error: it is there, and something is wrong with it.
+pub(super) fn known_profile(
+    forms: &Forms,
+    key: &Key,
+    node: &Node,
+) -> Result<Result<Arc<Form>, Reported>, Fault> {
+    let name = read::name(key, node)?;
+    let unknown = || Fault::new("names an unknown profile", suggest(&name, forms.keys().map(String::as_str)));
+    forms.get(&name).cloned().ok_or_else(unknown)
+}
+
+/// The account that a key names.
+pub(super) fn known_account(accounts: &Accounts, key: &Key, node: &Node) -> Result<AccountName, Fault> {
+    let name = read::name(key, node)?;
+    let known = accounts.keys().find(|account| account.as_str() == name).cloned();
+    known.ok_or_else(|| {
+        let help = suggest(&name, accounts.keys().map(AccountName::as_str));
+        Fault::new("names an unknown account", format!("{help}; add another as [accounts.NAME]"))
+    })
+}
+
+fn spools(
+    context: &Context<'_>,
+    items: &[Node],
+    accounts: &Accounts,
+    problems: &mut Problems,
+) -> Result<Vec<Spool>, Reported> {
+    let mut taken: BTreeMap<PathBuf, Place> = BTreeMap::new();
+    let spools: Vec<_> = items
+        .iter()
+        .map(|item| {
+            let fields = Fields::new("spool", Some(item))?;
+            let path = fields.get(problems, "path", |key, node| Ok((context.path(key, node)?, node.place)));
+            let account = fields.get(problems, "account", |key, node| known_account(accounts, key, node));
+            let after = fields.get(problems, "after", choice(&[("delete", ())]));
+            let (path, place) = path?;
+            if let Some(first) = taken.insert(plain(&path), place) {
+                let message = "two spools have the same directory".to_owned();
+                let help = "leave one of them out, or give it a directory of its own";
+                return Err(problems.add_related(place, message, help, ("the first is", first)));
+            }
+            after?;
+            Ok(Spool { path, account: account? })
+        })
+        .collect();
+    spools.into_iter().collect()
+}
+
+/// A path without `.` and doubled slashes, to compare it.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|component| *component != Component::CurDir).collect()
+}

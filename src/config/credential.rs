@@ -1,0 +1,62 @@
+//! Secrets that stand elsewhere: `@credential:NAME` is the content of `$CREDENTIALS_DIRECTORY/NAME`, without the
+//! line break at its end.
+//!
+//! A credential that is not there is no error: it is named, and what needs it waits for a start that finds it. One that
+//! is there but cannot be read, is empty or no text is an error. No message shows a secret.
+
+use std::{fs, io, path::Path};
+
+use zeroize::Zeroizing;
+
+use super::read::Fault;
+use crate::model::secret::Secret;
+
+/// What a value that names a credential begins with.
+pub(super) const PREFIX: &str = "@credential:";
+/// The longest credential; a header has to fit into what receivers take.
+const MAX_LENGTH: usize = 16 << 10;
+
+/// A secret, or the name of the credential that is not there.
+#[derive(Debug)]
+pub(super) enum Found {
+    Missing(String),
+    Secret(Secret),
+}
+
+/// Reads what `text` is or names; `directory` is where credentials are, if anywhere.
+pub(super) fn resolve(text: &str, directory: Option<&Path>) -> Result<Found, Fault> {
+    let Some(name) = text.strip_prefix(PREFIX) else {
+        return if text.starts_with('@') {
+            Err(Fault::new(
+                "begins with `@` but names no credential",
+                "write \"@credential:NAME\"; a secret that begins with @ goes into a credential",
+            ))
+        } else if text.is_empty() {
+            Err(Fault::new("is empty", "write the secret, or \"@credential:NAME\""))
+        } else {
+            Ok(Found::Secret(Secret::new(text.to_owned())))
+        };
+    };
+    if !is_file_name(name) {
+        return Err(Fault::new("names no credential", "a credential's name is a file's name, without `/`"));
+    }
+    let Some(directory) = directory else { return Ok(Found::Missing(name.to_owned())) };
+    let fault = |what: &str| Fault::new(format!("names the credential `{name}`, which {what}"), "");
+    let bytes = match fs::read(directory.join(name)) {
+        Ok(bytes) => Zeroizing::new(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing(name.to_owned())),
+        Err(error) => return Err(fault(&format!("cannot be read: {error}"))),
+    };
+    if bytes.len() > MAX_LENGTH {
+        return Err(fault("is longer than 16KiB"));
+    }
+    let Ok(text) = std::str::from_utf8(&bytes) else { return Err(fault("is not UTF-8")) };
+    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    if text.is_empty() { Err(fault("is empty")) } else { Ok(Found::Secret(Secret::new(text.to_owned()))) }
+}
+
+fn is_file_name(name: &str) -> bool {
+    (1..=255).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && !name.chars().any(|c| c == '/' || c.is_control())
+}

@@ -1,0 +1,46 @@
+//! A short summary of a configuration, for people; nothing secret in it.
+
+use std::fmt::Write as _;
+
+use super::{Config, Endpoint};
+use crate::model::time::format_size;
+
+/// Socket, store, spools, networks and endpoints, a line or two each; credentials that are missing are named.
+pub fn describe(config: &Config) -> String {
+    let mut lines = vec![
+        format!("socket    {} (mode {:04o})", config.listen.socket.display(), config.listen.socket_mode),
+        format!("store     {} (cache {})", config.store.path.display(), format_size(config.store.cache)),
+    ];
+    for spool in &config.spools {
+        lines.push(format!("spool     {} (account {})", spool.path.display(), spool.account));
+    }
+    for (name, networks) in [("allow", &config.network.allow), ("deny", &config.network.deny)] {
+        if !networks.is_empty() {
+            let networks: Vec<_> = networks.iter().map(ToString::to_string).collect();
+            lines.push(format!("{name:<9} {}", networks.join(", ")));
+        }
+    }
+    for (name, account) in &config.accounts {
+        lines.push(format!("account   {name} (profile {})", account.form.profile().name));
+    }
+    lines.extend(config.endpoints.iter().map(endpoint));
+    if config.endpoints.is_empty() {
+        lines.push("endpoints none: events are accepted and kept, and go nowhere".to_owned());
+    }
+    lines.join("\n") + "\n"
+}
+
+fn endpoint(endpoint: &Endpoint) -> String {
+    let Endpoint { account, name, url, event_types, form, missing_credentials, .. } = endpoint;
+    let patterns = match event_types.len() {
+        1 => "1 pattern".to_owned(),
+        n => format!("{n} patterns"),
+    };
+    let profile = &form.profile().name;
+    let mut line = format!("endpoint  {account}/{name} {url} (profile {profile}, {patterns})");
+    if !missing_credentials.is_empty() {
+        write!(line, "\n          disabled, credentials missing: {}", missing_credentials.join(", "))
+            .expect("a String takes all");
+    }
+    line
+}

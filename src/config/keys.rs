@@ -1,0 +1,741 @@
+//! Every key of the configuration, once: its name, what it takes, its default, what it is for, and whether this
+//! version has it. The walker's known names, the readers' bounds and defaults, and `docs/configuration.md` all
+//! come from this table.
+//!
+//! A section's path names its tables (`profiles.NAME.signature`); the segment `NAME`, or a key of that name,
+//! stands for a name that the writer chooses.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use crate::model::time::{format_duration, format_size};
+
+/// Stands for any name in a path, and for any key.
+pub const ANY: &str = "NAME";
+
+/// A table of the configuration.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// Its path, segments joined with dots.
+    pub path: &'static str,
+    /// Whether it is an array of tables, written `[[path]]`.
+    pub repeated: bool,
+    /// What it is for.
+    pub doc: &'static str,
+    /// Whether this version has it.
+    pub built: Built,
+    /// What it has.
+    pub keys: &'static [Key],
+}
+
+/// A key of a [`Section`].
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its name, or [`ANY`].
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What holds when it is not given.
+    pub fallback: Fallback,
+    /// What it is for.
+    pub doc: &'static str,
+    /// Whether this version has it.
+    pub built: Built,
+}
+
+/// Whether this version of posthaste has something.
+#[derive(Clone, Copy, Debug)]
+pub enum Built {
+    /// It does what its sentence says.
+    Yes,
+    /// Not yet; `instead` is what to do without, a clause or nothing.
+    No {
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// Not yet, but the value that switches it off is taken.
+    Off {
+        /// That value, as written.
+        value: &'static str,
+    },
+    /// Any valid value is taken; it has no effect yet.
+    Unused,
+}
+
+/// What holds when a key is not given.
+#[derive(Clone, Copy, Debug)]
+pub enum Fallback {
+    /// Something else, in words.
+    Else(&'static str),
+    /// It has to be given.
+    Required,
+    /// This value, as written.
+    Value(&'static str),
+}
+
+/// What a key takes.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// `true` or `false`.
+    Boolean,
+    /// One of these words.
+    Choice(&'static [Choice]),
+    /// A duration within bounds.
+    Duration(RangeInclusive<Duration>),
+    /// A number from 0 to 1.
+    Fraction,
+    /// A whole number within bounds.
+    Integer(RangeInclusive<u64>),
+    /// Permissions of a file in octal.
+    Mode,
+    /// A name of 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
+    Name,
+    /// A list of networks.
+    Networks,
+    /// A file's path.
+    Path,
+    /// A text with placeholders.
+    Placeholders,
+    /// A list of 1 to 255 durations within bounds.
+    Schedule(RangeInclusive<Duration>),
+    /// A secret, or where it is.
+    Secret,
+    /// A size within bounds.
+    Size(RangeInclusive<u64>),
+    /// Which statuses are a success.
+    Success,
+    /// A template of the body.
+    Template,
+    /// Any text; for keys that this version does not have.
+    Text,
+    /// A list of patterns over event types.
+    TypePatterns,
+    /// Where an endpoint is.
+    Url,
+}
+
+/// A word that a key takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// The word.
+    pub word: &'static str,
+    /// Whether this version has it.
+    pub built: bool,
+}
+
+impl Kind {
+    /// What a value of this kind has to be: `a size such as "64MiB", from 1MiB to 1TiB`.
+    pub fn expected(&self) -> String {
+        match self {
+            Self::Boolean => "true or false".to_owned(),
+            Self::Choice(choices) => {
+                let words: Vec<_> =
+                    choices.iter().filter(|c| c.built).map(|c| format!("{:?}", c.word)).collect();
+                words.join(" or ")
+            }
+            Self::Duration(bounds) => format!("a duration such as \"30s\", {}", durations(bounds)),
+            Self::Fraction => "a number from 0.0 to 1.0".to_owned(),
+            Self::Integer(bounds) => format!("a whole number from {} to {}", bounds.start(), bounds.end()),
+            Self::Mode => "permissions in octal such as \"0660\"".to_owned(),
+            Self::Name => "a name of 1 to 64 characters of A-Z a-z 0-9 . _ -".to_owned(),
+            Self::Networks => "a list of networks such as [\"10.0.0.0/8\", \"fd00::/8\"]".to_owned(),
+            Self::Path => "the path of a file or directory".to_owned(),
+            Self::Placeholders => "a text with placeholders such as \"{timestamp}.{body}\"".to_owned(),
+            Self::Schedule(bounds) => {
+                format!(
+                    "a list of 1 to 255 durations such as [\"0s\", \"1m\", \"1h\"], each {}",
+                    durations(bounds)
+                )
+            }
+            Self::Secret => "a secret, or \"@credential:NAME\"".to_owned(),
+            Self::Size(bounds) => format!(
+                "a size such as \"64MiB\", from {} to {}",
+                format_size(*bounds.start()),
+                format_size(*bounds.end())
+            ),
+            Self::Success => "\"2xx\", or a list of status codes such as [200, 202]".to_owned(),
+            Self::Template => {
+                "a template such as '{\"type\": {{ type | tojson }}, \"data\": {{ data_json }}}'".to_owned()
+            }
+            Self::Text => "a text".to_owned(),
+            Self::TypePatterns => {
+                "a list of patterns such as [\"*\"] or [\"video.media.*\"], at least one".to_owned()
+            }
+            Self::Url => "a URL such as \"https://erp.example/hooks\"".to_owned(),
+        }
+    }
+}
+
+fn durations(bounds: &RangeInclusive<Duration>) -> String {
+    format!("from {} to {}", format_duration(*bounds.start()), format_duration(*bounds.end()))
+}
+
+/// What a name in a table is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Known {
+    /// A key.
+    Key(&'static Key),
+    /// A table, an array of tables or a table of such, with its path; the section is missing where only deeper ones have keys.
+    Table(&'static str, Option<&'static Section>),
+}
+
+/// The section with exactly this path.
+pub(super) fn section(path: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.path == path)
+}
+
+/// What `name` is in the table with the path `at` (`""`: the document).
+pub(super) fn known(at: &str, name: &str) -> Option<Known> {
+    let key = |name| section(at).and_then(|section| section.keys.iter().find(|key| key.name == name));
+    let below = |name| below(at).find(|(segment, _)| *segment == name).map(|(_, path)| path);
+    let table = |path| Known::Table(path, section(path));
+    (key(name).map(Known::Key))
+        .or_else(|| below(name).map(table))
+        .or_else(|| key(ANY).map(Known::Key))
+        .or_else(|| below(ANY).map(table))
+}
+
+/// The names of the table with the path `at`, as they are declared, [`ANY`] left out: those that this version has, and those
+/// that it does not have.
+pub(super) fn names(at: &str) -> (Vec<&'static str>, Vec<&'static str>) {
+    let keys = section(at).map_or(&[][..], |section| section.keys);
+    let keys = keys.iter().map(|key| (key.name, is_built(&key.built)));
+    let tables = below(at).map(|(name, path)| (name, section(path).is_none_or(|s| is_built(&s.built))));
+    let (mut has, mut has_not) = (Vec::new(), Vec::new());
+    for (name, built) in keys.chain(tables) {
+        let names = if built { &mut has } else { &mut has_not };
+        if name != ANY && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    (has, has_not)
+}
+
+const fn is_built(built: &Built) -> bool {
+    matches!(built, Built::Yes)
+}
+
+/// The tables right below `at`: the segment, and the whole path.
+fn below(at: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let depth = if at.is_empty() { 0 } else { at.len() + 1 };
+    SECTIONS.iter().filter_map(move |section| {
+        let beneath = at.is_empty()
+            || (section.path.starts_with(at) && section.path.as_bytes().get(at.len()) == Some(&b'.'));
+        let rest = if beneath { section.path.get(depth..)? } else { return None };
+        let segment = rest.split('.').next()?;
+        Some((segment, &section.path[..depth + segment.len()]))
+    })
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+/// A key that this version has.
+const fn key(name: &'static str, kind: Kind, fallback: Fallback, doc: &'static str) -> Key {
+    Key { name, kind, fallback, doc, built: Built::Yes }
+}
+
+/// A key that this version does not have.
+const fn later(name: &'static str, kind: Kind, fallback: Fallback, doc: &'static str, built: Built) -> Key {
+    Key { name, kind, fallback, doc, built }
+}
+
+const fn no(instead: &'static str) -> Built {
+    Built::No { instead }
+}
+
+const fn has(word: &'static str) -> Choice {
+    Choice { word, built: true }
+}
+
+const fn has_not(word: &'static str) -> Choice {
+    Choice { word, built: false }
+}
+
+const OF_POSTHASTE: Fallback = Fallback::Else("as in `posthaste`");
+const NONE: Fallback = Fallback::Else("none");
+
+/// Everything that a configuration may say.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        path: "listen",
+        repeated: false,
+        doc: "Where producers and the command line reach the daemon.",
+        built: Built::Yes,
+        keys: &[
+            key(
+                "socket",
+                Kind::Path,
+                Fallback::Value("\"/run/posthaste/posthaste.sock\""),
+                "The Unix socket; its path has at most 107 bytes. Taken over from systemd when it passes one.",
+            ),
+            key(
+                "socket_mode",
+                Kind::Mode,
+                Fallback::Value("\"0660\""),
+                "Permissions of the socket: who may connect to it may hand in events.",
+            ),
+            later(
+                "http",
+                Kind::Text,
+                NONE,
+                "The API over TCP.",
+                no("use the Unix socket; a reverse proxy can lead to it"),
+            ),
+            later(
+                "tls_certificate",
+                Kind::Path,
+                NONE,
+                "The certificate of the API over TCP.",
+                no("use the Unix socket"),
+            ),
+            later(
+                "tls_key",
+                Kind::Path,
+                NONE,
+                "The private key of the API over TCP.",
+                no("use the Unix socket"),
+            ),
+        ],
+    },
+    Section {
+        path: "access",
+        repeated: true,
+        doc: "Who may do what on the Unix socket.",
+        built: no("the socket's mode and group decide who may connect"),
+        keys: &[
+            key("group", Kind::Text, NONE, "Members of this group."),
+            key("user", Kind::Text, NONE, "This user."),
+            key(
+                "role",
+                Kind::Choice(&[has("producer"), has("operator")]),
+                Fallback::Required,
+                "What they may do.",
+            ),
+            key("account", Kind::Name, Fallback::Else("any"), "The only account that they may touch."),
+        ],
+    },
+    Section {
+        path: "store",
+        repeated: false,
+        doc: "The outbox: the one file that keeps events, deliveries and their history.",
+        built: Built::Yes,
+        keys: &[
+            key(
+                "path",
+                Kind::Path,
+                Fallback::Value("\"/var/lib/posthaste/outbox.redb\""),
+                "The outbox's file; its directory must be writable.",
+            ),
+            key(
+                "cache",
+                Kind::Size(MIB..=TIB),
+                Fallback::Value("\"64MiB\""),
+                "Memory for pages of the file.",
+            ),
+            key(
+                "settle_delay",
+                Kind::Duration(Duration::ZERO..=Duration::from_secs(10)),
+                Fallback::Value("\"20ms\""),
+                "How long an outcome may wait for company before it is committed; longer spares flash, shorter makes repeats after a crash rarer.",
+            ),
+            key(
+                "dedup_window",
+                Kind::Duration(Duration::ZERO..=YEAR),
+                Fallback::Value("\"24h\""),
+                "For how long a second event with the same account and id is not taken again.",
+            ),
+            key(
+                "dedup_entries",
+                Kind::Integer(0..=100_000_000),
+                Fallback::Value("500000"),
+                "How many ids are remembered at most, whatever the window.",
+            ),
+            key(
+                "quick_repair",
+                Kind::Boolean,
+                Fallback::Value("false"),
+                "Makes the repair after a crash instant, at the cost of larger commits.",
+            ),
+            later(
+                "max_size",
+                Kind::Size(MIB..=TIB),
+                NONE,
+                "Bytes of rows past which new events are refused.",
+                no("give the store a file system or quota of its own"),
+            ),
+            later(
+                "reserve",
+                Kind::Size(0..=TIB),
+                NONE,
+                "A file kept beside the store and given up when the disk is full.",
+                no(""),
+            ),
+            later(
+                "retention",
+                Kind::Duration(Duration::ZERO..=YEAR),
+                NONE,
+                "How long events are kept whose deliveries all succeeded.",
+                no("everything is kept"),
+            ),
+            later(
+                "retention_failed",
+                Kind::Duration(Duration::ZERO..=YEAR),
+                NONE,
+                "How long other events are kept.",
+                no("everything is kept"),
+            ),
+        ],
+    },
+    Section {
+        path: "limits",
+        repeated: false,
+        doc: "Bounds on what is taken in and what is done at once.",
+        built: Built::Yes,
+        keys: &[
+            key("event_size", Kind::Size(KIB..=64 * MIB), Fallback::Value("\"1MiB\""), "The greatest event."),
+            key(
+                "batch_size",
+                Kind::Size(KIB..=GIB),
+                Fallback::Value("\"16MiB\""),
+                "The greatest request with many events; not less than `event_size`.",
+            ),
+            key(
+                "batch_events",
+                Kind::Integer(1..=1_000_000),
+                Fallback::Value("10000"),
+                "The most events of one request.",
+            ),
+            key(
+                "file_size",
+                Kind::Size(KIB..=GIB),
+                Fallback::Value("\"64MiB\""),
+                "The greatest spool file; not less than `event_size`.",
+            ),
+            key(
+                "file_events",
+                Kind::Integer(1..=1_000_000),
+                Fallback::Value("100000"),
+                "The most events of one spool file, which are all accepted at once or not at all. A file with more goes to `failed/`: split it.",
+            ),
+            key(
+                "pending_per_endpoint",
+                Kind::Integer(1..=1_000_000_000),
+                Fallback::Value("1000000"),
+                "Pending deliveries of one endpoint past which new ones fail as `endpoint_full`.",
+            ),
+            key(
+                "in_flight",
+                Kind::Integer(1..=65_536),
+                Fallback::Value("512"),
+                "Requests open at once; half of them only for endpoints whose last attempt succeeded.",
+            ),
+            key(
+                "in_flight_bytes",
+                Kind::Size(64 * KIB..=64 * GIB),
+                Fallback::Value("\"64MiB\""),
+                "Bytes of payloads in open requests; not less than `event_size`.",
+            ),
+            later(
+                "keys_in_memory",
+                Kind::Integer(1..=1_000_000_000),
+                NONE,
+                "Due deliveries held in memory.",
+                no("all of them are"),
+            ),
+        ],
+    },
+    Section {
+        path: "spool",
+        repeated: true,
+        doc: "A directory whose files are taken in as events. None unless written.",
+        built: Built::Yes,
+        keys: &[
+            key("path", Kind::Path, Fallback::Required, "The directory."),
+            key("account", Kind::Name, Fallback::Value("\"default\""), "The account of its events."),
+            key(
+                "after",
+                Kind::Choice(&[has("delete"), has_not("keep")]),
+                Fallback::Value("\"delete\""),
+                "What becomes of a file whose events are accepted.",
+            ),
+            later(
+                "type",
+                Kind::Text,
+                NONE,
+                "The type of files that carry none.",
+                no("write .json or .ndjson files whose events name their type"),
+            ),
+        ],
+    },
+    Section {
+        path: "network",
+        repeated: false,
+        doc: "Where deliveries may go, checked on the very address that is dialled.",
+        built: Built::Yes,
+        keys: &[
+            key(
+                "allow",
+                Kind::Networks,
+                Fallback::Value("[]"),
+                "Networks that may be reached although they are link-local or otherwise special.",
+            ),
+            key(
+                "deny",
+                Kind::Networks,
+                Fallback::Value("[]"),
+                "Networks that may not be reached; wins over `allow`.",
+            ),
+            later(
+                "proxy",
+                Kind::Text,
+                NONE,
+                "A proxy for deliveries.",
+                no("deliveries go to the endpoint directly"),
+            ),
+            later(
+                "no_proxy",
+                Kind::Text,
+                NONE,
+                "What is reached without the proxy.",
+                no("deliveries go to the endpoint directly"),
+            ),
+            later(
+                "ca_bundle",
+                Kind::Path,
+                NONE,
+                "Certificates trusted besides the system's.",
+                no("add the certificate to the system's, or set SSL_CERT_FILE for the daemon"),
+            ),
+            later(
+                "require_clock",
+                Kind::Boolean,
+                NONE,
+                "Whether signing waits for a clock that is set.",
+                no("start the daemon after time-sync.target"),
+            ),
+        ],
+    },
+    Section {
+        path: "accounts.NAME",
+        repeated: false,
+        doc: "An account: the tenant that events and endpoints belong to. `default` is always there.",
+        built: Built::Yes,
+        keys: &[
+            key(
+                "profile",
+                Kind::Name,
+                Fallback::Value("\"posthaste\""),
+                "The profile of its endpoints that name none.",
+            ),
+            later(
+                "max_endpoints",
+                Kind::Integer(0..=1_000_000),
+                NONE,
+                "How many endpoints the API may make.",
+                no("endpoints are those of the configuration"),
+            ),
+            later(
+                "https_only",
+                Kind::Boolean,
+                NONE,
+                "Whether endpoints made over the API must use https.",
+                no("endpoints are those of the configuration"),
+            ),
+            later("secret", Kind::Secret, NONE, "Signs callbacks.", no("give each [[endpoint]] its secret")),
+        ],
+    },
+    Section {
+        path: "accounts.NAME.event_type",
+        repeated: true,
+        doc: "The account's catalog of event types.",
+        built: no("every type is taken"),
+        keys: &[
+            key("name", Kind::Text, Fallback::Required, "The type."),
+            key("groups", Kind::Text, NONE, "Groups that it belongs to."),
+            key("description", Kind::Text, NONE, "What it says."),
+            key(
+                "effect",
+                Kind::Choice(&[has("live"), has("partial"), has("none")]),
+                Fallback::Value("\"live\""),
+                "Whether events of this type are delivered.",
+            ),
+        ],
+    },
+    Section {
+        path: "endpoint",
+        repeated: true,
+        doc: "A subscriber's URL with its subscription, secrets and profile. With the account, `name` is its identity: the id stays as long as the name does.",
+        built: Built::Yes,
+        keys: &[
+            key("name", Kind::Name, Fallback::Required, "Its name, one of a kind in the account."),
+            key("account", Kind::Name, Fallback::Value("\"default\""), "Whose it is."),
+            key(
+                "url",
+                Kind::Url,
+                Fallback::Required,
+                "Where it is: http or https, without user, password and fragment.",
+            ),
+            key(
+                "event_types",
+                Kind::TypePatterns,
+                Fallback::Required,
+                "What it subscribes to: `*` as the last segment stands for one or more segments, as another for exactly one.",
+            ),
+            key(
+                "secret",
+                Kind::Secret,
+                NONE,
+                "What signs its deliveries, in the form that the profile's `signature.key` names; required if the profile signs.",
+            ),
+            key("profile", Kind::Name, Fallback::Else("the account's"), "How its webhooks look and behave."),
+        ],
+    },
+    Section {
+        path: "endpoint.headers",
+        repeated: false,
+        doc: "Headers sent to this endpoint with every request, besides the profile's; of two with the same name this one is sent. Written below its `[[endpoint]]`, or in it as `headers = { … }`.",
+        built: Built::Yes,
+        keys: &[key(ANY, Kind::Secret, NONE, "The header's value.")],
+    },
+    Section {
+        path: "profiles.NAME",
+        repeated: false,
+        doc: "How webhooks look and behave. A profile of a built-in's name changes only the keys that it gives; a new one has the defaults below, and `signature`, `headers` and `body` of `posthaste`.",
+        built: Built::Yes,
+        keys: &[
+            key("success", Kind::Success, Fallback::Value("\"2xx\""), "Which statuses are a success."),
+            key(
+                "timeout",
+                Kind::Duration(Duration::from_millis(10)..=Duration::from_secs(600)),
+                Fallback::Value("\"30s\""),
+                "One deadline from resolving the name to the end of the body; the outcome stands once the headers are complete.",
+            ),
+            key(
+                "retry",
+                Kind::Schedule(Duration::ZERO..=YEAR),
+                Fallback::Value("[\"0s\", \"1m\", \"5m\", \"30m\", \"2h\", \"12h\"]"),
+                "The delay before each attempt, from the end of the one before (the first: from the event).",
+            ),
+            key(
+                "jitter",
+                Kind::Fraction,
+                Fallback::Value("0.0"),
+                "Each delay is lengthened by up to this fraction of itself, never shortened.",
+            ),
+            key(
+                "expire",
+                Kind::Duration(Duration::from_millis(1)..=Duration::from_secs(3650 * 86_400)),
+                Fallback::Value("\"14d\""),
+                "How long after its first due time a delivery that is still pending fails.",
+            ),
+            key(
+                "concurrency",
+                Kind::Integer(1..=1024),
+                Fallback::Value("16"),
+                "Requests open at once to one endpoint.",
+            ),
+            later(
+                "retry_after",
+                Kind::Boolean,
+                Fallback::Value("false"),
+                "Whether Retry-After is obeyed.",
+                Built::Off { value: "false" },
+            ),
+            later(
+                "gone_disables",
+                Kind::Boolean,
+                Fallback::Value("false"),
+                "Whether a 410 disables the endpoint.",
+                Built::Off { value: "false" },
+            ),
+            later(
+                "disable_after",
+                Kind::Integer(0..=1_000_000),
+                Fallback::Value("0"),
+                "After how many attempts without success the endpoint is disabled.",
+                Built::Off { value: "0" },
+            ),
+            later(
+                "circuit",
+                Kind::Integer(0..=1_000_000),
+                Fallback::Value("0"),
+                "After how many failures of the endpoint only probes are made.",
+                Built::Off { value: "0" },
+            ),
+            later(
+                "probe",
+                Kind::Schedule(Duration::ZERO..=YEAR),
+                Fallback::Value("[\"10s\", \"30s\", \"1m\", \"5m\", \"15m\"]"),
+                "The intervals of these probes.",
+                Built::Unused,
+            ),
+            later("rate", Kind::Text, NONE, "How many requests a second.", no("lower `concurrency`")),
+            later(
+                "order",
+                Kind::Choice(&[has("none"), has_not("fifo")]),
+                Fallback::Value("\"none\""),
+                "Whether deliveries keep the order of acceptance.",
+                Built::Off { value: "none" },
+            ),
+        ],
+    },
+    Section {
+        path: "profiles.NAME.signature",
+        repeated: false,
+        doc: "How requests are signed.",
+        built: Built::Yes,
+        keys: &[
+            key(
+                "algorithm",
+                Kind::Choice(&[has("hmac-sha256"), has("none"), has_not("ed25519")]),
+                OF_POSTHASTE,
+                "With what, or not at all.",
+            ),
+            key(
+                "key",
+                Kind::Choice(&[has("utf8"), has("hex"), has("base64"), has("whsec")]),
+                OF_POSTHASTE,
+                "How the secret becomes the key: its own bytes, hex, base64, or base64 after `whsec_`.",
+            ),
+            key("signed", Kind::Placeholders, OF_POSTHASTE, "What is signed."),
+            key(
+                "encoding",
+                Kind::Choice(&[has("hex"), has("base64")]),
+                OF_POSTHASTE,
+                "How a signature's bytes are written.",
+            ),
+            key("each", Kind::Placeholders, OF_POSTHASTE, "The form of one signature in `{signatures}`."),
+            key("join", Kind::Placeholders, OF_POSTHASTE, "What stands between several signatures."),
+        ],
+    },
+    Section {
+        path: "profiles.NAME.headers",
+        repeated: false,
+        doc: "Headers sent with every request. A new profile that has this table has these headers and none of `posthaste`; where nothing is signed, headers of a built-in profile that show a signature are left out.",
+        built: Built::Yes,
+        keys: &[key(ANY, Kind::Placeholders, OF_POSTHASTE, "The header's value.")],
+    },
+    Section {
+        path: "profiles.NAME.body",
+        repeated: false,
+        doc: "What is sent.",
+        built: Built::Yes,
+        keys: &[
+            key(
+                "format",
+                Kind::Choice(&[has("envelope"), has("raw"), has("template"), has_not("cloudevents")]),
+                OF_POSTHASTE,
+                "`raw`: the payload as it came; `envelope`: `{\"id\",\"type\",\"timestamp\",\"data\"}`; or the `template`.",
+            ),
+            key(
+                "template",
+                Kind::Template,
+                NONE,
+                "The template, with `format = \"template\"`. Variables: `id`, `type`, `account`, `time`, `time_unix`, `time_ms`, `data`, `data_json` (the very bytes), `data_text`, `delivery_id`, `endpoint_id`, `producer_id`, `content_type`.",
+            ),
+        ],
+    },
+];

@@ -1,0 +1,96 @@
+//! `docs/configuration.md`, written from the table of keys and the built-in profiles.
+
+use std::fmt::Write as _;
+
+use super::{
+    keys::{ANY, Built, Fallback, Key, Kind, SECTIONS, Section},
+    profile,
+};
+use crate::policy::placeholder::Placeholder;
+
+/// The manual of the configuration, in Markdown.
+pub fn manual() -> String {
+    let mut out = String::from(HEAD);
+    for section in SECTIONS {
+        write_section(&mut out, section);
+    }
+    let placeholders: Vec<_> =
+        Placeholder::ALL.iter().map(|placeholder| format!("`{placeholder}`")).collect();
+    writeln!(out, "{PLACEHOLDERS}{}.", placeholders.join(", ")).expect("a String takes all");
+    out.push_str(PROFILES);
+    for (name, text) in profile::BUILT_IN {
+        write!(out, "\n### `{name}`\n\n```toml\n{}\n```\n", text.trim_end()).expect("a String takes all");
+    }
+    out
+}
+
+const HEAD: &str = "\
+# Configuration
+
+<!-- Written by `POSTHASTE_BLESS=1 cargo test --lib config` from src/config/keys.rs and src/config/profiles: change those. -->
+
+TOML: `/etc/posthaste/posthaste.toml` (or `--config FILE`) and, after it in name order, the files `conf.d/*.toml` beside it. Tables
+merge key by key, the later file wins, arrays of tables add up. Two endpoints of an account with the same name, and
+two spools with the same directory, are errors. So is every unknown key. `posthaste check` prints all errors at once, each with its place and what to
+write instead.
+
+Durations are written `250ms`, `30s`, `5m`, `2h`, `7d`, sizes `64KiB`, `1MiB`. A path that is not absolute starts at the directory of
+`posthaste.toml`, in whichever file it is written.
+
+`@credential:NAME` as the value of an endpoint's `secret` or header is read from `$CREDENTIALS_DIRECTORY/NAME` (systemd's `LoadCredential=`),
+without the line break at its end. One that is not there is no error: it is named, and the endpoint is disabled until a start finds it.
+";
+
+const PLACEHOLDERS: &str = "
+## Placeholders
+
+In `signed` and in the values of a profile's headers `{timestamp}` stands for the Unix seconds of the attempt's start, `{timestamp_ms}` for
+the milliseconds, `{event_time}` for when the event happened, `{delivery_short}` for 8 characters made of the delivery's id, `{attempt}` for the
+attempt's number from 1, `{signature}` for the newest secret's signature, `{signatures}` for those of all secrets, newest first, each in the form of `each`,
+joined with `join`. `{{` and `}}` are braces. There are: ";
+
+const PROFILES: &str = "
+## Built-in profiles
+
+Each as it could be written in a configuration.
+";
+
+fn write_section(out: &mut String, section: &Section) {
+    let Section { path, repeated, doc, built, keys } = section;
+    let header = if *repeated { format!("[[{path}]]") } else { format!("[{path}]") };
+    write!(out, "\n## `{header}`\n\n{doc}\n").expect("a String takes all");
+    if let Built::No { instead } = built {
+        write!(out, "\n*Not available in this version*: {instead}.\n").expect("a String takes all");
+        return;
+    }
+    out.push_str("\n| key | takes | default | |\n| --- | --- | --- | --- |\n");
+    for key in *keys {
+        write_key(out, key);
+    }
+}
+
+fn write_key(out: &mut String, key: &Key) {
+    let Key { name, kind, fallback, doc, built } = key;
+    let name = if *name == ANY { "*any name*".to_owned() } else { format!("`{name}`") };
+    let takes = match kind {
+        Kind::Choice(choices) => {
+            let words: Vec<_> =
+                choices.iter().filter(|c| c.built).map(|c| format!("`{:?}`", c.word)).collect();
+            words.join(", ")
+        }
+        kind => kind.expected(),
+    };
+    let default = match fallback {
+        Fallback::Else(words) => (*words).to_owned(),
+        Fallback::Required => "**required**".to_owned(),
+        Fallback::Value(text) => format!("`{text}`"),
+    };
+    let note = match built {
+        Built::Yes => "",
+        Built::No { .. } => " *Not available in this version.*",
+        Built::Off { .. } => " *Not available in this version; only the default is taken.*",
+        Built::Unused => " *Taken, and without effect in this version.*",
+    };
+    let takes = takes.replace('|', "\\|");
+    writeln!(out, "| {name} | {takes} | {default} | {doc}{note} |").expect("a String takes all");
+}

@@ -1,0 +1,1035 @@
+//! The configuration as a whole: what every error says, how files merge, what comes of what is not written.
+
+use std::{error::Error, fmt::Write as _};
+
+use super::*;
+use crate::model::profile::{Algorithm, BodyRule, Encoding, KeyForm, Success};
+
+const FILE: &str = "/etc/posthaste/posthaste.toml";
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// A configuration that uses much of what there is.
+const FULL: &str = r#"
+[listen]
+socket = "/run/posthaste/posthaste.sock"
+socket_mode = "0660"
+
+[store]
+path = "outbox.redb"
+cache = "64MiB"
+settle_delay = "20ms"
+dedup_window = "24h"
+dedup_entries = 500000
+quick_repair = false
+
+[limits]
+event_size = "1MiB"
+batch_size = "16MiB"
+batch_events = 10_000
+file_size = "64MiB"
+file_events = 100_000
+pending_per_endpoint = 1000000
+in_flight = 512
+in_flight_bytes = "64MiB"
+
+[[spool]]
+path = "/var/spool/posthaste"
+account = "default"
+after = "delete"
+
+[[spool]]
+path = "spool/second"
+account = "tenant-2"
+
+[network]
+allow = ["10.0.0.0/8", "192.0.2.7"]
+deny = ["fd00::/8"]
+
+[accounts.default]
+profile = "posthaste"
+
+[accounts.tenant-2]
+profile = "plain"
+
+[[endpoint]]
+name = "erp"
+account = "default"
+url = "https://erp.example/hooks"
+event_types = ["*"]
+secret = "@credential:erp-secret"
+profile = "transcodely"
+headers = { Authorization = "@credential:erp-token", X-Box = "seven" }
+
+[[endpoint]]
+name = "log"
+account = "tenant-2"
+url = "http://127.0.0.1:8080/?from=box"
+event_types = ["video.media.*", "scan.*.done"]
+
+[profiles.transcodely]
+timeout = "5s"
+
+[profiles.plain]
+success = [200, 202]
+retry = ["0s", "1m30s"]
+jitter = 0.25
+
+[profiles.plain.signature]
+algorithm = "none"
+
+[profiles.plain.headers]
+X-Type = "{event_type}"
+
+[profiles.plain.body]
+format = "template"
+template = '{"type": {{ type | tojson }}, "data": {{ data_json }}}'
+"#;
+
+/// The block of `transcodely` as the documentation of the project prints it.
+const PRINTED: &str = r#"
+[profiles.transcodely]                     # a built-in, printed whole except `rate`
+success = "2xx"                            # or a list of codes: [200]
+timeout = "30s"                            # one deadline from resolving to the end of the body
+retry = ["0s", "1m", "5m", "30m", "2h", "12h"]   # delay before each attempt
+jitter = 0.0                               # 0.1: each delay is lengthened by up to 10 %, never shortened
+expire = "14d"
+retry_after = false                        # obey Retry-After (never earlier than the schedule, at most 24h)
+gone_disables = false                      # a 410 ends the delivery as gone and disables the endpoint
+disable_after = 0                          # 0: never
+circuit = 0                                # 0: never
+probe = ["10s", "30s", "1m", "5m", "15m"]
+concurrency = 16                           # requests open at once to one endpoint
+order = "none"                             # or "fifo"
+
+[profiles.transcodely.signature]
+algorithm = "hmac-sha256"                  # or "ed25519", or "none"
+key = "utf8"                               # how the secret becomes the key
+signed = "{timestamp}.{body}"
+encoding = "hex"                           # or base64
+each = "sha256={signature}"                # one signature
+join = ","                                 # … joined with this
+
+[profiles.transcodely.headers]             # sent with every request
+X-Transcodely-Signature = "sha256={signature}"
+X-Transcodely-Timestamp = "{timestamp}"
+X-Transcodely-Delivery-ID = "{delivery_id}"
+
+[profiles.transcodely.body]
+format = "template"
+template = '{"event": {{ type | tojson }}, "job": {{ data_json }}, "timestamp": {{ time | tojson }}}'
+"#;
+
+fn read(files: &[(&str, &str)], credentials: Option<&Path>) -> Result<Config, ConfigErrors> {
+    let texts =
+        files.iter().map(|(path, text)| (PathBuf::from(path), Zeroizing::new((*text).to_owned()))).collect();
+    parse(texts, Path::new("/etc/posthaste"), credentials)
+}
+
+fn valid(text: &str) -> Config {
+    read(&[(FILE, text)], None).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn errors(text: &str) -> ConfigErrors {
+    match read(&[(FILE, text)], None) {
+        Ok(_) => panic!("taken: {text}"),
+        Err(errors) => errors,
+    }
+}
+
+/// What is printed, with the file's name as `FILE`.
+fn printed(text: &str) -> String {
+    errors(text).to_string().replace(FILE, "FILE")
+}
+
+/// The only error's message and help, behind what its carets mark.
+fn marked(text: &str) -> (String, String, String) {
+    let errors = errors(text);
+    let [error] = errors.errors() else { panic!("{errors}") };
+    let at = error.position.as_ref().expect("a place in the file");
+    let carets = error.to_string().lines().nth(4).expect("a line of carets").to_owned();
+    let first = carets.find('^').expect("a caret");
+    let before = carets[..first].chars().count() - carets.find('|').expect("a gutter") - 2;
+    let length = carets[first..].chars().take_while(|c| *c == '^').count();
+    let marked = at.text.chars().skip(before).take(length).collect();
+    (marked, error.message.clone(), error.help.clone())
+}
+
+/// An endpoint that is right but for what is put in its place: `key = value` lines.
+fn endpoint(changes: &str) -> String {
+    let given = |key: &str| changes.lines().any(|line| line.starts_with(&format!("{key} =")));
+    let mut text = String::from("[[endpoint]]\n");
+    for (key, value) in [
+        ("name", "\"erp\""),
+        ("url", "\"https://erp.example/hooks\""),
+        ("event_types", "[\"*\"]"),
+        ("secret", &format!("\"{SECRET}\"")),
+    ] {
+        if !given(key) {
+            writeln!(text, "{key} = {value}").expect("a String takes all");
+        }
+    }
+    text + changes
+}
+
+#[test]
+fn an_error_shows_its_place_and_what_to_write() {
+    let text = "# the outbox\n\n\n\n\n\n\n\n\n\n[store]\ncahce = \"64MiB\"\n";
+    let expected = "\
+error: unknown key `store.cahce`
+  --> FILE:12:1
+   |
+12 | cahce = \"64MiB\"
+   | ^^^^^ did you mean `cache`? known here: path, cache, settle_delay, dedup_window, dedup_entries, \
+quick_repair
+
+1 error in the configuration";
+    assert_eq!(printed(text), expected);
+    let errors = errors(text);
+    let [error] = errors.errors() else { panic!("{errors}") };
+    let at = error.position.as_ref().expect("a place");
+    assert_eq!((error.file.as_path(), at.line, at.column), (Path::new(FILE), 12, 1));
+    assert!(errors.source().is_none());
+}
+
+#[test]
+fn all_errors_are_told_at_once() {
+    let expected = "\
+error: `store.cache` is not a size
+ --> FILE:2:9
+  |
+2 | cache = \"lots\"
+  |         ^^^^^^ write a size such as \"64MiB\", from 1MiB to 1TiB
+
+error: `endpoint.url` is missing
+ --> FILE:3:1
+  |
+3 | [[endpoint]]
+  | ^^^^^^^^^^^^ add `url = …`: a URL such as \"https://erp.example/hooks\"
+
+error: `endpoint.event_types` has an entry that is no pattern
+ --> FILE:5:21
+  |
+5 | event_types = [\"a\", \"b*\"]
+  |                     ^^^^ * stands for whole segments: write it alone between dots, as in video.* or video.*.ready
+
+error: unknown section `netwrok`
+ --> FILE:7:2
+  |
+7 | [netwrok]
+  |  ^^^^^^^ did you mean `network`? known here: listen, store, limits, spool, network, accounts, \
+endpoint, profiles
+
+4 errors in the configuration";
+    let text = format!(
+        "[store]\ncache = \"lots\"\n[[endpoint]]\nname = \"a\"\nevent_types = [\"a\", \"b*\"]\nsecret = \"{SECRET}\"\n[netwrok]\n"
+    );
+    assert_eq!(printed(&text), expected);
+}
+
+#[test]
+fn a_wrong_schedule_does_not_hide_a_wrong_header() {
+    let text = printed(
+        "[profiles.p]\nretry = [\"1 m\"]\nprobe = \"x\"\n[profiles.p.headers]\nX-Sig = \"{signatur}\"\n",
+    );
+    for part in
+        ["`profiles.p.retry` has an entry", "`profiles.p.probe`", "`profiles.p.headers.X-Sig`", "3 errors in"]
+    {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+}
+
+#[test]
+fn what_is_no_toml() {
+    let expected = "\
+error: not TOML: string values must be quoted, expected literal string
+ --> FILE:2:9
+  |
+2 | cache = 64MiB
+  |         ^^^^^
+
+1 error in the configuration";
+    assert_eq!(printed("[store]\ncache = 64MiB\n"), expected);
+    let both = read(&[(FILE, "[store\n"), ("/etc/posthaste/conf.d/a.toml", "a = 1\na = 2\n")], None);
+    let both = both.expect_err("no TOML");
+    let places: Vec<_> = both.errors().iter().map(|e| (e.file.clone(), e.message.as_str())).collect();
+    assert_eq!(places.len(), 2, "{both}");
+    assert_eq!(places[1], (PathBuf::from("/etc/posthaste/conf.d/a.toml"), "not TOML: duplicate key"));
+}
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
+fn values() {
+    let cases = [
+        // Names.
+        ("[store]\nxyz = 1", "xyz", "unknown key `store.xyz`", "known here: path,"),
+        ("storage = 1", "storage", "unknown key `storage`", "known here: listen,"),
+        ("[listen.scoket]", "scoket", "unknown section `listen.scoket`", "did you mean `socket`?"),
+        (
+            "[profiles.a]\ntimeuot = '1s'",
+            "timeuot",
+            "unknown key `profiles.a.timeuot`",
+            "did you mean `timeout`?",
+        ),
+        ("[profiles.'a b']", "'a b'", "a profile cannot be named so", "1 to 64"),
+        ("[accounts.'a/b']", "'a/b'", "an account cannot be named so", "1 to 64"),
+        // Shapes.
+        ("store = 1", "store", "`store` is a section, not an integer", "write `[store]`"),
+        ("[spool]", "spool", "`spool` may be there several times", "write `[[spool]]`"),
+        ("spool = [1]", "\"…\"", "`spool` is a section, not an integer", "write `[[spool]]`"),
+        ("accounts = []", "accounts", "`accounts` is a section, not an array", "write `[accounts]`"),
+        ("[store]\ncache = 64", "64", "`store.cache` cannot be an integer", "a size such as \"64MiB\""),
+        (
+            "[store]\nquick_repair = \"no\"",
+            "\"no\"",
+            "`store.quick_repair` cannot be a string",
+            "true or false",
+        ),
+        ("[store]\npath = 2026-11-22", "2026-11-22", "`store.path` cannot be a date or time", "the path"),
+        ("[store]\npath = {}", "{}", "`store.path` cannot be a table", "the path"),
+        ("[store]\npath = ''", "''", "`store.path` is not a path", "the path"),
+        ("[listen]\nsocket_mode = 0o660", "0o660", "`listen.socket_mode` cannot be an integer", "\"0660\""),
+        ("[listen]\nsocket_mode = '888'", "'888'", "`listen.socket_mode` is not a mode", "\"0660\""),
+        ("[listen]\nsocket_mode = '4755'", "'4755'", "`listen.socket_mode` is not a mode", "\"0660\""),
+        // Quantities.
+        ("[store]\nsettle_delay = '20'", "'20'", "`store.settle_delay` is not a duration", "from 0s to 10s"),
+        ("[store]\nsettle_delay = '11s'", "'11s'", "`store.settle_delay` is out of bounds", "from 0s to 10s"),
+        (
+            "[store]\ndedup_window = '99999999999999999999d'",
+            "'99999999999999999999d'",
+            "`store.dedup_window` is out of bounds",
+            "365d",
+        ),
+        ("[store]\ncache = '1MB'", "'1MB'", "`store.cache` is not a size", "64MiB"),
+        ("[store]\ncache = '1KiB'", "'1KiB'", "`store.cache` is out of bounds", "from 1MiB"),
+        ("[store]\ndedup_entries = -1", "-1", "`store.dedup_entries` is out of bounds", "from 0"),
+        (
+            "[store]\ndedup_entries = 99999999999999999999",
+            "99999999999999999999",
+            "`store.dedup_entries` is out of bounds",
+            "from 0",
+        ),
+        ("[limits]\nfile_events = 0", "0", "`limits.file_events` is out of bounds", "from 1 to 1000000"),
+        ("[limits]\nin_flight = 0", "0", "`limits.in_flight` is out of bounds", "from 1 to 65536"),
+        (
+            "[limits]\nevent_size = '32MiB'",
+            "'32MiB'",
+            "`limits.event_size` is more than `limits.batch_size`",
+            "raise `batch_size` as well, which is 16MiB",
+        ),
+        (
+            "[limits]\nfile_size = '1KiB'",
+            "'1KiB'",
+            "`limits.file_size` is less than `limits.event_size`",
+            "at least 1MiB",
+        ),
+        ("[profiles.a]\njitter = 1.5", "1.5", "`profiles.a.jitter` is out of bounds", "0.0 to 1.0"),
+        ("[profiles.a]\njitter = nan", "nan", "`profiles.a.jitter` is out of bounds", "0.0 to 1.0"),
+        ("[profiles.a]\nretry = []", "[]", "`profiles.a.retry` has 0 entries", "1 to 255"),
+        (
+            "[profiles.a]\nretry = ['0s', 'soon']",
+            "'soon'",
+            "`profiles.a.retry` has an entry that is not a duration",
+            "365d",
+        ),
+        (
+            "[profiles.a]\nretry = ['400d']",
+            "'400d'",
+            "`profiles.a.retry` has an entry that is out of bounds",
+            "365d",
+        ),
+        (
+            "[profiles.a]\ntimeout = '11m'",
+            "'11m'",
+            "`profiles.a.timeout` is out of bounds",
+            "from 10ms to 10m",
+        ),
+        ("[profiles.a]\nexpire = '0s'", "'0s'", "`profiles.a.expire` is out of bounds", "from 1ms"),
+        ("[profiles.a]\nconcurrency = 1025", "1025", "`profiles.a.concurrency` is out of bounds", "1024"),
+        (
+            "[profiles.a]\nsuccess = '200'",
+            "'200'",
+            "`profiles.a.success` has an unknown value",
+            "\"2xx\", or a list",
+        ),
+        (
+            "[profiles.a]\nsuccess = [200, 20]",
+            "20",
+            "`profiles.a.success` has an entry that is no status code from 100 to 599",
+            "[200, 202]",
+        ),
+        (
+            "[profiles.a]\nsuccess = []",
+            "[]",
+            "`profiles.a.success` is empty, so that nothing would be a success",
+            "2xx",
+        ),
+        // Networks.
+        (
+            "[network]\ndeny = ['10.0.0.1/8']",
+            "'10.0.0.1/8'",
+            "`network.deny` has an entry with bits set behind its prefix",
+            "write \"10.0.0.0/8\"",
+        ),
+        (
+            "[network]\nallow = ['intranet']",
+            "'intranet'",
+            "`network.allow` has an entry that is no network",
+            "10.0.0.0/8",
+        ),
+        (
+            "[network]\nallow = '10.0.0.0/8'",
+            "'10.0.0.0/8'",
+            "`network.allow` cannot be a string",
+            "a list of networks",
+        ),
+        // Words.
+        (
+            "[profiles.a.signature]\nkey = 'hexx'",
+            "'hexx'",
+            "`profiles.a.signature.key` has an unknown value",
+            "did you mean `hex`?",
+        ),
+        (
+            "[profiles.a.body]\nformat = 'xml'",
+            "'xml'",
+            "`profiles.a.body.format` has an unknown value",
+            "known here: envelope, raw, template",
+        ),
+        // References.
+        (
+            "[accounts.a]\nprofile = 'posthast'",
+            "'posthast'",
+            "`accounts.a.profile` names an unknown profile",
+            "did you mean `posthaste`?",
+        ),
+        (
+            "[[spool]]\npath = 's'\naccount = 'defautl'",
+            "'defautl'",
+            "`spool.account` names an unknown account",
+            "did you mean `default`?",
+        ),
+        ("[[spool]]", "[[spool]]", "`spool.path` is missing", "add `path = …`"),
+    ];
+    for (text, place, message, help) in cases {
+        let (at, said, advice) = marked(text);
+        assert_eq!((at.as_str(), said.as_str()), (place, message), "{text}");
+        assert!(advice.contains(help), "{text}: {advice}");
+    }
+}
+
+#[test]
+fn what_this_version_does_not_have() {
+    for (text, place, help) in [
+        ("[listen]\nhttp = '127.0.0.1:8470'", "http", "Unix socket"),
+        ("[listen]\ntls_key = 'x'", "tls_key", "Unix socket"),
+        ("[[access]]\ngroup = 'x'", "access", "mode"),
+        ("[store]\nmax_size = '8GiB'", "max_size", "quota"),
+        ("[store]\nreserve = '8GiB'", "reserve", "leave it out"),
+        ("[store]\nretention = '7d'", "retention", "everything is kept"),
+        ("[limits]\nkeys_in_memory = 1", "keys_in_memory", "all of them"),
+        ("[[spool]]\npath = 's'\ntype = 'a.b'", "type", "name their type"),
+        ("[network]\nproxy = 'x'", "proxy", "directly"),
+        ("[network]\nrequire_clock = true", "require_clock", "time-sync"),
+        ("[accounts.default]\nsecret = 'x'", "secret", "[[endpoint]]"),
+        ("[[accounts.default.event_type]]\nname = 'a'", "event_type", "every type"),
+        ("[profiles.a]\nretry_after = true", "retry_after", "leave it out, or write false"),
+        ("[profiles.a]\ngone_disables = true", "gone_disables", "leave it out, or write false"),
+        ("[profiles.a]\ndisable_after = 3", "disable_after", "leave it out, or write 0"),
+        ("[profiles.a]\ncircuit = 3", "circuit", "leave it out, or write 0"),
+        ("[profiles.a]\norder = 'fifo'", "order", "leave it out, or write \"none\""),
+        ("[profiles.a]\nrate = '1/s'", "rate", "concurrency"),
+    ] {
+        let (at, message, advice) = marked(text);
+        assert_eq!(at, place, "{text}");
+        assert!(message.ends_with("is not available in this version of posthaste"), "{message}");
+        assert!(advice.contains(help), "{text}: {advice}");
+    }
+    for (text, message) in [
+        (
+            "[[spool]]\npath = 's'\nafter = 'keep'",
+            "`spool.after` cannot be \"keep\" in this version of posthaste",
+        ),
+        (
+            "[profiles.a.signature]\nalgorithm = 'ed25519'",
+            "`profiles.a.signature.algorithm` cannot be \"ed25519\" in this version of posthaste",
+        ),
+        (
+            "[profiles.a.body]\nformat = 'cloudevents'",
+            "`profiles.a.body.format` cannot be \"cloudevents\" in this version of posthaste",
+        ),
+    ] {
+        let (_, said, help) = marked(text);
+        assert_eq!(said, message);
+        assert!(help.starts_with("this version has "), "{help}");
+    }
+    let (_, message, _) = marked("[profiles.a]\nprobe = ['x']");
+    assert_eq!(message, "`profiles.a.probe` has an entry that is not a duration");
+}
+
+#[test]
+fn endpoints() {
+    for (changes, place, message, help) in [
+        (
+            "url = 'erp.example'",
+            "'erp.example'",
+            "`endpoint.url` is not a URL: relative URL without a base",
+            "https://",
+        ),
+        (
+            "url = 'ftp://erp.example'",
+            "'ftp://erp.example'",
+            "`endpoint.url` is neither http nor https",
+            "https://",
+        ),
+        ("url = 'https://'", "'https://'", "`endpoint.url` is not a URL: empty host", "https://"),
+        ("url = 'https://a/#b'", "'https://a/#b'", "`endpoint.url` has a fragment", "#"),
+        ("url = 'https://a:0/'", "'https://a:0/'", "`endpoint.url` has the port 0", "port"),
+        (
+            "url = 'https://bücher.example/'",
+            "'https://bücher.example/'",
+            "`endpoint.url` has a host with letters beyond ASCII",
+            "punycode",
+        ),
+        ("event_types = []", "[]", "`endpoint.event_types` is empty", "[\"*\"]"),
+        (
+            "event_types = ['a', '.b']",
+            "'.b'",
+            "`endpoint.event_types` has an entry that is no pattern",
+            "empty segment",
+        ),
+        ("event_types = [7]", "7", "`endpoint.event_types` has an entry that is no string", "video.media.*"),
+        ("name = 'a b'", "'a b'", "`endpoint.name` is not a name", "1 to 64"),
+        (
+            "profile = 'transcodly'",
+            "'transcodly'",
+            "`endpoint.profile` names an unknown profile",
+            "did you mean `transcodely`?",
+        ),
+        ("account = 'tenant'", "'tenant'", "`endpoint.account` names an unknown account", "[accounts.NAME]"),
+        (
+            "secret = '@file:x'",
+            "\"…\"",
+            "`endpoint.secret` begins with `@` but names no credential",
+            "@credential:NAME",
+        ),
+        (
+            "secret = '@credential:../x'",
+            "'@credential:../x'",
+            "`endpoint.secret` names no credential",
+            "file's name",
+        ),
+        ("secret = ''", "\"…\"", "`endpoint.secret` is empty", "@credential:NAME"),
+        (
+            "secret = 'opensesame'",
+            "\"…\"",
+            "`endpoint.secret` does not fit its profile",
+            "(profile `posthaste`)",
+        ),
+        ("headers = { Host = 'x' }", "Host", "`Host` cannot be a header here", "leave it out"),
+        ("headers = { 'a b' = 'x' }", "'a b'", "`a b` cannot be a header here", "characters"),
+        ("headers = { a = 'x', A = 'x' }", "A", "the header `A` is there twice", "case does not count"),
+        (
+            "headers = { a = \"x\\ny\" }",
+            "\"…\"",
+            "`endpoint.headers` has a value that no header can carry",
+            "line ends",
+        ),
+        ("headers = { a = 5 }", "\"…\"", "`endpoint.headers` cannot be an integer", "a secret"),
+        ("headers = 5", "headers", "`endpoint.headers` is a section, not an integer", "[endpoint.headers]"),
+    ] {
+        let (at, said, advice) = marked(&endpoint(changes));
+        assert_eq!((at.as_str(), said.as_str()), (place, message), "{changes}");
+        assert!(advice.contains(help), "{changes}: {advice}");
+    }
+}
+
+#[test]
+fn a_secret_is_asked_for_where_one_is_needed() {
+    let bare = |profile: &str| {
+        format!("[[endpoint]]\nname = 'a'\nurl = 'http://a/'\nevent_types = ['*']\nprofile = '{profile}'\n")
+    };
+    let (at, message, help) = marked(&bare("raw"));
+    assert_eq!((at.as_str(), message.as_str()), ("[[endpoint]]", "`endpoint.secret` is missing"));
+    assert_eq!(help, "add `secret = \"@credential:NAME\"`: the profile `raw` signs");
+
+    let unsigned = "[profiles.p.signature]\nalgorithm = 'none'\n";
+    let config = valid(&(unsigned.to_owned() + &bare("p")));
+    assert!(config.endpoints[0].secret.is_none());
+    assert_eq!(
+        header_names(&config.endpoints[0].form),
+        ["webhook-id", "webhook-timestamp"],
+        "signatures are left out"
+    );
+
+    let shown = unsigned.to_owned() + "[profiles.p.headers]\nAuthorization = 'Bearer {secret}'\n";
+    let (_, message, help) = marked(&(shown.clone() + &bare("p")));
+    assert_eq!(message, "`endpoint.secret` is missing");
+    assert!(help.ends_with("the profile `p` sends a secret"), "{help}");
+    let (at, message, _) = marked(&(shown.clone() + &bare("p") + "secret = \"a\\nb\"\n"));
+    assert_eq!(
+        (at.as_str(), message.as_str()),
+        ("\"…\"", "`endpoint.secret` has a value that no header can carry")
+    );
+    let config = valid(&(shown + &bare("p") + "secret = 'anything goes'\n"));
+    assert_eq!(config.endpoints[0].secret.as_ref().map(Secret::expose), Some("anything goes"));
+}
+
+#[test]
+fn errors_in_profiles_point_into_the_text() {
+    let template = "[profiles.a.body]\nformat = 'template'\n";
+    for (text, place, message, help) in [
+        (
+            "[profiles.a.signature]\nsigned = '{body}.{timestmp}'".to_owned(),
+            "{timestmp}",
+            "`profiles.a.signature.signed` cannot be used",
+            "{timestamp}",
+        ),
+        (
+            "[profiles.a.signature]\nsigned = '{signature}'".to_owned(),
+            "{signature}",
+            "`profiles.a.signature.signed` cannot be used",
+            "",
+        ),
+        (
+            "[profiles.a.signature]\neach = 'v1'".to_owned(),
+            "'v1'",
+            "`profiles.a.signature.each` cannot be used",
+            "{signature}",
+        ),
+        (
+            "[profiles.a.signature]\njoin = '{body}'".to_owned(),
+            "{body}",
+            "`profiles.a.signature.join` cannot be used",
+            "",
+        ),
+        (
+            "[profiles.a.headers]\nX-A = 'a{'".to_owned(),
+            "{",
+            "`profiles.a.headers.X-A` cannot be used",
+            "not closed",
+        ),
+        (
+            "[profiles.a.headers]\nX-A = \"\\u0061{\"".to_owned(),
+            "\"\\u0061{\"",
+            "`profiles.a.headers.X-A` cannot be used",
+            "not closed",
+        ),
+        (
+            "[profiles.a.headers]\nHost = 'a'".to_owned(),
+            "Host",
+            "`profiles.a.headers.Host` cannot be used",
+            "leave it out",
+        ),
+        (
+            "[profiles.a.headers]\n'X A' = 'a'".to_owned(),
+            "'X A'",
+            "`profiles.a.headers.X A` cannot be used",
+            "header's name",
+        ),
+        (
+            format!("{template}template = '''\n{{\n  \"a\": {{{{ dta }}}} }}'''"),
+            "dta",
+            "`profiles.a.body.template` cannot be used",
+            "did you mean data?",
+        ),
+        (
+            format!("{template}template = '''\n{{\n  {{% if %}} }}'''"),
+            "{% if %} }",
+            "`profiles.a.body.template` cannot be used",
+            "",
+        ),
+        (
+            format!("{template}template = '{{{{ data | to_json }}}}'"),
+            "{{ data | to_json }}",
+            "`profiles.a.body.template` cannot be used",
+            "tojson",
+        ),
+        (
+            template.to_owned(),
+            "[profiles.a.body]",
+            "`profiles.a.body.template` is missing",
+            "add `template = …`",
+        ),
+        (
+            "[profiles.a.body]\ntemplate = 'x'".to_owned(),
+            "'x'",
+            "`profiles.a.body.template` is not used",
+            "format = \"template\"",
+        ),
+    ] {
+        let (at, said, advice) = marked(&text);
+        assert_eq!((at.as_str(), said.as_str()), (place, message), "{text}");
+        assert!(advice.contains(help), "{text}: {advice}");
+    }
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    const HIDDEN: &str = "tops3cret";
+    for text in [
+        "[[endpoint]]\nsecrt = 'tops3cret'\nsecret = 'tops3cret'",
+        "[[endpoint]]\nheaders = { A = 'tops3cret', 'B C' = 'tops3cret' }",
+        "[[endpoint]]\nheadres = { A = 'tops3cret', B = ['tops3cret'] }",
+        "[[endpoint]]\nsecret = ['tops3cret']",
+        "[[endpoint]]\nname = { secret = 'tops3cret' }",
+        "[[endpoint]]\nurl = 'https://user:tops3cret@host/'",
+        "endpoint = { secret = 'tops3cret' }",
+        "endpoint = ['tops3cret']",
+        "endpont = { secret = 'tops3cret' }",
+        "endpont = [{ secret = 'tops3cret' }]",
+        "accounts.default.secret = 'tops3cret'",
+        "[[endpoint]]\nsecret = \"tops3cret",
+        "[[endpoint]]\nsecret = tops3cret",
+        "[[endpoint]]\nsecret = 'a' 'tops3cret'",
+        "[[endpoint]]\nurl = 'https://a:tops3cret@b/",
+        "[[endpoint]]\nheaders = { Authorization = 'tops3cret",
+        "[[endpoint]]\nheaders.Authorization = 'tops3cret",
+        "[[endpoint]]\nname = 'a', secret = 'tops3cret'",
+        "[[endpoint]]\n'secret' = tops3cret",
+        "[[endpoint]]\nheaders 'tops3cret', A = 'x'",
+        "[[endpoint]]\nsecret 'tops3cret'",
+        "[[endpoint]]\nsecret = [\n'tops3cret' 'x'\n]",
+    ] {
+        let shown = printed(text);
+        assert!(!shown.contains(HIDDEN), "{shown}");
+        assert!(!format!("{:?}", errors(text)).contains(HIDDEN), "{text}");
+    }
+}
+
+#[test]
+fn files_merge() {
+    let base =
+        "[store]\ncache = '32MiB'\n[network]\ndeny = ['10.0.0.0/8']\n[[spool]]\npath = 'one'\n[accounts.b]\n";
+    let over = "[store]\ncache = '16MiB'\ndedup_entries = 7\n[network]\ndeny = ['192.0.2.0/24']\n[[spool]]\npath = 'two'\naccount = 'b'\n";
+    let config =
+        read(&[("/etc/posthaste/posthaste.toml", base), ("/etc/posthaste/conf.d/a.toml", over)], None)
+            .expect("a configuration");
+    assert_eq!((config.store.cache, config.store.dedup_entries), (16 << 20, 7), "the later file wins");
+    assert_eq!(config.network.deny, ["192.0.2.0/24".parse().expect("a network")], "lists are values");
+    let spools: Vec<_> = config.spools.iter().map(|s| (s.path.to_str(), s.account.as_str())).collect();
+    let expected = [(Some("/etc/posthaste/one"), "default"), (Some("/etc/posthaste/two"), "b")];
+    assert_eq!(spools, expected, "arrays of tables add up");
+}
+
+#[test]
+fn the_same_name_twice_names_both_places() {
+    let one = endpoint("");
+    let files = [("/a.toml", one.as_str()), ("/conf.d/b.toml", one.as_str())];
+    let expected = "\
+error: two endpoints of the account `default` are named `erp`
+ --> /conf.d/b.toml:2:8
+  |
+2 | name = \"erp\"
+  |        ^^^^^ give one of them another name
+  = the first is at /a.toml:2:8
+
+1 error in the configuration";
+    assert_eq!(read(&files, None).expect_err("twice").to_string(), expected);
+    let other = format!("[accounts.b]\n{}", endpoint("account = 'b'"));
+    let config = read(&[("/a.toml", &one), ("/b.toml", &other)], None).expect("names are the account's");
+    assert_eq!(config.endpoints.len(), 2);
+    let (at, message, _) = marked("[[spool]]\npath = 'a'\n[[spool]]\npath = './/a'\n");
+    assert_eq!((at.as_str(), message.as_str()), ("'.//a'", "two spools have the same directory"));
+}
+
+#[test]
+fn built_in_profiles() {
+    let config = valid(&endpoint(""));
+    let posthaste = config.endpoints[0].form.profile();
+    assert_eq!(posthaste.retry.len(), 10);
+    assert_eq!(posthaste.retry.iter().sum::<Duration>(), Duration::from_secs(75 * 3600 + 35 * 60 + 5));
+    assert_eq!(posthaste.signature.key, KeyForm::Whsec);
+    assert_eq!(posthaste.signature.encoding, Encoding::Base64);
+    assert_eq!(posthaste.body, BodyRule::Envelope);
+    assert_eq!(
+        header_names(&config.endpoints[0].form),
+        ["webhook-id", "webhook-timestamp", "webhook-signature"]
+    );
+
+    let config = valid(&endpoint("profile = 'raw'"));
+    let raw = config.endpoints[0].form.profile();
+    assert_eq!(
+        (&raw.body, &raw.signature, &raw.retry),
+        (&BodyRule::Raw, &posthaste.signature, &posthaste.retry)
+    );
+
+    let alone = valid(&endpoint("profile = 'transcodely'"));
+    let printed = valid(&(endpoint("profile = 'transcodely'\n") + PRINTED));
+    assert_eq!(
+        alone.endpoints[0].form.profile(),
+        printed.endpoints[0].form.profile(),
+        "the printed block changes nothing"
+    );
+}
+
+#[test]
+fn profiles_of_the_configuration() {
+    let config = valid(
+        &(endpoint("profile = 'transcodely'\n")
+            + "[profiles.transcodely]\ntimeout = '5s'\n[profiles.transcodely.headers]\nx-transcodely-timestamp = '{timestamp_ms}'\nX-More = '1'\n[profiles.transcodely.body]\nformat = 'raw'\n"),
+    );
+    let form = &config.endpoints[0].form;
+    assert_eq!(form.profile().timeout, Duration::from_secs(5));
+    assert_eq!(form.profile().retry.len(), 6, "what is not given stays");
+    assert_eq!(form.profile().body, BodyRule::Raw, "the template that is not used any more is no error");
+    let names = ["x-transcodely-signature", "x-transcodely-delivery-id", "x-transcodely-timestamp", "x-more"];
+    assert_eq!(header_names(form), names);
+
+    let config = valid(&(endpoint("profile = 'mine'\n") + "[profiles.mine.signature]\nencoding = 'hex'\n"));
+    let mine = config.endpoints[0].form.profile();
+    assert_eq!((mine.name.as_str(), mine.retry.len(), mine.concurrency), ("mine", 6, 16));
+    assert_eq!((mine.timeout, mine.expire), (Duration::from_secs(30), Duration::from_secs(14 * 86_400)));
+    assert!(mine.jitter.abs() < f64::EPSILON);
+    assert_eq!(mine.success, Success::Class2xx);
+    assert_eq!((mine.signature.encoding, mine.signature.key), (Encoding::Hex, KeyForm::Whsec));
+    assert_eq!(mine.body, BodyRule::Envelope);
+    assert_eq!(mine.headers.len(), 3, "the headers of posthaste");
+
+    let own = endpoint("profile = 'own'\n") + "[profiles.own.headers]\nZ = '1'\nA = '{signature}'\n";
+    assert_eq!(header_names(&valid(&own).endpoints[0].form), ["z", "a"], "its own headers, as written");
+}
+
+fn header_names(form: &Form) -> Vec<&str> {
+    form.headers().iter().map(|(name, _)| name.as_str()).collect()
+}
+
+#[test]
+fn everything_that_is_written_arrives() {
+    let credentials = tempfile::tempdir().expect("a directory");
+    fs::write(credentials.path().join("erp-secret"), "s3cret\n").expect("written");
+    let config = read(&[(FILE, FULL)], Some(credentials.path())).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.store.path, Path::new("/etc/posthaste/outbox.redb"));
+    assert_eq!(config.listen.socket_mode, 0o660);
+    assert_eq!(config.limits.batch_events, 10_000);
+    assert_eq!(config.network.allow[1].to_string(), "192.0.2.7/32");
+    assert_eq!(config.accounts.keys().map(AccountName::as_str).collect::<Vec<_>>(), ["default", "tenant-2"]);
+    let [erp, log] = config.endpoints.as_slice() else { panic!("two endpoints") };
+    assert_eq!(erp.secret.as_ref().map(Secret::expose), Some("s3cret"));
+    assert_eq!(erp.missing_credentials, ["erp-token"]);
+    let headers: Vec<_> = erp.headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    assert_eq!(headers, [("x-box", "seven")]);
+    assert_eq!(erp.form.profile().timeout, Duration::from_secs(5));
+    assert_eq!(log.form.profile().signature.algorithm, Algorithm::None, "the account's profile");
+    assert_eq!(log.form.profile().success, Success::Codes(vec![200, 202]));
+    assert_eq!(log.event_types.len(), 2);
+
+    let expected = "\
+socket    /run/posthaste/posthaste.sock (mode 0660)
+store     /etc/posthaste/outbox.redb (cache 64MiB)
+spool     /var/spool/posthaste (account default)
+spool     /etc/posthaste/spool/second (account tenant-2)
+allow     10.0.0.0/8, 192.0.2.7/32
+deny      fd00::/8
+account   default (profile posthaste)
+account   tenant-2 (profile plain)
+endpoint  default/erp https://erp.example/hooks (profile transcodely, 1 pattern)
+          disabled, credentials missing: erp-token
+endpoint  tenant-2/log http://127.0.0.1:8080/?from=box (profile plain, 2 patterns)
+";
+    assert_eq!(describe(&config), expected);
+    assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn credentials() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = endpoint("secret = '@credential:erp'");
+    let with = || read(&[(FILE, &text)], Some(directory.path()));
+    let missing = valid(&text);
+    assert!(missing.endpoints[0].secret.is_none());
+    assert_eq!(missing.endpoints[0].missing_credentials, ["erp"], "no directory");
+    assert_eq!(with().expect("no error").endpoints[0].missing_credentials, ["erp"], "no file");
+
+    for (content, secret) in
+        [(format!("{SECRET}\n"), SECRET), (format!("{SECRET}\r\n"), SECRET), (SECRET.to_owned(), SECRET)]
+    {
+        fs::write(directory.path().join("erp"), content).expect("written");
+        let config = with().unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(config.endpoints[0].secret.as_ref().map(Secret::expose), Some(secret));
+        assert!(config.endpoints[0].missing_credentials.is_empty());
+    }
+    for (content, message) in [
+        (&b"\n"[..], "`endpoint.secret` names the credential `erp`, which is empty"),
+        (b"\xff\xfe", "`endpoint.secret` names the credential `erp`, which is not UTF-8"),
+        (b"opensesame", "`endpoint.secret` does not fit its profile"),
+    ] {
+        fs::write(directory.path().join("erp"), content).expect("written");
+        let errors = with().expect_err("a bad credential");
+        assert_eq!(errors.errors()[0].message, message);
+        assert!(!errors.to_string().contains("opensesame"), "{errors}");
+    }
+}
+
+#[test]
+fn what_is_not_written() {
+    let config = valid("");
+    assert_eq!(config.listen.socket, Path::new("/run/posthaste/posthaste.sock"));
+    assert_eq!(config.listen.socket_mode, 0o660);
+    let store = Store {
+        path: PathBuf::from("/var/lib/posthaste/outbox.redb"),
+        cache: 64 << 20,
+        settle_delay: Duration::from_millis(20),
+        dedup_window: Duration::from_secs(86_400),
+        dedup_entries: 500_000,
+        quick_repair: false,
+    };
+    assert_eq!(config.store, store);
+    let limits = Limits {
+        event_size: 1 << 20,
+        batch_size: 16 << 20,
+        batch_events: 10_000,
+        file_size: 64 << 20,
+        file_events: 100_000,
+        pending_per_endpoint: 1_000_000,
+        in_flight: 512,
+        in_flight_bytes: 64 << 20,
+    };
+    assert_eq!(config.limits, limits);
+    assert_eq!(config.network, Network::default());
+    assert!(config.spools.is_empty() && config.endpoints.is_empty());
+    let accounts: Vec<_> =
+        config.accounts.iter().map(|(n, a)| (n.as_str(), a.form.profile().name.as_str())).collect();
+    assert_eq!(accounts, [("default", "posthaste")]);
+
+    let config = defaults(Path::new("./posthaste-data"));
+    assert_eq!(config.listen.socket, Path::new("./posthaste-data/posthaste.sock"));
+    assert_eq!(config.store.path, Path::new("./posthaste-data/outbox.redb"));
+    let spool = Spool { path: PathBuf::from("./posthaste-data/spool"), account: AccountName::default() };
+    assert_eq!(config.spools, [spool]);
+    assert_eq!(config.limits, limits);
+}
+
+#[test]
+fn every_default_of_the_table_is_valid() {
+    // Each default, written out, is taken, in a section that has what it requires.
+    for section in keys::SECTIONS.iter().filter(|section| matches!(section.built, keys::Built::Yes)) {
+        for key in section.keys {
+            let keys::Fallback::Value(value) = key.fallback else { continue };
+            let required = if section.path == "spool" { "path = 's'\n" } else { "" };
+            let path = section.path.replace(keys::ANY, "default");
+            let header = if section.repeated { format!("[[{path}]]") } else { format!("[{path}]") };
+            let line = format!("{} = {value}\n", key.name);
+            match section.path {
+                "endpoint" => valid(&endpoint(&line)),
+                _ => valid(&format!("{header}\n{required}{line}")),
+            };
+        }
+    }
+}
+
+#[test]
+fn a_socket_path_has_to_fit_its_address() {
+    let (_, message, help) = marked(&format!("[listen]\nsocket = '/{}'\n", "x".repeat(107)));
+    assert_eq!(message, "`listen.socket` is 108 bytes long");
+    assert!(help.contains("at most 107 bytes"), "{help}");
+    valid(&format!("[listen]\nsocket = '/{}'\n", "x".repeat(106)));
+}
+
+#[test]
+fn files_are_read_in_name_order() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("posthaste.toml");
+    let error = load_with(&file, None).expect_err("not there").to_string();
+    assert!(error.starts_with("error: cannot read the file: "), "{error}");
+    assert!(error.contains(file.to_str().expect("UTF-8")), "{error}");
+
+    fs::write(&file, "[store]\ncache = '1MiB'\npath = 'x'\n").expect("written");
+    assert_eq!(load_with(&file, None).expect("a configuration").store.path, directory.path().join("x"));
+    let more = directory.path().join("conf.d");
+    fs::create_dir(&more).expect("made");
+    for (name, size) in
+        [("20-b.toml", 3), ("10-a.toml", 2), (".hidden.toml", 9), ("30.toml.bak", 9), ("x", 9)]
+    {
+        fs::write(more.join(name), format!("[store]\ncache = '{size}MiB'\n")).expect("written");
+    }
+    assert_eq!(load_with(&file, None).expect("a configuration").store.cache, 3 << 20);
+
+    fs::write(more.join("20-b.toml"), b"[store]\n# \xff\n").expect("written");
+    let errors = load_with(&file, None).expect_err("not UTF-8");
+    assert_eq!(errors.errors()[0].message, "line 2 is not UTF-8");
+    assert_eq!(errors.errors()[0].file, more.join("20-b.toml"));
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    let pieces = [
+        "[",
+        "]",
+        "[[",
+        "]]",
+        "{",
+        "}",
+        "=",
+        "\"",
+        "'",
+        "'''",
+        "\n",
+        ",",
+        ".",
+        "#",
+        "ä",
+        "\u{0}",
+        "\t",
+        "\r\n",
+        "-1",
+        "99999999999999999999",
+        "1e999",
+        "nan",
+        "true",
+        "[]",
+        "{}",
+        "'@credential:'",
+        "\"\\u0000\"",
+        "profiles",
+        "NAME",
+        "endpoint",
+        "store",
+        "secret",
+        "headers",
+        "'{'",
+        "'{{ a'",
+        "2026-11-22",
+        "= 5",
+        "= ''",
+        "= [{}]",
+        "= {}",
+    ];
+    let text = FULL.to_owned() + PRINTED;
+    for seed in 0..1500 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut chars: Vec<char> = text.chars().collect();
+        for _ in 0..rng.usize(1..6) {
+            let at = rng.usize(..chars.len());
+            let to = (at + rng.usize(..24)).min(chars.len());
+            let piece = pieces[rng.usize(..pieces.len())];
+            chars.splice(at..if rng.bool() { at } else { to }, piece.chars());
+        }
+        let mutated: String = chars.into_iter().collect();
+        let outcome = std::panic::catch_unwind(|| match read(&[(FILE, &mutated)], None) {
+            Ok(config) => describe(&config),
+            Err(errors) => {
+                assert!(!errors.errors().is_empty());
+                errors.to_string()
+            }
+        });
+        assert!(outcome.is_ok_and(|text| !text.is_empty()), "seed {seed}: {mutated}");
+    }
+}
+
+#[test]
+fn the_manual_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let written = manual();
+    if env::var_os("POSTHASTE_BLESS").is_some() {
+        fs::create_dir_all(path.parent().expect("docs/")).expect("a directory");
+        fs::write(&path, &written).expect("written");
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == written,
+        "docs/configuration.md is not what the table of keys says: run POSTHASTE_BLESS=1 cargo test --lib config"
+    );
+    for section in keys::SECTIONS {
+        assert!(written.contains(section.path));
+    }
+}
