@@ -1,0 +1,220 @@
+//! The client: one for the daemon, with a lane for each target, over which attempts are made.
+//!
+//! Dropping an attempt closes its connection. Dropping a lane closes what is idle in its pool.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use rustls::RootCertStore;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+pub use super::target::TargetError;
+use super::{
+    answer::{self, Body},
+    connect,
+    exchange::{Exchange, Phase, Request, Trace},
+    failure,
+    guard::Rules,
+    pool::{Connection, IdleLimits, Pool},
+    resolve::{Resolver, Share},
+    target::{Place, Target},
+    tls::{self, Trust},
+};
+use crate::{
+    clock::Clock,
+    model::{
+        attempt::{Failure, Outcome, Response},
+        time::format_duration,
+    },
+};
+
+/// The longest time that an attempt may have, whatever is asked for; a longer timer would be the runtime's to get wrong.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Bytes kept of a successful answer's body; of another one, all that was read.
+const BODY_OF_SUCCESS: usize = 1 << 10;
+/// What the transport says itself; from elsewhere these would tear a message's frame.
+const OF_THE_TRANSPORT: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// Makes lanes. A cheap handle.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    rules: Rules,
+    clock: Clock,
+    trust: Trust,
+    resolver: Resolver,
+    idle: IdleLimits,
+}
+
+impl Client {
+    /// A client that trusts the machine's roots (see [`tls::native_roots`]); it reads them, which blocks.
+    pub fn new(rules: Rules, clock: Clock) -> Result<Self, tls::RootsError> {
+        Ok(Self::with_roots(rules, clock, tls::native_roots()?))
+    }
+
+    /// A client that trusts these roots.
+    pub fn with_roots(rules: Rules, clock: Clock, roots: RootCertStore) -> Self {
+        Self::build(rules, clock, roots, IdleLimits::new())
+    }
+
+    /// A client in whose pools connections grow no older than `idle_age`.
+    #[cfg(test)]
+    pub(super) fn with_idle_age(rules: Rules, clock: Clock, idle_age: Duration) -> Self {
+        Self::build(rules, clock, RootCertStore::empty(), IdleLimits::new().with_age(idle_age))
+    }
+
+    fn build(rules: Rules, clock: Clock, roots: RootCertStore, idle: IdleLimits) -> Self {
+        let trust = Trust::new(roots);
+        Self { shared: Arc::new(Shared { rules, clock, trust, resolver: Resolver::new(), idle }) }
+    }
+
+    /// A lane to `url`, with a connection pool of its own.
+    pub fn lane(&self, url: &Url) -> Result<Lane, TargetError> {
+        Ok(Lane {
+            target: Target::new(url)?,
+            pool: Pool::new(self.shared.clock, self.shared.idle.clone()),
+            share: Resolver::share(),
+            shared: Arc::clone(&self.shared),
+        })
+    }
+}
+
+/// A target and the connections to it.
+pub struct Lane {
+    target: Target,
+    pool: Arc<Pool>,
+    share: Share,
+    shared: Arc<Shared>,
+}
+
+impl Lane {
+    /// One attempt: a `POST` and what came back, within the request's time. `is_success` tells by the status how
+    /// much of the body is worth keeping. Must run on the daemon's runtime.
+    pub async fn attempt(&self, request: Request, is_success: impl Fn(u16) -> bool) -> Exchange {
+        let mut trace = Trace::start(self.shared.clock);
+        let timeout = request.timeout.min(LONGEST);
+        let deadline = Instant::from_std(trace.started() + timeout);
+        let outcome = match timeout_at(deadline, self.headers(&request, &mut trace)).await {
+            Ok(Ok((connection, response))) => {
+                trace.begin(Phase::Body);
+                let within = format_duration(timeout);
+                Outcome::Response(self.body(connection, response, deadline, &within, is_success).await)
+            }
+            Ok(Err(failure)) => Outcome::Failure(failure),
+            Err(_) => Outcome::Failure(trace.timed_out(timeout)),
+        };
+        trace.finish(outcome)
+    }
+
+    /// Sends the request and waits for complete headers, over an idle connection or else a fresh one.
+    async fn headers(
+        &self,
+        request: &Request,
+        trace: &mut Trace,
+    ) -> Result<(Connection, http::Response<Incoming>), Failure> {
+        if let Some(mut connection) = self.pool.checkout().await {
+            trace.address = Some(connection.address());
+            trace.begin(Phase::Headers);
+            match connection.send(self.wire(request)).await {
+                Ok(response) => return Ok((connection, response)),
+                // Sent a second time only where the peer cannot have begun to answer the first.
+                Err(failed) if failed.unanswered => trace.reconnect(),
+                Err(failed) => return Err(failure::exchanging(&failed.error)),
+            }
+        }
+        let mut connection = self.open(trace).await?;
+        trace.begin(Phase::Headers);
+        let response = connection.send(self.wire(request)).await;
+        response.map(|response| (connection, response)).map_err(|failed| failure::exchanging(&failed.error))
+    }
+
+    /// A fresh connection: resolved, guarded, dialled, and its peer authenticated.
+    async fn open(&self, trace: &mut Trace) -> Result<Connection, Failure> {
+        if self.target.server.is_some() {
+            self.shared.trust.check()?;
+        }
+        let addresses = match &self.target.place {
+            Place::Address(address) => vec![*address],
+            Place::Name(name, port) => {
+                trace.begin(Phase::Resolve);
+                let found = self.shared.resolver.resolve(&self.share, Arc::clone(name), *port).await;
+                found.map_err(|error| failure::resolving(name, &error))?
+            }
+        };
+        trace.begin(Phase::Connect);
+        let (address, stream) = connect::dial(&addresses, &self.shared.rules, &mut trace.address).await?;
+        let opened = match &self.target.server {
+            None => self.pool.open(stream, address).await,
+            Some(server) => {
+                trace.begin(Phase::Tls);
+                let stream = self.shared.trust.handshake(server.clone(), stream).await;
+                self.pool.open(stream.map_err(|error| failure::handshaking(&error))?, address).await
+            }
+        };
+        opened.map_err(|error| failure::exchanging(&error))
+    }
+
+    /// Reads the body, gives the connection back if it can be used again, and keeps what is kept of an answer.
+    async fn body(
+        &self,
+        connection: Connection,
+        response: http::Response<Incoming>,
+        deadline: Instant,
+        within: &str,
+        is_success: impl Fn(u16) -> bool,
+    ) -> Response {
+        let (head, incoming) = response.into_parts();
+        let mut body = Body::read(incoming, deadline).await;
+        // After a 101 whatever comes is no HTTP.
+        if body.is_complete() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+            self.pool.checkin(connection);
+        }
+        let status = head.status.as_u16();
+        if is_success(status) && body.bytes.len() > BODY_OF_SUCCESS {
+            body.bytes.truncate(BODY_OF_SUCCESS);
+            body.truncated = true;
+        }
+        Response {
+            status,
+            headers: answer::headers(&head.headers),
+            body_truncated: body.truncated,
+            body_error: body.error.map(|stopped| stopped.message(within)),
+            body: body.bytes,
+        }
+    }
+
+    /// The request as it is sent; made anew for each connection.
+    fn wire(&self, request: &Request) -> http::Request<Full<Bytes>> {
+        let mut headers = HeaderMap::with_capacity(request.headers.len() + 2);
+        headers.insert(header::HOST, self.target.host.clone());
+        // hyper leaves it out where the body is empty, and some servers want it of every `POST`.
+        headers.insert(header::CONTENT_LENGTH, request.body.len().into());
+        for (name, value) in &request.headers {
+            if !OF_THE_TRANSPORT.contains(name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        let mut wire = http::Request::new(Full::new(request.body.clone()));
+        *wire.method_mut() = Method::POST;
+        *wire.uri_mut() = self.target.path.clone();
+        *wire.headers_mut() = headers;
+        wire
+    }
+}

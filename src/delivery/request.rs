@@ -1,0 +1,249 @@
+//! Requests: the headers and the body of one attempt.
+//!
+//! `content-type: application/json` and `user-agent: posthaste/VERSION` unless a header says otherwise, then the
+//! profile's headers with their placeholders filled in, then the endpoint's own, which win over the profile's of
+//! the same name. Values that carry secrets are marked sensitive, so that nothing that prints headers shows them.
+//! `host`, `content-length` and the connection's headers are the client's business.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CONTENT_TYPE, USER_AGENT},
+};
+use zeroize::Zeroizing;
+
+use super::sign::{Signatures, Signer};
+use crate::{
+    model::secret::Secret,
+    policy::{
+        facts::Facts,
+        form::Form,
+        placeholder::{Pattern, Placeholder},
+        template::RenderError,
+    },
+};
+
+/// What an attempt sends. `Debug` shows the body's length only: it is a payload.
+pub struct Prepared {
+    /// The headers, but for those of the connection.
+    pub headers: HeaderMap,
+    /// The body; the same for every attempt of a delivery.
+    pub body: Bytes,
+    /// Its signatures.
+    pub signatures: Signatures,
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Prepared");
+        shown.field("headers", &self.headers).field("body_length", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+/// Makes the request of the attempt that `facts` tell of. `endpoint_headers` are sent as they are.
+pub fn prepare(
+    form: &Form,
+    signer: &Signer,
+    endpoint_headers: &[(HeaderName, Secret)],
+    facts: &Facts<'_>,
+) -> Result<Prepared, PrepareError> {
+    let body = form.body(facts)?;
+    let signatures = signer.sign(form, facts, &body);
+    let headers = headers(form, signer.secret(), endpoint_headers, facts, &signatures)?;
+    Ok(Prepared { headers, body, signatures })
+}
+
+/// The headers of an attempt that was made, made again for people to see: with the signatures that were recorded, and
+/// without the body. `None`: the attempt has no signature and the form wants one, or a secret does not fit a header.
+pub fn headers_again(
+    form: &Form,
+    signer: &Signer,
+    endpoint_headers: &[(HeaderName, Secret)],
+    facts: &Facts<'_>,
+    recorded: &Signatures,
+) -> Option<HeaderMap> {
+    if form.signs() && recorded.all.is_empty() {
+        return None;
+    }
+    headers(form, signer.secret(), endpoint_headers, facts, recorded).ok()
+}
+
+fn headers(
+    form: &Form,
+    secret: &str,
+    endpoint_headers: &[(HeaderName, Secret)],
+    facts: &Facts<'_>,
+    signatures: &Signatures,
+) -> Result<HeaderMap, PrepareError> {
+    let mut headers = HeaderMap::with_capacity(2 + form.headers().len() + endpoint_headers.len());
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("posthaste/", env!("CARGO_PKG_VERSION"))));
+    for (name, pattern) in form.headers() {
+        let text = render(pattern, secret, signatures, facts);
+        headers.insert(name, value(name, &text, pattern.holds(Placeholder::Secret))?);
+    }
+    for (name, text) in endpoint_headers {
+        headers.insert(name, value(name, text.expose(), true)?);
+    }
+    Ok(headers)
+}
+
+/// Why there is no request. Shows nothing of secret or payload.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrepareError {
+    /// The body's template failed: so it will at every attempt.
+    #[error(transparent)]
+    Body(#[from] RenderError),
+    /// A header's value is none: a secret in it has a line end, for example.
+    #[error("the value of header {name} has a line end or another control character; check the secret in it")]
+    Header {
+        /// Which.
+        name: HeaderName,
+    },
+}
+
+fn render(pattern: &Pattern, secret: &str, signatures: &Signatures, facts: &Facts<'_>) -> Zeroizing<String> {
+    // Room for a secret from the start: a string that grows leaves its old bytes behind.
+    let room = if pattern.holds(Placeholder::Secret) { secret.len() } else { 0 };
+    let mut text = Zeroizing::new(String::with_capacity(256 + room * pattern.parts().len()));
+    pattern.render(&mut text, |placeholder, out| match placeholder {
+        Placeholder::Secret => out.push_str(secret),
+        Placeholder::Signature => out.push_str(&signatures.newest),
+        Placeholder::Signatures => out.push_str(&signatures.all),
+        fact => facts.write(fact, out),
+    });
+    text
+}
+
+fn value(name: &HeaderName, text: &str, secret: bool) -> Result<HeaderValue, PrepareError> {
+    let value = HeaderValue::from_bytes(text.as_bytes());
+    let mut value = value.map_err(|_| PrepareError::Header { name: name.clone() })?;
+    value.set_sensitive(secret);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::profile::{Algorithm, BodyRule, Profile},
+        policy::{facts, form, template::RenderProblem},
+    };
+
+    fn prepared(profile: Profile, secret: &str, endpoint: &[(&str, &str)]) -> Result<Prepared, PrepareError> {
+        let form = Form::compile(profile).expect("a form");
+        let signer = Signer::new(&form, &[Secret::new(secret.to_owned())]).expect("a key");
+        let headers: Vec<_> = endpoint
+            .iter()
+            .map(|(name, value)| (name.parse().expect("a name"), Secret::new((*value).to_owned())))
+            .collect();
+        let data = facts::sample::data();
+        prepare(&form, &signer, &headers, &facts::sample::facts(&data))
+    }
+
+    fn unsigned(headers: &[(&str, &str)]) -> Profile {
+        let mut profile = form::sample::profile();
+        profile.signature.algorithm = Algorithm::None;
+        profile.headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        profile
+    }
+
+    #[test]
+    fn transcodely() {
+        let request = prepared(form::sample::transcodely(), "whsec_your_signing_secret", &[]).expect("made");
+        let mut headers: Vec<_> = request
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().expect("ASCII")))
+            .collect();
+        headers.sort_unstable();
+        assert_eq!(
+            headers,
+            [
+                ("content-type", "application/json"),
+                ("user-agent", concat!("posthaste/", env!("CARGO_PKG_VERSION"))),
+                ("x-transcodely-delivery-id", "dlv_1"),
+                (
+                    "x-transcodely-signature",
+                    "sha256=52f09d9261f6cbf30be9feacc0d08d5086bace65a1fb3b5bfbd8dedd76b87d5d"
+                ),
+                ("x-transcodely-timestamp", "1709136999"),
+            ]
+        );
+        assert_eq!(request.signatures.all, headers[3].1);
+        let job = String::from_utf8(facts::sample::data().to_vec()).expect("UTF-8");
+        assert_eq!(
+            request.body,
+            format!(r#"{{"event": "job.completed", "job": {job}, "timestamp": "2024-02-28T16:15:42.007Z"}}"#)
+        );
+    }
+
+    #[test]
+    fn whose_header_wins() {
+        let profile =
+            unsigned(&[("Content-Type", "text/plain"), ("X-A", "{attempt}"), ("X-B", "{event_type}")]);
+        let request =
+            prepared(profile, "s", &[("x-b", "mine {attempt}"), ("user-agent", "me")]).expect("made");
+        for (name, value) in
+            [("content-type", "text/plain"), ("x-a", "3"), ("x-b", "mine {attempt}"), ("user-agent", "me")]
+        {
+            assert_eq!(request.headers.get_all(name).iter().collect::<Vec<_>>(), [value], "{name}");
+        }
+        assert_eq!(request.signatures, Signatures::default());
+    }
+
+    #[test]
+    fn secrets_are_sensitive() {
+        let profile = unsigned(&[("Authorization", "Bearer {secret}"), ("X-A", "a")]);
+        let request = prepared(profile, "hunter2", &[("x-token", "hunter3")]).expect("made");
+        assert_eq!(request.headers["authorization"], "Bearer hunter2");
+        let shown = format!("{:?}", request.headers);
+        assert!(!shown.contains("hunter"), "{shown}");
+        assert!(!request.headers["x-a"].is_sensitive());
+    }
+
+    #[test]
+    fn what_no_header_can_carry_is_an_error() {
+        let error =
+            |profile, secret: &str, endpoint: &[_]| prepared(profile, secret, endpoint).expect_err("refused");
+        for secret in ["hunter2\n", "hun\rter2", "hunter2\0"] {
+            let profile = unsigned(&[("Authorization", "Bearer {secret}")]);
+            let why = error(profile, secret, &[]);
+            assert_eq!(why, PrepareError::Header { name: http::header::AUTHORIZATION });
+            assert!(!why.to_string().contains("hun"), "{why}");
+            let why = error(unsigned(&[]), "s", &[("cookie", secret)]);
+            assert_eq!(why, PrepareError::Header { name: http::header::COOKIE });
+        }
+    }
+
+    #[test]
+    fn headers_are_made_again_with_what_was_recorded() {
+        let data = Bytes::new();
+        let facts = facts::sample::facts(&data);
+        let again = |profile, newest: &str, all: &str| {
+            let form = Form::compile(profile).expect("a form");
+            // Another secret than that of the attempt, and a body that the template could not take.
+            let signer = Signer::new(&form, &[Secret::new("rotated".to_owned())]).expect("a key");
+            let recorded = Signatures { newest: newest.to_owned(), all: all.to_owned() };
+            headers_again(&form, &signer, &[], &facts, &recorded)
+        };
+        let mut profile = form::sample::transcodely();
+        profile.headers.push(("X-All".to_owned(), "{signatures}".to_owned()));
+        let headers = again(profile.clone(), "aa", "sha256=aa,sha256=bb").expect("headers");
+        assert_eq!(headers["x-transcodely-signature"], "sha256=aa");
+        assert_eq!(headers["x-all"], "sha256=aa,sha256=bb");
+        assert_eq!(headers["x-transcodely-timestamp"], "1709136999");
+        assert!(again(profile, "", "").is_none(), "what was not sent is not shown");
+        assert!(again(unsigned(&[("X-A", "{attempt}")]), "", "").is_some());
+    }
+
+    #[test]
+    fn a_template_that_fails_is_an_error() {
+        let profile = Profile { body: BodyRule::Template("{{ data.missing }}".to_owned()), ..unsigned(&[]) };
+        let why = prepared(profile, "s", &[]).err();
+        let expected = RenderError { line: Some(1), why: RenderProblem::Undefined };
+        assert_eq!(why, Some(PrepareError::Body(expected)));
+    }
+}
