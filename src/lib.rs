@@ -7,6 +7,9 @@
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod ingest;
+pub mod logging;
+pub mod metrics;
 pub mod model;
 pub mod outbox;
 pub mod policy;

@@ -1,0 +1,145 @@
+//! What a producer is told, in the same form through every door.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::id::EventId;
+
+/// The answer to one accepted event: a line on a stream, the body of an answer to one event over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The event's id; of a duplicate the first one's.
+    pub id: EventId,
+    /// The producer's id is known already: nothing new was accepted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+}
+
+/// The answer to one refused event: `{"error":{…}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Why.
+    pub error: ErrorView,
+}
+
+/// Why something was refused, for programs and for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorView {
+    /// A stable word, such as `invalid_event`.
+    pub code: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// One answer of several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// It is on disk.
+    Accepted(Accepted),
+    /// It is not.
+    Refused(Refused),
+}
+
+/// Why an event is not taken; the producer still has it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The kind.
+    pub code: Code,
+    /// What is wrong and what to do. Nothing of the payload.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with its words.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// The daemon is going down.
+    pub fn stopping() -> Self {
+        Self::new(Code::Stopping, "posthaste is stopping; hand the event in again in a moment")
+    }
+
+    /// The store failed: the daemon is about to end.
+    pub fn store_failed() -> Self {
+        let message = "the store failed, so it is not known whether this was taken; hand it in again with the same id when posthaste is back";
+        Self::new(Code::StoreFailed, message)
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Refused {
+            error: ErrorView { code: refusal.code.as_str().to_owned(), message: refusal.message },
+        })
+    }
+}
+
+/// The kinds of refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// Events of this account do not come through this door.
+    AccountNotAllowed,
+    /// More events, or more bytes, in one request than `batch_events` or `batch_size`.
+    BatchTooLarge,
+    /// Too much is being handed in at this moment.
+    Busy,
+    /// Longer than `event_size`.
+    EventTooLarge,
+    /// A spool file longer than `file_size`, or with more than `file_events`.
+    FileTooLarge,
+    /// The account holds an event with this id and other content.
+    IdConflict,
+    /// Not an event.
+    InvalidEvent,
+    /// The store is being opened or repaired.
+    Starting,
+    /// What had begun did not come to its end in time.
+    TooSlow,
+    /// The daemon is going down.
+    Stopping,
+    /// The store failed.
+    StoreFailed,
+    /// No such account.
+    UnknownAccount,
+    /// The input ended within a line.
+    UnterminatedLine,
+    /// What is spoken here is none of what the socket understands.
+    UnknownDialect,
+}
+
+impl Code {
+    /// The stable word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccountNotAllowed => "account_not_allowed",
+            Self::BatchTooLarge => "batch_too_large",
+            Self::Busy => "busy",
+            Self::EventTooLarge => "event_too_large",
+            Self::FileTooLarge => "file_too_large",
+            Self::IdConflict => "id_conflict",
+            Self::InvalidEvent => "invalid_event",
+            Self::Starting => "starting",
+            Self::TooSlow => "too_slow",
+            Self::Stopping => "stopping",
+            Self::StoreFailed => "store_failed",
+            Self::UnknownAccount => "unknown_account",
+            Self::UnterminatedLine => "unterminated_line",
+            Self::UnknownDialect => "unknown_dialect",
+        }
+    }
+
+    /// The HTTP status that says the same.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::InvalidEvent | Self::UnterminatedLine | Self::UnknownDialect => 400,
+            Self::AccountNotAllowed => 403,
+            Self::TooSlow => 408,
+            Self::IdConflict => 409,
+            Self::BatchTooLarge | Self::EventTooLarge | Self::FileTooLarge => 413,
+            Self::UnknownAccount => 422,
+            Self::Busy | Self::Starting | Self::Stopping | Self::StoreFailed => 503,
+        }
+    }
+}

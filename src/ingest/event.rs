@@ -1,0 +1,233 @@
+//! An event as JSON: `{"type": "a.b", "data": {…}, "id": …, "account": …, "time": …}`.
+//!
+//! The bytes of `data` are taken as they stand (numbers, duplicate keys, white space and escapes included); nothing
+//! in them is parsed beyond what it takes to find their end. Every other key is known or an error: a misspelt
+//! `type` must not become an event without one.
+
+use std::{borrow::Cow, fmt};
+
+use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    model::{
+        account::AccountName,
+        event::{EventType, NewEvent},
+        time::Timestamp,
+    },
+    policy::nearest,
+};
+
+/// Levels of arrays and objects that `data` may nest.
+pub const MAX_DEPTH: usize = 128;
+/// Characters that a producer's id may have.
+pub const MAX_PRODUCER_ID: usize = 256;
+
+const KEYS: [&str; 5] = ["type", "data", "id", "account", "time"];
+/// Keys of events that this version does not act upon; to take them without a word would be to lose them.
+const NOT_AVAILABLE: [&str; 4] = ["url", "at", "delay", "key"];
+
+/// Why bytes are no event. `Display` is for the producer; it carries nothing of the payload.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidEvent(pub String);
+
+/// Reads one event. `source` must be the whole of it; white space around it is allowed. One that names no account
+/// belongs to `account`.
+///
+/// # Errors
+/// It is no JSON object of the form above, or one of its values is none that this key takes.
+pub fn parse(source: &Bytes, account: &AccountName) -> Result<NewEvent, InvalidEvent> {
+    let written: Written<'_> = serde_json::from_slice(source).map_err(|error| describe(&error))?;
+    let data = match written.data {
+        Some(data) => {
+            check_depth(data.get().as_bytes())?;
+            source.slice_ref(data.get().as_bytes())
+        }
+        None => Bytes::from_static(b"{}"),
+    };
+    Ok(NewEvent {
+        account: written.account.unwrap_or_else(|| account.clone()),
+        event_type: written.event_type,
+        data,
+        producer_id: written.id,
+        time: written.time,
+    })
+}
+
+struct Written<'a> {
+    event_type: EventType,
+    data: Option<&'a RawValue>,
+    id: Option<String>,
+    account: Option<AccountName>,
+    time: Option<Timestamp>,
+}
+
+impl<'de> Deserialize<'de> for Written<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(WrittenVisitor)
+    }
+}
+
+struct WrittenVisitor;
+
+impl<'de> Visitor<'de> for WrittenVisitor {
+    type Value = Written<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event: an object such as {\"type\":\"a.b\",\"data\":{}}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut event_type, mut data, mut id, mut account, mut time) = (None, None, None, None, None);
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            match &*key {
+                "type" => once(&key, &mut event_type, map.next_value()?)?,
+                "data" => once(&key, &mut data, map.next_value::<&RawValue>()?)?,
+                "id" => once(&key, &mut id, map.next_value::<String>()?)?,
+                "account" => once(&key, &mut account, map.next_value()?)?,
+                "time" => once(&key, &mut time, map.next_value()?)?,
+                _ => return Err(A::Error::custom(unknown(&key))),
+            }
+        }
+        if id.as_ref().is_some_and(|id| id.is_empty() || id.chars().count() > MAX_PRODUCER_ID) {
+            return Err(A::Error::custom(format!("`id` has 1 to {MAX_PRODUCER_ID} characters")));
+        }
+        let missing = || A::Error::custom("`type` is missing; write {\"type\":\"a.b\",\"data\":{…}}");
+        Ok(Written { event_type: event_type.ok_or_else(missing)?, data, id, account, time })
+    }
+}
+
+fn once<T, E: serde::de::Error>(key: &str, place: &mut Option<T>, value: T) -> Result<(), E> {
+    if place.replace(value).is_some() { Err(E::custom(format!("`{key}` is there twice"))) } else { Ok(()) }
+}
+
+fn unknown(key: &str) -> String {
+    if NOT_AVAILABLE.contains(&key) {
+        return format!("`{key}` is not available in this version of posthaste; leave it out");
+    }
+    let shown: String = key.chars().take(64).collect();
+    let known = KEYS.join(", ");
+    match nearest(key, KEYS) {
+        Some(near) => format!("unknown key `{shown}`: did you mean `{near}`? An event has the keys {known}"),
+        None => format!("unknown key `{shown}`: an event has the keys {known}; what is yours goes into data"),
+    }
+}
+
+/// serde_json's word, which has the place at its end; its categories become ours.
+fn describe(error: &serde_json::Error) -> InvalidEvent {
+    InvalidEvent(match error.classify() {
+        serde_json::error::Category::Eof => format!("the JSON ends too early ({error})"),
+        serde_json::error::Category::Syntax => format!("not valid JSON: {error}"),
+        serde_json::error::Category::Data | serde_json::error::Category::Io => error.to_string(),
+    })
+}
+
+/// Refuses what would overturn a receiver's parser. The nesting of `json`, which is valid JSON, is counted without
+/// recursion.
+fn check_depth(json: &[u8]) -> Result<(), InvalidEvent> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth -= 1,
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(InvalidEvent(format!("`data` nests deeper than {MAX_DEPTH} levels")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<NewEvent, String> {
+        parse(&Bytes::copy_from_slice(text.as_bytes()), &AccountName::default())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn data_is_taken_byte_for_byte() {
+        for data in [
+            "{}",
+            "null",
+            "\"\"",
+            "1e400",
+            "123456789012345678901234567890.10",
+            "{\"a\":1,\"a\":2}",
+            "[ 1 ,\t2 ]",
+            r#""\u00e9\/\ud83d\ude00 é""#,
+            "{ \"b\" : [ ] }",
+        ] {
+            let event = read(&format!(" {{\"data\": {data} , \"type\":\"a.b\"}} ")).expect("an event");
+            assert_eq!(event.data, data.as_bytes(), "{data}");
+        }
+        assert_eq!(read("{\"type\":\"a\"}").expect("an event").data, "{}");
+    }
+
+    #[test]
+    fn all_keys() {
+        let text =
+            r#"{"type":"a.b","data":1,"id":"o-\u0037","account":"acme","time":"2024-02-28T17:15:42+01:00"}"#;
+        let event = read(text).expect("an event");
+        assert_eq!((event.producer_id.as_deref(), event.account.as_str()), (Some("o-7"), "acme"));
+        assert_eq!(event.time.map(|time| time.to_string()).as_deref(), Some("2024-02-28T16:15:42.000Z"));
+        let house: AccountName = "house".parse().expect("a name");
+        let event = parse(&Bytes::from_static(b"{\"type\":\"a\"}"), &house).expect("an event");
+        assert_eq!(event.account, house);
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let deep = format!("{{\"type\":\"a\",\"data\":{}{}}}", "[".repeat(129), "]".repeat(129));
+        let long = format!("{{\"type\":\"a\",\"id\":\"{}\"}}", "x".repeat(257));
+        for (text, part) in [
+            ("", "ends too early"),
+            ("{\"type\":\"a\"", "ends too early"),
+            ("{\"type\":\"a\"} x", "trailing characters"),
+            ("[]", "an object such as"),
+            ("{}", "`type` is missing"),
+            ("{\"typ\":\"a\"}", "did you mean `type`?"),
+            ("{\"payload\":1}", "what is yours goes into data"),
+            ("{\"type\":\"a\",\"url\":\"http://x\"}", "`url` is not available"),
+            ("{\"type\":\"a\",\"type\":\"b\"}", "`type` is there twice"),
+            ("{\"type\":\"a b\"}", "only the characters"),
+            ("{\"type\":7}", "invalid type: integer `7`"),
+            ("{\"type\":\"a\",\"id\":\"\"}", "1 to 256 characters"),
+            ("{\"type\":\"a\",\"account\":\"a b\"}", "1 to 64 characters"),
+            ("{\"type\":\"a\",\"time\":\"noon\"}", "RFC 3339"),
+            ("{\"type\":\"a\",\"data\":{\"x\":}}", "not valid JSON"),
+            (&deep, "deeper than 128"),
+            (&long, "1 to 256 characters"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let account = AccountName::default();
+        let seeds: [&[u8]; 3] =
+            [br#"{"type":"a.b","data":{"x":[1,"\"{"]},"id":"1"}"#, b"{\"type\":\"a\"}", &[0xff; 9]];
+        for _ in 0..20_000 {
+            let mut bytes = seeds[random.usize(..seeds.len())].to_vec();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(..bytes.len());
+                bytes[at] = random.u8(..);
+            }
+            let _ = parse(&Bytes::from(bytes), &account);
+        }
+    }
+}

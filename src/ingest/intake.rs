@@ -1,0 +1,306 @@
+//! Where all doors lead: events are routed and put into the outbox.
+//!
+//! An event's deliveries are fixed here, by the subscriptions as they are now. What is being handed in and not yet
+//! answered is bounded in bytes by the [`Budget`], whatever the number of producers.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use super::answer::{Accepted, Answer, Code, Refusal};
+use crate::{
+    clock::{Chance, Clock},
+    config,
+    metrics::Metrics,
+    model::{account::AccountName, endpoint::EndpointNumber, event::NewEvent, profile::Profile},
+    outbox::{Acceptance, Accepting, Batch, BatchAnswer, FileIdentity, Outbox, Routed, StoreError},
+    policy::{form::Form, nearest, retry, route::TypePattern},
+};
+
+/// The way into the outbox; clones share it.
+#[derive(Clone)]
+pub struct Intake(Arc<Inner>);
+
+struct Inner {
+    outbox: Outbox,
+    routes: Routes,
+    limits: config::Limits,
+    clock: Clock,
+    chance: Chance,
+    metrics: Metrics,
+    budget: Budget,
+}
+
+/// Who wants what, by account. An account without an endpoint is there all the same.
+#[derive(Debug, Default)]
+pub struct Routes(pub HashMap<AccountName, Vec<Route>>);
+
+/// One endpoint's subscription.
+#[derive(Debug)]
+pub struct Route {
+    /// Which endpoint.
+    pub endpoint: EndpointNumber,
+    /// What it wants.
+    pub event_types: Vec<TypePattern>,
+    /// Its profile: the first delay is in it.
+    pub form: Arc<Form>,
+}
+
+/// The bytes that may be on their way into the outbox at once.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    room: Arc<Semaphore>,
+    units: usize,
+}
+
+/// Part of the budget, given back when dropped.
+#[derive(Debug, Default)]
+pub struct Permit(Option<OwnedSemaphorePermit>);
+
+const BUDGET_UNIT: usize = 1024;
+/// How long one who may hold a part already waits for more room.
+const ROOM_TIME: Duration = Duration::from_secs(5);
+
+impl Budget {
+    fn new(bytes: usize) -> Self {
+        let most = usize::try_from(u32::MAX).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let units = bytes.div_ceil(BUDGET_UNIT).min(most);
+        Self { room: Arc::new(Semaphore::new(units)), units }
+    }
+
+    /// All of it, in bytes.
+    pub const fn size(&self) -> usize {
+        self.units * BUDGET_UNIT
+    }
+
+    /// Makes `permit` cover `bytes`; waits a little for room.
+    ///
+    /// # Errors
+    /// There is none: were those who hold a part to wait for ever, nobody would come to an end.
+    pub async fn cover(&self, permit: &mut Permit, bytes: usize) -> Result<(), Refusal> {
+        let have = permit.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = bytes.div_ceil(BUDGET_UNIT).saturating_sub(have);
+        if missing == 0 {
+            return Ok(());
+        }
+        let busy =
+            || Refusal::new(Code::Busy, "too much is being handed in at this moment; try again in a moment");
+        let more = timeout(ROOM_TIME, self.take(missing)).await.map_err(|_| busy())?;
+        match &mut permit.0 {
+            Some(held) => held.merge(more),
+            none => *none = Some(more),
+        }
+        Ok(())
+    }
+
+    /// A permit for `bytes`, or for all there is if that is less; waits until there is room. Only for those who hold
+    /// none.
+    pub async fn wait_for(&self, bytes: usize) -> Permit {
+        Permit(Some(self.take(bytes.div_ceil(BUDGET_UNIT).min(self.units)).await))
+    }
+
+    async fn take(&self, units: usize) -> OwnedSemaphorePermit {
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.room).acquire_many_owned(units).await;
+        permit.expect("the semaphore is never closed")
+    }
+}
+
+/// A batch on its way to the disk; dropping it does not call it back.
+#[derive(Debug)]
+pub struct Submitted {
+    /// For each event of the batch, in order: refused before it came to the outbox, or not.
+    refused: Vec<Option<Refusal>>,
+    accepting: Option<Accepting>,
+    metrics: Metrics,
+}
+
+/// A file on its way to the disk; dropping it does not call it back.
+#[derive(Debug)]
+pub struct SubmittedFile {
+    accepting: Accepting,
+    events: usize,
+    metrics: Metrics,
+}
+
+impl Intake {
+    /// The way into `outbox`, along `routes`.
+    pub fn new(
+        outbox: Outbox,
+        routes: Routes,
+        limits: &config::Limits,
+        clock: Clock,
+        chance: Chance,
+        metrics: Metrics,
+    ) -> Self {
+        let budget = Budget::new((64 << 20).max(limits.batch_size.saturating_mul(2)));
+        Self(Arc::new(Inner { outbox, routes, limits: limits.clone(), clock, chance, metrics, budget }))
+    }
+
+    /// The limits of what is handed in.
+    pub fn limits(&self) -> &config::Limits {
+        &self.0.limits
+    }
+
+    /// The daemon's clocks.
+    pub fn clock(&self) -> Clock {
+        self.0.clock
+    }
+
+    /// The bytes that may be on their way.
+    pub fn budget(&self) -> &Budget {
+        &self.0.budget
+    }
+
+    /// Puts events into the outbox's next commit, at once. `permit` covers their bytes and is given back when they
+    /// are durable. What is refused already keeps its place among the answers.
+    pub fn submit(&self, items: Vec<Result<NewEvent, Refusal>>, permit: Permit) -> Submitted {
+        let mut events = Vec::with_capacity(items.len());
+        let mut refused = Vec::with_capacity(items.len());
+        for item in items {
+            match item.and_then(|event| self.route(event)) {
+                Ok(routed) => {
+                    events.push(routed);
+                    refused.push(None);
+                }
+                Err(refusal) => refused.push(Some(refusal)),
+            }
+        }
+        let accepting = (!events.is_empty()).then(|| self.accept(events, None, permit));
+        Submitted { refused, accepting, metrics: self.0.metrics.clone() }
+    }
+
+    /// Puts a file's events into the outbox's next commit, all or none, at once: files submitted one after the other
+    /// share commits, and keep their order.
+    ///
+    /// # Errors
+    /// One of the events is refused for good, with its place among them.
+    pub fn submit_file(
+        &self,
+        events: Vec<NewEvent>,
+        file: FileIdentity,
+    ) -> Result<SubmittedFile, (usize, Refusal)> {
+        let mut routed = Vec::with_capacity(events.len());
+        for (index, event) in events.into_iter().enumerate() {
+            routed.push(self.route(event).map_err(|refusal| (index, refusal))?);
+        }
+        let events = routed.len();
+        Ok(SubmittedFile {
+            accepting: self.accept(routed, Some(file), Permit::default()),
+            events,
+            metrics: self.0.metrics.clone(),
+        })
+    }
+
+    /// Accepted files of `directory` of which the store was not told that they are unlinked; at most `limit`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn known_files(&self, directory: &str, limit: usize) -> Result<Vec<FileIdentity>, StoreError> {
+        self.0.outbox.read()?.files(directory, limit)
+    }
+
+    /// Forgets an accepted file that has been unlinked.
+    pub fn unlinked(&self, file: FileIdentity) {
+        self.0.outbox.unlinked(file);
+    }
+
+    fn accept(&self, events: Vec<Routed>, file: Option<FileIdentity>, permit: Permit) -> Accepting {
+        self.0.outbox.accept(Batch { at: self.0.clock.wall(), events, file, room: permit.0 })
+    }
+
+    fn route(&self, event: NewEvent) -> Result<Routed, Refusal> {
+        let Some(routes) = self.0.routes.0.get(&event.account) else {
+            return Err(self.unknown_account(&event));
+        };
+        let now = self.0.clock.now();
+        let wanted =
+            routes.iter().filter(|route| route.event_types.iter().any(|p| p.matches(&event.event_type)));
+        let deliveries = wanted.map(|route| {
+            let profile: &Profile = route.form.profile();
+            let due = retry::due(profile, 0, now, self.0.chance.fraction());
+            (route.endpoint, due.unwrap_or(now))
+        });
+        Ok(Routed { deliveries: deliveries.collect(), event })
+    }
+
+    fn unknown_account(&self, event: &NewEvent) -> Refusal {
+        let account = &event.account;
+        let near = nearest(account.as_str(), self.0.routes.0.keys().map(AccountName::as_str));
+        let near = near.map(|near| format!(" did you mean `{near}`?")).unwrap_or_default();
+        let message = format!(
+            "there is no account `{account}`:{near} accounts are made in the configuration, [accounts.{account}]"
+        );
+        Refusal::new(Code::UnknownAccount, message)
+    }
+}
+
+impl Submitted {
+    /// The answers, in the order of the events, when all of them are durable or refused.
+    pub async fn answers(self) -> Vec<Result<Accepted, Refusal>> {
+        let accepted = match self.accepting {
+            Some(accepting) => accepting.answer().await,
+            None => Ok(BatchAnswer::Events(Vec::new())),
+        };
+        let mut accepted = match accepted {
+            Ok(BatchAnswer::Events(answers)) => answers.into_iter().map(from_acceptance).collect(),
+            // Only a batch with a file can be answered otherwise.
+            Ok(_) | Err(_) => Vec::new(),
+        }
+        .into_iter();
+        let next = |refused: Option<Refusal>| match refused {
+            Some(refusal) => Err(refusal),
+            None => accepted.next().unwrap_or_else(|| Err(Refusal::store_failed())),
+        };
+        let answers: Vec<_> = self.refused.into_iter().map(next).collect();
+        let duplicates =
+            answers.iter().filter(|answer| matches!(answer, Ok(accepted) if accepted.duplicate)).count();
+        let accepted = answers.iter().filter(|answer| answer.is_ok()).count();
+        self.metrics.duplicates.add(duplicates);
+        self.metrics.accepted.add(accepted - duplicates);
+        self.metrics.refused.add(answers.len() - accepted);
+        answers
+    }
+}
+
+impl SubmittedFile {
+    /// Waits until the file's events are durable; those of a file that was accepted before are.
+    ///
+    /// # Errors
+    /// `Ok(Err(…))`: one of the events is refused for good, with its place among them. `Err(…)`: the store failed.
+    pub async fn answer(self) -> Result<Result<(), (usize, Refusal)>, StoreError> {
+        match self.accepting.answer().await? {
+            BatchAnswer::Events(answers) => {
+                let known = answers.iter().filter(|a| matches!(a, Acceptance::Duplicate(_))).count();
+                self.metrics.duplicates.add(known);
+                self.metrics.accepted.add(self.events - known);
+                Ok(Ok(()))
+            }
+            BatchAnswer::FileKnown => Ok(Ok(())),
+            BatchAnswer::FileRefused { index, first } => Ok(Err((index, conflict(first)))),
+        }
+    }
+}
+
+/// An answer as it goes over the wire.
+pub fn wire(answer: Result<Accepted, Refusal>) -> Answer {
+    answer.map_or_else(Answer::from, Answer::Accepted)
+}
+
+fn from_acceptance(acceptance: Acceptance) -> Result<Accepted, Refusal> {
+    match acceptance {
+        Acceptance::Accepted(id) => Ok(Accepted { id, duplicate: false }),
+        Acceptance::Duplicate(id) => Ok(Accepted { id, duplicate: true }),
+        Acceptance::Conflict(first) => Err(conflict(Some(first))),
+    }
+}
+
+fn conflict(first: Option<crate::model::id::EventId>) -> Refusal {
+    let first = first.map_or_else(|| "another event of the same file".to_owned(), |first| first.to_string());
+    let message =
+        format!("this id was given to {first} with other content; give each event an id of its own");
+    Refusal::new(Code::IdConflict, message)
+}

@@ -1,0 +1,539 @@
+//! What is done with the directory and its files: all that blocks.
+//!
+//! A look goes `begin` → (`named`, and `page` until there is none) → `end`; what the two give goes through `load` and
+//! `finish`, in between the events become durable. Nothing here waits for anything but the disk.
+
+use std::{
+    collections::{BTreeSet, HashSet, VecDeque},
+    ffi::{OsStr, OsString},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
+
+use super::{
+    Shared, Timing,
+    aside::{self, Aside},
+    directory::{self, Directory, Stamp},
+    failed::{self, PutAway},
+    memory::Memory,
+    scan,
+    take::{self, Bad, Content, Places, Rules},
+    watch::{Hints, Watch},
+};
+use crate::{
+    clock::Clock,
+    ingest::{answer::Refusal, intake::Intake},
+    model::event::NewEvent,
+    outbox::FileIdentity,
+};
+
+/// Files that are handed in together at most.
+const GROUP_FILES: usize = 256;
+/// Bytes of files that are handed in together; a larger file goes alone.
+const GROUP_BYTES: u64 = 1 << 20;
+/// Files that a look reports one by one.
+const REPORTED: usize = 16;
+
+/// The directory's clerk.
+#[derive(Debug)]
+pub(super) struct Desk {
+    path: PathBuf,
+    rules: Rules,
+    timing: Timing,
+    clock: Clock,
+    status: Arc<Shared>,
+    hints: Arc<Hints>,
+    watch: Watch,
+    /// Open during a look.
+    directory: Option<Arc<Directory>>,
+    /// Files that nobody said are complete.
+    waiting: Memory<Waiting>,
+    /// Files that cannot be taken, removed or moved; tried again by every scan. With the reason, of those that are bad.
+    stuck: Memory<Option<Bad>>,
+    /// Names that files were given back under: the notification of it does not say that they are complete.
+    given_back: BTreeSet<OsString>,
+    /// Files that the store knew at the start, and that were not seen yet.
+    unseen: HashSet<FileIdentity>,
+    /// How far the scan has come.
+    scan: Scan,
+    /// There were more files than can be remembered as waiting.
+    overflowed: bool,
+    /// The first problem of the last scan and of what came after it.
+    problem: Option<String>,
+    reported: usize,
+    told_unknown: bool,
+    told_special: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// Since when the file is as it is.
+    since: Instant,
+    /// When it has been still for long enough.
+    until: Instant,
+}
+
+#[derive(Debug)]
+enum Scan {
+    /// After this name.
+    At(Option<OsString>),
+    /// Not to its end, or there was none.
+    Off,
+    /// The whole directory was seen.
+    Whole,
+}
+
+/// A file that is complete, and how it was when that was found.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) name: OsString,
+    pub(super) stamp: Stamp,
+}
+
+/// A file's events.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) file: Ready,
+    pub(super) places: Places,
+    pub(super) events: Vec<NewEvent>,
+}
+
+/// What became of a file: taken, or one of its events is refused for good.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) file: Ready,
+    pub(super) places: Places,
+    pub(super) result: Result<(), (usize, Refusal)>,
+}
+
+/// What to look at.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Files that are complete.
+    pub(super) names: BTreeSet<OsString>,
+    /// The whole directory.
+    pub(super) scan: bool,
+    /// Make the directory if it is not there.
+    pub(super) make: bool,
+    /// The directory may be another than before.
+    pub(super) lost: bool,
+}
+
+/// What comes after a look.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Next {
+    /// When the next file that waits may be ready.
+    pub(super) due: Option<Instant>,
+    /// There is more to scan.
+    pub(super) again: bool,
+}
+
+/// The first of `files`, as many as are handed in together; at least one, if there is one.
+pub(super) fn group(files: &VecDeque<Ready>) -> impl Iterator<Item = &Ready> {
+    let mut bytes: u64 = 0;
+    let fits = move |(index, file): &(usize, &Ready)| {
+        bytes = bytes.saturating_add(file.stamp.size);
+        *index == 0 || bytes <= GROUP_BYTES
+    };
+    files.iter().take(GROUP_FILES).enumerate().take_while(fits).map(|(_, file)| file)
+}
+
+impl Desk {
+    pub(super) fn new(
+        path: PathBuf,
+        rules: Rules,
+        timing: Timing,
+        clock: Clock,
+        status: Arc<Shared>,
+        hints: Arc<Hints>,
+    ) -> Self {
+        Self {
+            path,
+            rules,
+            timing,
+            clock,
+            status,
+            hints,
+            watch: Watch::default(),
+            directory: None,
+            waiting: Memory::new(),
+            stuck: Memory::new(),
+            given_back: BTreeSet::new(),
+            unseen: HashSet::new(),
+            scan: Scan::Off,
+            overflowed: false,
+            problem: None,
+            reported: 0,
+            told_unknown: false,
+            told_special: false,
+        }
+    }
+
+    /// Before the first look: the directory's files that the store knows.
+    pub(super) fn expect(&mut self, known: Vec<FileIdentity>) {
+        self.unseen = known.into_iter().collect();
+    }
+
+    /// Opens the directory, and sees to it that it is watched; false when it cannot be looked at.
+    pub(super) fn begin(&mut self, look: &Look) -> bool {
+        self.reported = 0;
+        self.scan = Scan::Off;
+        if look.scan {
+            self.problem = None;
+        }
+        let opened = match Directory::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && look.make => {
+                directory::make(&self.path).and_then(|()| Directory::open(&self.path))
+            }
+            opened => opened,
+        };
+        match opened {
+            Ok(directory) => self.opened(directory, look),
+            Err(error) => {
+                self.watch.disarm();
+                self.trouble(format!("cannot open the directory: {error}"));
+                return false;
+            }
+        }
+        true
+    }
+
+    fn opened(&mut self, directory: Directory, look: &Look) {
+        if look.scan {
+            // Watched first, scanned then: nothing falls between.
+            if let Err(error) = self.watch.arm(&self.path, directory.inode(), look.lost, &self.hints) {
+                self.trouble(format!(
+                    "the directory cannot be watched, files are only found by scans ({error}); \
+                     see the limits fs.inotify.max_user_watches and fs.inotify.max_user_instances"
+                ));
+            }
+            self.overflowed = false;
+            self.waiting.begin_pass();
+            self.stuck.begin_pass();
+            self.scan = Scan::At(None);
+        }
+        self.directory = Some(Arc::new(directory));
+    }
+
+    /// Which of the files `complete` are there, and which of those that waited are ready; in order.
+    pub(super) fn named(&mut self, complete: &BTreeSet<OsString>) -> Vec<Ready> {
+        let Some(directory) = self.directory.clone() else { return Vec::new() };
+        let now = self.clock.instant();
+        let due = self.waiting.iter().filter(|(_, waiting)| waiting.value.until <= now);
+        let mut names: BTreeSet<OsString> = due.map(|(name, _)| name.clone()).collect();
+        names.extend(complete.iter().cloned());
+        let mut ready = Vec::new();
+        for name in names {
+            let Some(stamp) = self.look_at(&directory, &name) else {
+                self.waiting.remove(&name);
+                continue;
+            };
+            let said = complete.contains(&name);
+            let own = said && self.given_back.remove(&name);
+            if said && !own {
+                self.waiting.remove(&name);
+                ready.push(Ready { name, stamp });
+            } else if own && self.stuck.see(&name, stamp).is_some() {
+                // Scans try again; to try at once would go on without end.
+            } else if self.is_still(&name, stamp, now) {
+                ready.push(Ready { name, stamp });
+            }
+        }
+        ready
+    }
+
+    /// Which files of the scan's next page are ready, in order; `None` at its end.
+    pub(super) fn page(&mut self) -> Option<Vec<Ready>> {
+        let Scan::At(after) = &self.scan else { return None };
+        let directory = self.directory.clone()?;
+        let page = match scan::page(&directory, after.as_deref()) {
+            Ok(page) => page,
+            Err(error) => {
+                self.scan = Scan::Off;
+                self.trouble(format!("cannot read the directory: {error}"));
+                return None;
+            }
+        };
+        if let Some(name) = page.unknown.filter(|_| !self.told_unknown) {
+            self.told_unknown = true;
+            tracing::info!(spool = %self.path.display(), file = %name.display(),
+                "files whose names end neither in .json nor in .ndjson are left alone");
+        }
+        self.scan = match page.names.last() {
+            Some(last) if page.more => Scan::At(Some(last.clone())),
+            _ => Scan::Whole,
+        };
+        for private in page.aside {
+            self.give_back(&directory, &private);
+        }
+        Some(self.ready_of(&directory, page.names))
+    }
+
+    /// Gives back what a crash, or a problem, has left under a private name.
+    fn give_back(&mut self, directory: &Directory, private: &OsStr) {
+        let given = match directory.stamp(private) {
+            Ok(stamp) if stamp.regular => {
+                self.see(stamp);
+                aside::give_back(directory, private)
+            }
+            _ => Ok(None),
+        };
+        match given {
+            Ok(Some(name)) => self.wait_again(directory, name),
+            Ok(None) => {}
+            Err(error) => self.trouble(format!("cannot rename {}: {error}", private.display())),
+        }
+    }
+
+    /// The file was given back under this name, and is taken when it has been still.
+    fn wait_again(&mut self, directory: &Directory, name: OsString) {
+        if let Some(stamp) = self.look_at(directory, &name) {
+            self.wait(&name, stamp, self.clock.instant());
+            self.expect_own(name);
+        }
+    }
+
+    fn expect_own(&mut self, name: OsString) {
+        if self.given_back.len() < Memory::<Waiting>::BOUND {
+            self.given_back.insert(name);
+        }
+    }
+
+    fn ready_of(&mut self, directory: &Directory, names: BTreeSet<OsString>) -> Vec<Ready> {
+        let now = self.clock.instant();
+        let mut ready = Vec::new();
+        for name in names {
+            let Some(stamp) = self.look_at(directory, &name) else { continue };
+            if self.stuck.see(&name, stamp).is_some() || self.is_still(&name, stamp, now) {
+                ready.push(Ready { name, stamp });
+            }
+            if self.overflowed {
+                // The rest has its turn when there is room to remember it.
+                self.scan = Scan::Off;
+                break;
+            }
+        }
+        ready
+    }
+
+    /// How the file is; `None` when it is gone, or no regular file.
+    fn look_at(&mut self, directory: &Directory, name: &OsStr) -> Option<Stamp> {
+        match directory.stamp(name) {
+            Ok(stamp) if stamp.regular => {
+                self.see(stamp);
+                Some(stamp)
+            }
+            Ok(_) => {
+                if !self.told_special {
+                    self.told_special = true;
+                    tracing::info!(spool = %self.path.display(), file = %name.display(),
+                        "links, directories, FIFOs and devices are left alone");
+                }
+                None
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                // It may be any.
+                self.unseen.clear();
+                self.trouble(format!("cannot look at {}: {error}", name.display()));
+                None
+            }
+        }
+    }
+
+    fn see(&mut self, stamp: Stamp) {
+        if !self.unseen.is_empty() {
+            self.unseen.remove(&stamp.identity(&self.path.to_string_lossy()));
+        }
+    }
+
+    /// Whether a file that nobody said is complete has been still for long enough; if not, it waits.
+    fn is_still(&mut self, name: &OsStr, stamp: Stamp, now: Instant) -> bool {
+        // Of a file that somebody writes to, the notification is still to come.
+        let written = self.hints.is_written(name);
+        let wait = if written { self.timing.written } else { self.timing.still };
+        let Some(waiting) = self.waiting.see(name, stamp) else {
+            self.wait(name, stamp, now);
+            return false;
+        };
+        waiting.until = waiting.since + wait;
+        let still = waiting.until <= now;
+        if still {
+            self.waiting.remove(name);
+        }
+        still
+    }
+
+    fn wait(&mut self, name: &OsStr, stamp: Stamp, now: Instant) {
+        let waiting = Waiting { since: now, until: now + self.timing.still };
+        self.overflowed |= !self.waiting.insert(name.to_owned(), stamp, waiting);
+    }
+
+    /// Reads the next [`group`] of `files`; those that are bad go to `failed/`. Empty groups are possible.
+    pub(super) fn load(&mut self, files: &mut VecDeque<Ready>) -> Vec<Loaded> {
+        let mut loaded = Vec::new();
+        for _ in 0..group(files).count() {
+            let Some(file) = files.pop_front() else { break };
+            match self.load_one(file) {
+                Some(one) => loaded.push(one),
+                // A bad file costs several writes: between two of them it must be possible to stop.
+                None => break,
+            }
+        }
+        loaded
+    }
+
+    fn load_one(&mut self, file: Ready) -> Option<Loaded> {
+        let directory = self.directory.clone()?;
+        if let Some(Some(bad)) = self.stuck.see(&file.name, file.stamp) {
+            let bad = bad.clone();
+            self.put_away(&file, bad);
+            return None;
+        }
+        let content = match directory.open_file(&file.name) {
+            Ok((mut open, stamp)) if stamp == file.stamp => {
+                take::read(&mut open, &file.name, stamp, &self.rules)
+            }
+            Ok((_, stamp)) => Ok(Content::Changed(stamp)),
+            Err(error) => Err(error),
+        };
+        match content {
+            Ok(Content::Events(events, places)) => return Some(Loaded { file, places, events }),
+            Ok(Content::Bad(bad)) => self.put_away(&file, bad),
+            Ok(Content::Changed(now)) => self.wait(&file.name, now, self.clock.instant()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.leave(&file, None, &format!("cannot be read: {error}")),
+        }
+        None
+    }
+
+    /// Removes what was taken and puts away what was refused; then the taken files may be forgotten by the outbox.
+    pub(super) fn finish(&mut self, outcomes: Vec<Outcome>, intake: &Intake) {
+        let Some(directory) = self.directory.clone() else { return };
+        let mut removed = Vec::new();
+        for Outcome { file, places, result } in outcomes {
+            match result {
+                Ok(()) if self.remove(&directory, &file) => removed.push(file),
+                Ok(()) => {}
+                Err((index, refusal)) => {
+                    self.put_away(&file, Bad { refusal, line: places.line(index) });
+                }
+            }
+        }
+        if removed.is_empty() {
+            return;
+        }
+        // A file that comes back after a power cut must still be known.
+        match directory.sync() {
+            Ok(()) => {
+                let name = self.path.to_string_lossy();
+                for file in removed {
+                    intake.unlinked(file.stamp.identity(&name));
+                }
+            }
+            Err(error) => self.trouble(format!("cannot sync the directory: {error}")),
+        }
+    }
+
+    /// Removes the taken file; false when it is still there.
+    fn remove(&mut self, directory: &Directory, file: &Ready) -> bool {
+        let removed = aside::take(directory, &file.name, file.stamp).and_then(|aside| match aside {
+            Aside::Taken(private) => directory.unlink(&private),
+            Aside::GivenBack(name) => {
+                self.wait_again(directory, name);
+                Ok(())
+            }
+            // What lies there now is another file, or was written to: a later look is for it.
+            Aside::Changed | Aside::Gone => Ok(()),
+        });
+        if let Err(error) = removed {
+            self.leave(file, None, &format!("is taken, but cannot be removed: {error}"));
+            return false;
+        }
+        self.stuck.remove(&file.name);
+        self.status.taken.add(1);
+        true
+    }
+
+    fn put_away(&mut self, file: &Ready, bad: Bad) {
+        let Some(directory) = self.directory.clone() else { return };
+        match failed::put_away(&directory, &file.name, file.stamp, &bad, self.clock.wall()) {
+            Ok(PutAway::Moved(target)) => {
+                self.stuck.remove(&file.name);
+                self.status.failed.add(1);
+                // Not the message: it may quote the file.
+                tracing::info!(spool = %self.path.display(), file = %file.name.display(),
+                    moved_to = %target.display(), code = bad.refusal.code.as_str(), line = bad.line,
+                    "a file was not taken; it lies in failed/ with its reason");
+            }
+            Ok(PutAway::Changed { given_back }) => {
+                self.stuck.remove(&file.name);
+                if let Some(name) = given_back {
+                    self.wait_again(&directory, name);
+                }
+            }
+            Ok(PutAway::Stuck { given_back: None, .. }) => {}
+            Ok(PutAway::Stuck { given_back: Some(name), error }) => {
+                self.expect_own(name.clone());
+                self.leave_bad(&Ready { name, stamp: file.stamp }, bad, &error);
+            }
+            Err(error) => self.leave_bad(file, bad, &error),
+        }
+    }
+
+    fn leave_bad(&mut self, file: &Ready, bad: Bad, error: &io::Error) {
+        let code = bad.refusal.code.as_str();
+        self.leave(file, Some(bad), &format!("is bad ({code}), but cannot be moved to failed/: {error}"));
+    }
+
+    /// Leaves the file where it is until the next scan; reported once.
+    fn leave(&mut self, file: &Ready, bad: Option<Bad>, problem: &str) {
+        let known = self.stuck.see(&file.name, file.stamp).is_some();
+        let remembered = self.stuck.insert(file.name.clone(), file.stamp, bad);
+        let (spool, name) = (self.path.display(), file.name.display());
+        if !known && remembered && self.reported < REPORTED {
+            self.reported += 1;
+            tracing::warn!(%spool, file = %name, "the file {problem}; it is left where it is");
+        } else {
+            tracing::debug!(%spool, file = %name, "the file {problem}");
+        }
+        self.note(format!("{name} {problem}"));
+    }
+
+    /// Something is wrong with the directory as a whole; logged when it is new.
+    pub(super) fn trouble(&mut self, problem: String) {
+        if self.status.problem().as_ref() != Some(&problem) {
+            tracing::warn!(spool = %self.path.display(), "{problem}");
+        }
+        self.note(problem);
+    }
+
+    fn note(&mut self, problem: String) {
+        if self.problem.is_none() {
+            self.status.set_problem(Some(problem.clone()));
+            self.problem = Some(problem);
+        }
+    }
+
+    /// The look is over.
+    pub(super) fn end(&mut self, look_scanned: bool, intake: &Intake) -> Next {
+        let directory = self.directory.take();
+        if matches!(self.scan, Scan::Whole) {
+            // Removed before a crash that came before they were forgotten: another file may become what they were.
+            let device = directory.map(|directory| directory.inode().device);
+            let gone = self.unseen.drain().filter(|file| Some(file.device) == device);
+            gone.for_each(|file| intake.unlinked(file));
+            self.waiting.end_pass();
+            self.stuck.end_pass();
+        }
+        self.scan = Scan::Off;
+        if look_scanned {
+            self.status.set_problem(self.problem.clone());
+        }
+        let again = self.overflowed && self.waiting.len() < Memory::<Waiting>::BOUND / 2;
+        self.overflowed &= !again;
+        Next { due: self.waiting.iter().map(|(_, waiting)| waiting.value.until).min(), again }
+    }
+}

@@ -1,0 +1,177 @@
+//! The directory as it is opened for one look, and what tells its files apart.
+//!
+//! Files are named relative to the opened directory, so that one look is at one directory whatever is renamed
+//! meanwhile. Nothing is opened in a way that could wait: no link is followed, no FIFO and no device is waited for.
+//! The handle is not kept between looks: as long as it is open the kernel does not say that the directory was removed.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, DirBuilder, File, Permissions},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{DirBuilderExt, PermissionsExt},
+    },
+    path::Path,
+};
+
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat},
+    io::Errno,
+};
+
+use crate::outbox::FileIdentity;
+
+/// Whoever is in the directory's group may drop files.
+const MODE: u32 = 0o770;
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct Directory {
+    fd: OwnedFd,
+    inode: Inode,
+}
+
+/// What tells one directory from another that has the same path later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Inode {
+    pub(super) device: u64,
+    inode: u64,
+}
+
+/// A file as it was at one moment: another file under the same name, and the same file written to, differ from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    /// In nanoseconds since the epoch.
+    mtime: i64,
+    /// In bytes.
+    pub(super) size: u64,
+    /// It is a regular file.
+    pub(super) regular: bool,
+}
+
+impl Directory {
+    /// Opens `path`, which may be a link to a directory.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Self::new(rustix::fs::open(path, FLAGS | OFlags::DIRECTORY, Mode::empty())?)
+    }
+
+    /// Opens the directory `name` in this one, making it with `mode` if it is not there. A link is not followed.
+    pub(super) fn within(&self, name: &str, mode: u32) -> io::Result<Self> {
+        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = FLAGS | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        Self::new(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?)
+    }
+
+    fn new(fd: OwnedFd) -> io::Result<Self> {
+        let stamp = Stamp::of(&rustix::fs::fstat(&fd)?);
+        Ok(Self { fd, inode: Inode { device: stamp.device, inode: stamp.inode } })
+    }
+
+    /// Which directory it is.
+    pub(super) const fn inode(&self) -> Inode {
+        self.inode
+    }
+
+    /// How the file `name` is; a link is not followed.
+    pub(super) fn stamp(&self, name: &OsStr) -> io::Result<Stamp> {
+        Ok(Stamp::of(&rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    /// Opens the file `name` for reading, and how it is.
+    pub(super) fn open_file(&self, name: &OsStr) -> io::Result<(File, Stamp)> {
+        let flags = FLAGS | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::from(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?);
+        let stamp = Stamp::of_file(&file)?;
+        Ok((file, stamp))
+    }
+
+    /// Makes the file `name` anew, whatever was there.
+    pub(super) fn create_file(&self, name: &OsStr, mode: u32) -> io::Result<File> {
+        match self.unlink(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode))?))
+    }
+
+    /// Removes the file `name`.
+    pub(super) fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
+    }
+
+    /// Makes what was removed and renamed durable, as far as the file system can.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        match rustix::fs::fsync(&self.fd) {
+            // A file system that does not know how to: there is nothing more to be had.
+            Ok(()) | Err(Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What is in it, from the beginning.
+    pub(super) fn entries(&self) -> io::Result<Dir> {
+        Ok(Dir::read_from(&self.fd)?)
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Stamp {
+    /// How the open file is now.
+    pub(super) fn of_file(file: &File) -> io::Result<Self> {
+        Ok(Self::of(&rustix::fs::fstat(file)?))
+    }
+
+    /// The name under which the outbox knows the file of `directory`.
+    pub(super) fn identity(self, directory: &str) -> FileIdentity {
+        FileIdentity {
+            directory: directory.to_owned(),
+            device: self.device,
+            inode: self.inode,
+            mtime: self.mtime,
+            size: self.size,
+        }
+    }
+
+    fn of(stat: &Stat) -> Self {
+        let nanoseconds = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+        Self {
+            device: unsigned(stat.st_dev),
+            inode: unsigned(stat.st_ino),
+            mtime: i64::try_from(nanoseconds).unwrap_or(0),
+            size: unsigned(stat.st_size),
+            regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+        }
+    }
+}
+
+/// Makes the directory `path`, and those that it is in, unless it is there.
+pub(super) fn make(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(MODE).create(path) {
+        // The umask took away what the group needs.
+        Ok(()) => fs::set_permissions(path, Permissions::from_mode(MODE)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
+
+/// The fields of `stat` have other types on other machines.
+fn unsigned(number: impl Into<i128>) -> u64 {
+    u64::try_from(number.into()).unwrap_or(0)
+}

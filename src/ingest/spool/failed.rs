@@ -1,0 +1,244 @@
+//! `failed/`: where files go that cannot be taken, each with its reason beside it.
+//!
+//! `NAME.reason` is a [`Reason`] as JSON. It is durable before the file is moved, so that no file lies there without
+//! one; a crash in between leaves a reason without a file, which the next try overwrites. The file's name is taken away
+//! first (see [`aside`]), so that no other file is moved in its place. A name that is there already gets `.1`, `.2`, … behind it.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, Write},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    aside::{self, Aside, shortened},
+    directory::{Directory, Stamp},
+    take::Bad,
+};
+use crate::model::time::Timestamp;
+
+/// The directory's name, in the spool directory.
+pub(super) const NAME: &str = "failed";
+
+const DIRECTORY_MODE: u32 = 0o750;
+const REASON_MODE: u32 = 0o640;
+const TEMPORARY: &str = ".reason.tmp";
+/// Names longer than this are cut, so that number and `.reason` fit behind them (255 bytes is a name's limit).
+const LONGEST_NAME: usize = 224;
+/// How often a name may be snatched away before the try is given up.
+const TRIES: usize = 8;
+
+/// Why a file was not taken: what `NAME.reason` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// The name under which the file lay in the spool directory.
+    pub file: String,
+    /// A stable word, such as `invalid_event`.
+    pub code: String,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// In which line, from 1; `null` when it is the file as a whole.
+    pub line: Option<u64>,
+    /// When it was moved here.
+    pub at: Timestamp,
+}
+
+/// What became of the try.
+#[derive(Debug)]
+pub(super) enum PutAway {
+    /// The file is not as it was, or gone: it was left where it is, or given back under this name.
+    Changed {
+        /// Its name, if it was renamed.
+        given_back: Option<OsString>,
+    },
+    /// It cannot be moved, and was given back.
+    Stuck {
+        /// Its name; `None` when it is gone.
+        given_back: Option<OsString>,
+        /// Why.
+        error: io::Error,
+    },
+    /// It lies in `failed/` under this name.
+    Moved(OsString),
+}
+
+/// Moves the file `name` into `failed/`, if it is still as `stamp` says.
+///
+/// # Errors
+/// `failed/` cannot be made or written, or the name cannot be taken away: the file is where it was.
+pub(super) fn put_away(
+    directory: &Directory,
+    name: &OsStr,
+    stamp: Stamp,
+    bad: &Bad,
+    at: Timestamp,
+) -> io::Result<PutAway> {
+    let failed = directory.within(NAME, DIRECTORY_MODE)?;
+    let reason = Reason {
+        file: name.to_string_lossy().into_owned(),
+        code: bad.refusal.code.as_str().to_owned(),
+        message: bad.refusal.message.clone(),
+        line: bad.line,
+        at,
+    };
+    let base = shortened(name, LONGEST_NAME);
+    let (mut target, mut beside) = announce(&failed, &base, &reason)?;
+    let private = match aside::take(directory, name, stamp) {
+        Ok(Aside::Taken(private)) => private,
+        other => {
+            // A reason that stays is overwritten by the next try.
+            let _ = failed.unlink(&beside);
+            return other.map(|other| match other {
+                Aside::GivenBack(name) => PutAway::Changed { given_back: Some(name) },
+                _ => PutAway::Changed { given_back: None },
+            });
+        }
+    };
+    for _ in 0..TRIES {
+        match aside::rename(directory, &private, &failed, &target) {
+            Ok(()) => {
+                failed.sync()?;
+                directory.sync()?;
+                return Ok(PutAway::Moved(target));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                (target, beside) = announce(&failed, &base, &reason)?;
+            }
+            Err(error) => {
+                let _ = failed.unlink(&beside);
+                return Ok(PutAway::Stuck { given_back: aside::give_back(directory, &private)?, error });
+            }
+        }
+    }
+    let error = io::ErrorKind::AlreadyExists.into();
+    Ok(PutAway::Stuck { given_back: aside::give_back(directory, &private)?, error })
+}
+
+/// Writes the reason beside a name that is free; both names.
+fn announce(failed: &Directory, base: &OsStr, reason: &Reason) -> io::Result<(OsString, OsString)> {
+    let target = free_name(failed, base)?;
+    let beside = with_end(&target, ".reason");
+    write_reason(failed, &beside, reason)?;
+    Ok((target, beside))
+}
+
+fn write_reason(failed: &Directory, name: &OsStr, reason: &Reason) -> io::Result<()> {
+    let mut text = serde_json::to_vec(reason).expect("a reason is JSON, and a Vec takes it");
+    text.push(b'\n');
+    let mut file = failed.create_file(OsStr::new(TEMPORARY), REASON_MODE)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    rustix::fs::renameat(failed, TEMPORARY, failed, name)?;
+    failed.sync()
+}
+
+/// A name that nothing has in `failed`: `base`, or it with a number; found without trying all numbers.
+fn free_name(failed: &Directory, base: &OsStr) -> io::Result<OsString> {
+    let numbered = |number: u32| with_end(base, &format!(".{number}"));
+    let is_there = |name: &OsStr| match failed.stamp(name) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    };
+    if !is_there(base)? {
+        return Ok(base.to_owned());
+    }
+    let (mut taken, mut free) = (0, 1);
+    while is_there(&numbered(free))? {
+        taken = free;
+        free = free.checked_mul(2).ok_or(io::ErrorKind::AlreadyExists)?;
+    }
+    while free - taken > 1 {
+        let middle = taken + (free - taken) / 2;
+        if is_there(&numbered(middle))? { taken = middle } else { free = middle }
+    }
+    Ok(numbered(free))
+}
+
+fn with_end(name: &OsStr, end: &str) -> OsString {
+    let mut name = name.to_owned();
+    name.push(end);
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::ingest::answer::{Code, Refusal};
+
+    fn bad() -> Bad {
+        Bad { refusal: Refusal::new(Code::InvalidEvent, "no event"), line: Some(3) }
+    }
+
+    fn put(place: &Path, name: &str) -> PutAway {
+        fs::write(place.join(name), "x").expect("a file");
+        let directory = Directory::open(place).expect("the directory");
+        let stamp = directory.stamp(OsStr::new(name)).expect("its stamp");
+        let at = Timestamp::from_millis(1_709_136_942_007);
+        put_away(&directory, OsStr::new(name), stamp, &bad(), at).expect("it can be moved")
+    }
+
+    #[test]
+    fn each_gets_a_name_and_a_reason() {
+        let place = tempfile::tempdir().expect("a directory");
+        fs::create_dir(place.path().join("failed")).expect("failed/");
+        // What a crash left.
+        fs::write(place.path().join("failed/a.json.1.reason"), "old").expect("a reason");
+        fs::write(place.path().join("failed/.reason.tmp"), "old").expect("half a reason");
+        for number in 0..20 {
+            let name = if number == 0 { "a.json".to_owned() } else { format!("a.json.{number}") };
+            let put = put(place.path(), "a.json");
+            assert!(matches!(&put, PutAway::Moved(target) if *target == *name), "{put:?}");
+            let text = fs::read(place.path().join(format!("failed/{name}.reason"))).expect("the reason");
+            let reason: Reason = serde_json::from_slice(&text).expect("JSON");
+            assert_eq!((reason.file.as_str(), reason.code.as_str()), ("a.json", "invalid_event"));
+            assert_eq!(
+                (reason.line, reason.at.to_string()),
+                (Some(3), "2024-02-28T16:15:42.007Z".to_owned())
+            );
+        }
+        assert_eq!(fs::read_dir(place.path().join("failed")).expect("failed/").count(), 40);
+        assert!(!place.path().join("a.json").exists());
+    }
+
+    #[test]
+    fn the_longest_names_fit() {
+        let place = tempfile::tempdir().expect("a directory");
+        for name in [format!("{}.ndjson", "x".repeat(248)), format!("{}.json", "é".repeat(125))] {
+            for _ in 0..3 {
+                let PutAway::Moved(target) = put(place.path(), &name) else { panic!("it did not change") };
+                assert!(target.len() < 240 && target.to_str().is_some(), "{target:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_changed_stays() {
+        let place = tempfile::tempdir().expect("a directory");
+        fs::write(place.path().join("a.json"), "x").expect("a file");
+        let directory = Directory::open(place.path()).expect("the directory");
+        let name = OsStr::new("a.json");
+        let stamp = directory.stamp(name).expect("its stamp");
+        fs::write(place.path().join("a.json"), "xy").expect("another file");
+        let result = put_away(&directory, name, stamp, &bad(), Timestamp::EPOCH).expect("it can be tried");
+        assert!(matches!(result, PutAway::Changed { given_back: None }), "{result:?}");
+        assert!(place.path().join("a.json").exists());
+        assert_eq!(fs::read_dir(place.path().join("failed")).expect("failed/").count(), 0);
+    }
+
+    #[test]
+    fn a_link_is_no_failed() {
+        let (place, other) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("another"));
+        std::os::unix::fs::symlink(other.path(), place.path().join("failed")).expect("a link");
+        fs::write(place.path().join("a.json"), "x").expect("a file");
+        let directory = Directory::open(place.path()).expect("the directory");
+        let name = OsStr::new("a.json");
+        let stamp = directory.stamp(name).expect("its stamp");
+        assert!(put_away(&directory, name, stamp, &bad(), Timestamp::EPOCH).is_err());
+        assert_eq!(fs::read_dir(other.path()).expect("the other").count(), 0);
+    }
+}

@@ -1,0 +1,359 @@
+//! A spool directory: the door for programs that can only write files.
+//!
+//! A file is atomic: all its events are accepted in one transaction together with the file's identity, then it is
+//! removed, then the identity is forgotten. Or it is bad, and goes whole to `failed/` inside the directory, with its
+//! [`Reason`] beside it.
+//!
+//! | a crash after | leaves | the next start |
+//! | --- | --- | --- |
+//! | nothing durable | the file | takes it |
+//! | the commit | the file, its identity in the store | hands it in again, hears that it is known, removes it |
+//! | the loss of its name | the file, under a private name | gives it back; then as above |
+//! | the removal, synced | an identity of no file | forgets it, when the directory has been seen whole |
+//!
+//! A file is complete when it is renamed in or closed by its writer, as the kernel's notifications say;
+//! one that is found by a scan alone, when it was the same at two looks, some time apart. Notifications are hints: the
+//! directory is scanned at the start, every half a minute, and whenever some were lost. Small files that lie there
+//! together are handed in together, in the order of their names, and share commits.
+//!
+//! What cannot be read, moved or removed is left where it is, reported once, and tried again by every scan, as is
+//! everything when the directory itself is not there; the daemon runs on. A store that fails leaves all files.
+
+mod aside;
+mod desk;
+mod directory;
+mod failed;
+mod memory;
+mod scan;
+mod take;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::{
+    collections::VecDeque,
+    mem,
+    path::{self, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::watch as channel, task};
+
+pub use self::failed::Reason;
+use self::{
+    desk::{Desk, Loaded, Look, Next, Outcome, Ready},
+    take::Rules,
+    watch::Hints,
+};
+use crate::{
+    clock::Clock,
+    config,
+    ingest::intake::{Intake, Permit},
+    metrics::Counter,
+    outbox::StoreError,
+};
+
+/// Files that the store knows, and that are looked for at the start: at most so many are handed in at a time.
+const KNOWN_FILES: usize = 1 << 14;
+
+/// A spool directory, before it is looked at.
+pub struct Spool {
+    name: String,
+    intake: Intake,
+    clock: Clock,
+    timing: Timing,
+    rules: Rules,
+    hints: Arc<Hints>,
+    desk: Arc<Mutex<Desk>>,
+}
+
+/// Asks how a spool directory is; clones share it.
+#[derive(Clone, Debug)]
+pub struct SpoolHandle {
+    path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+/// How a spool directory is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolStatus {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Files taken since the start.
+    pub taken: u64,
+    /// Files moved to `failed/` since the start.
+    pub failed: u64,
+    /// What keeps files from being taken, or from being taken at once.
+    pub problem: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    taken: Counter,
+    failed: Counter,
+    problem: Mutex<Option<String>>,
+}
+
+/// How long things take.
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    /// A file that was found by a scan is taken when it has been still for so long.
+    still: Duration,
+    /// One to which somebody is known to write, and whose end was not heard.
+    written: Duration,
+    /// From scan to scan.
+    rescan: Duration,
+    /// Scans that are asked for have at least this between them.
+    pause: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            still: Duration::from_secs(2),
+            written: Duration::from_secs(600),
+            rescan: Duration::from_secs(30),
+            pause: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Why a look ended early; what was not taken lies where it was.
+#[derive(Debug, thiserror::Error)]
+enum Halt {
+    /// The work panicked, or the runtime goes down.
+    #[error("the work on the directory broke off")]
+    Broken,
+    /// The daemon stops.
+    #[error("the daemon is stopping")]
+    Stopping,
+    /// The store failed.
+    #[error("the store cannot be written; files are left where they are")]
+    Store(#[from] StoreError),
+}
+
+impl Spool {
+    /// The spool directory of `config`, whose files go to `intake`; and who to ask how it is.
+    pub fn new(config: &config::Spool, intake: Intake, clock: Clock) -> (Self, SpoolHandle) {
+        Self::with_timing(config, intake, clock, Timing::default())
+    }
+
+    fn with_timing(
+        config: &config::Spool,
+        intake: Intake,
+        clock: Clock,
+        timing: Timing,
+    ) -> (Self, SpoolHandle) {
+        // Notifications come with absolute paths.
+        let path = path::absolute(&config.path).unwrap_or_else(|_| config.path.clone());
+        let limits = intake.limits();
+        let rules = Rules {
+            account: config.account.clone(),
+            event_size: limits.event_size,
+            file_size: limits.file_size,
+            file_events: limits.file_events,
+        };
+        let (shared, hints) = (Arc::new(Shared::default()), Arc::new(Hints::default()));
+        let desk =
+            Desk::new(path.clone(), rules.clone(), timing, clock, Arc::clone(&shared), Arc::clone(&hints));
+        let name = path.to_string_lossy().into_owned();
+        let desk = Arc::new(Mutex::new(desk));
+        (Self { name, intake, clock, timing, rules, hints, desk }, SpoolHandle { path, shared })
+    }
+
+    /// Takes files until `stopping` says so; then it brings those that it has in hand to their end.
+    pub async fn run(self, mut stopping: channel::Receiver<bool>) {
+        self.expect_known().await;
+        let start = self.clock.instant();
+        let mut plan = Plan { rescan: start, pause: start, due: None, wanted: false, lost: false };
+        while !*stopping.borrow() {
+            let news = self.hints.take();
+            plan.wanted |= news.scan || news.lost;
+            plan.lost |= news.lost;
+            let now = self.clock.instant();
+            let look = Look { names: news.names, ..plan.look(now) };
+            if look.scan || !look.names.is_empty() || plan.due.is_some_and(|due| due <= now) {
+                let scanned = look.scan;
+                let next = self.look(look, &stopping).await;
+                plan.looked(scanned, next, self.clock.instant(), &self.timing);
+            }
+            tokio::select! {
+                () = self.hints.heard_something() => {}
+                () = tokio::time::sleep_until(plan.wake().into()) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+            }
+        }
+    }
+
+    /// Tells the desk which files the store knows. Where that fails nothing is forgotten, and the first file that is
+    /// handed in says that the store fails.
+    async fn expect_known(&self) {
+        let (intake, name) = (self.intake.clone(), self.name.clone());
+        let expect = move |desk: &mut Desk| match intake.known_files(&name, KNOWN_FILES) {
+            Ok(known) => desk.expect(known),
+            Err(error) => tracing::debug!(spool = %name, "cannot read which files are known: {error}"),
+        };
+        let _ = self.desk(expect).await;
+    }
+
+    async fn look(&self, look: Look, stopping: &channel::Receiver<bool>) -> Next {
+        let scanned = look.scan;
+        let problem = match self.take_ready(look, stopping).await {
+            Ok(()) | Err(Halt::Stopping) => None,
+            Err(halt) => Some(halt.to_string()),
+        };
+        let intake = self.intake.clone();
+        let end = move |desk: &mut Desk| {
+            if let Some(problem) = problem {
+                desk.trouble(problem);
+            }
+            desk.end(scanned, &intake)
+        };
+        self.desk(end).await.unwrap_or_default()
+    }
+
+    async fn take_ready(&self, look: Look, stopping: &channel::Receiver<bool>) -> Result<(), Halt> {
+        let begin =
+            move |desk: &mut Desk| if desk.begin(&look) { desk.named(&look.names) } else { Vec::new() };
+        let named = self.desk(begin).await?;
+        self.take(named, stopping).await?;
+        while let Some(ready) = self.desk(Desk::page).await? {
+            self.take(ready, stopping).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the files in their order, a group at a time.
+    async fn take(&self, files: Vec<Ready>, stopping: &channel::Receiver<bool>) -> Result<(), Halt> {
+        let mut files = VecDeque::from(files);
+        while !files.is_empty() {
+            let permit = self.room_for(desk::group(&files), stopping).await?;
+            let group;
+            (files, group) = self
+                .desk(move |desk| {
+                    let group = desk.load(&mut files);
+                    (files, group)
+                })
+                .await?;
+            if !group.is_empty() {
+                let outcomes = self.hand_in(group).await?;
+                let intake = self.intake.clone();
+                self.desk(move |desk| desk.finish(outcomes, &intake)).await?;
+            }
+            drop(permit);
+        }
+        Ok(())
+    }
+
+    /// Waits until there is room for what the files and their events take in memory, before they are read.
+    async fn room_for<'a>(
+        &self,
+        files: impl Iterator<Item = &'a Ready>,
+        stopping: &channel::Receiver<bool>,
+    ) -> Result<Permit, Halt> {
+        let cost =
+            files.fold(0, |sum: u64, file| sum.saturating_add(self.rules.cost(&file.name, file.stamp.size)));
+        let budget = self.intake.budget();
+        // A file may be larger than the budget. Half of it is for the other doors, however large the files are.
+        let bytes = usize::try_from(cost).unwrap_or(usize::MAX).min(budget.size() / 2);
+        let mut stopping = stopping.clone();
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => Err(Halt::Stopping),
+            permit = budget.wait_for(bytes) => Ok(permit),
+        }
+    }
+
+    /// Has the files' events accepted; they queue up in their order before the first answer is waited for.
+    async fn hand_in(&self, group: Vec<Loaded>) -> Result<Vec<Outcome>, StoreError> {
+        let submit = |Loaded { file, places, events }| {
+            let submitted = self.intake.submit_file(events, file.stamp.identity(&self.name));
+            (file, places, submitted)
+        };
+        let submitted: Vec<_> = group.into_iter().map(submit).collect();
+        let mut outcomes = Vec::with_capacity(submitted.len());
+        for (file, places, submitted) in submitted {
+            let result = match submitted {
+                Ok(submitted) => submitted.answer().await?,
+                Err(refused) => Err(refused),
+            };
+            outcomes.push(Outcome { file, places, result });
+        }
+        Ok(outcomes)
+    }
+
+    /// Works at the desk, where it may block.
+    async fn desk<T, F>(&self, work: F) -> Result<T, Halt>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Desk) -> T + Send + 'static,
+    {
+        let desk = Arc::clone(&self.desk);
+        // What the desk remembers is a hint itself: after a panic the next scan puts it right.
+        let work = move || work(&mut desk.lock().unwrap_or_else(PoisonError::into_inner));
+        task::spawn_blocking(work).await.map_err(|_| Halt::Broken)
+    }
+}
+
+/// When what is looked at next.
+struct Plan {
+    /// The next scan for its own sake.
+    rescan: Instant,
+    /// Before this no scan that is only asked for.
+    pause: Instant,
+    /// When the next file that waits may be ready.
+    due: Option<Instant>,
+    /// A scan is asked for.
+    wanted: bool,
+    /// The directory was removed or moved.
+    lost: bool,
+}
+
+impl Plan {
+    fn look(&mut self, now: Instant) -> Look {
+        let make = self.rescan <= now;
+        let scan = make || (self.wanted && self.pause <= now);
+        if scan {
+            self.wanted = false;
+        }
+        let lost = scan && mem::take(&mut self.lost);
+        Look { scan, make, lost, ..Look::default() }
+    }
+
+    fn looked(&mut self, scanned: bool, next: Next, now: Instant, timing: &Timing) {
+        self.due = next.due;
+        self.wanted |= next.again;
+        if scanned {
+            self.rescan = now + timing.rescan;
+            self.pause = now + timing.pause;
+        }
+    }
+
+    fn wake(&self) -> Instant {
+        let wanted = self.wanted.then_some(self.pause);
+        [self.due, wanted].into_iter().flatten().fold(self.rescan, Instant::min)
+    }
+}
+
+impl SpoolHandle {
+    /// How it is now.
+    pub fn status(&self) -> SpoolStatus {
+        SpoolStatus {
+            path: self.path.clone(),
+            taken: self.shared.taken.get(),
+            failed: self.shared.failed.get(),
+            problem: self.shared.problem(),
+        }
+    }
+}
+
+impl Shared {
+    fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_problem(&self, problem: Option<String>) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+}

@@ -1,0 +1,237 @@
+//! JSON lines: an event a line, answered in order by a line each, after it is durable.
+//!
+//! A producer may send many before it reads an answer: what stands in the buffer becomes one batch, several batches
+//! are on their way at once, and when too many are, nothing more is read, so that the producer waits at its own
+//! socket. A bad line is answered with an error and the stream goes on; an unterminated last line is refused.
+
+use std::{
+    io,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{mpsc, watch},
+    time::{timeout, timeout_at},
+};
+
+use super::{
+    answer::{Answer, Code, Refusal},
+    event,
+    intake::{Intake, Permit, Submitted, wire},
+    lines::{Line, Lines},
+    stopped,
+};
+use crate::model::account::AccountName;
+
+/// A line that has begun must end within this, however it trickles in.
+const LINE_TIME: Duration = Duration::from_secs(60);
+/// A stream that says nothing for so long is closed.
+const IDLE_TIME: Duration = Duration::from_secs(3600);
+/// A producer that does not take its answers for so long is hung up on.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// Batches on their way at once.
+const PIPELINE: usize = 4;
+/// Events of one batch at most.
+const BATCH: usize = 128;
+/// What an event costs besides its bytes, about.
+const ITEM_BYTES: usize = 512;
+/// A buffer up to this size costs nothing of the budget: as many as there are connections are bounded anyway.
+const FREE_BYTES: usize = 16 << 10;
+
+/// Speaks JSON lines on `stream`, of which `first` was read already, until its end or until `stopping` says so.
+///
+/// # Errors
+/// The connection broke, or its producer was too slow.
+pub async fn serve(
+    stream: UnixStream,
+    first: &[u8],
+    intake: Intake,
+    stopping: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let (reader, writer) = stream.into_split();
+    let (sender, receiver) = mpsc::channel(PIPELINE);
+    let mut lines = Lines::new(intake.limits().event_size);
+    lines.buffer().extend_from_slice(first);
+    let session = Session {
+        reader,
+        lines,
+        intake,
+        account: AccountName::default(),
+        answers: sender,
+        permit: Permit::default(),
+        line: None,
+    };
+    let mut reading = pin!(session.read(stopping));
+    let mut writing = pin!(write_answers(writer, receiver));
+    tokio::select! {
+        // The reader holds the sender: that the writer ends first is an error, and nobody is there to be answered.
+        written = writing.as_mut() => written,
+        read = reading.as_mut() => writing.await.and(read),
+    }
+}
+
+struct Session {
+    reader: OwnedReadHalf,
+    lines: Lines,
+    intake: Intake,
+    /// Whose events are that name no account.
+    account: AccountName,
+    answers: mpsc::Sender<Submitted>,
+    permit: Permit,
+    /// The line that has begun, and when it must have ended.
+    line: Option<(u64, Instant)>,
+}
+
+impl Session {
+    async fn read(mut self, mut stopping: watch::Receiver<bool>) -> io::Result<()> {
+        loop {
+            self.submit_lines().await?;
+            if let Err(refusal) = self.cover_held().await {
+                return self.end_with(refusal).await;
+            }
+            let deadline = self.deadline();
+            let read = tokio::select! {
+                read = timeout_at(deadline.into(), read_some(&mut self.reader, self.lines.buffer())) => read,
+                () = stopped(&mut stopping) => return Ok(()),
+            };
+            match read {
+                Ok(Ok(0)) => return self.refuse_rest().await,
+                Ok(read) => read?,
+                Err(_) if self.lines.held() == 0 => return Ok(()),
+                Err(_) => return self.end_with(too_slow()).await,
+            };
+        }
+    }
+
+    /// Until when more bytes must come: a line that has begun has one deadline, whatever comes of it.
+    fn deadline(&mut self) -> Instant {
+        let now = self.intake.clock().instant();
+        if self.lines.held() == 0 {
+            self.line = None;
+            return now + IDLE_TIME;
+        }
+        let number = self.lines.number();
+        match self.line {
+            Some((line, deadline)) if line == number => deadline,
+            _ => {
+                self.line = Some((number, now + LINE_TIME));
+                now + LINE_TIME
+            }
+        }
+    }
+
+    /// Submits the whole lines that have come, in batches. A batch for which there is no room is refused: to wait
+    /// for it with a part in hand might be to wait for ever.
+    async fn submit_lines(&mut self) -> io::Result<()> {
+        loop {
+            let mut items = Vec::new();
+            let mut bytes = 0;
+            while items.len() < BATCH
+                && bytes <= self.intake.limits().event_size
+                && let Some(line) = self.lines.next_line()
+            {
+                bytes += ITEM_BYTES;
+                if let Line::Whole(_, line) = &line {
+                    bytes += line.len();
+                }
+                items.push(self.item(line));
+            }
+            if items.is_empty() {
+                return Ok(());
+            }
+            let mut permit = std::mem::take(&mut self.permit);
+            if let Err(busy) = self.intake.budget().cover(&mut permit, bytes).await {
+                items = items.into_iter().map(|_| Err(busy.clone())).collect();
+                permit = Permit::default();
+            }
+            self.send(self.intake.submit(items, permit)).await?;
+        }
+    }
+
+    fn item(&self, line: Line) -> Result<crate::model::event::NewEvent, Refusal> {
+        match line {
+            Line::Whole(number, line) => event::parse(&line, &self.account)
+                .map_err(|error| Refusal::new(Code::InvalidEvent, format!("line {number}: {error}"))),
+            Line::TooLong(number) => Err(too_large(number, self.intake.limits().event_size)),
+        }
+    }
+
+    /// Covers what is held of a line that has only begun.
+    async fn cover_held(&mut self) -> Result<(), Refusal> {
+        let held = self.lines.held();
+        if held <= FREE_BYTES {
+            return Ok(());
+        }
+        self.intake.budget().cover(&mut self.permit, held).await
+    }
+
+    /// Answers with a refusal, as the last word.
+    async fn end_with(self, refusal: Refusal) -> io::Result<()> {
+        self.send(self.intake.submit(vec![Err(refusal)], Permit::default())).await
+    }
+
+    async fn refuse_rest(mut self) -> io::Result<()> {
+        let lines = std::mem::replace(&mut self.lines, Lines::new(0));
+        let Some((number, _)) = lines.rest() else { return Ok(()) };
+        let message = format!("line {number} has no line end, so it may be cut short; it was not taken");
+        self.end_with(Refusal::new(Code::UnterminatedLine, message)).await
+    }
+
+    async fn send(&self, submitted: Submitted) -> io::Result<()> {
+        self.answers.send(submitted).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// Says on `stream` why it is not served, in a line.
+///
+/// # Errors
+/// The connection broke.
+pub async fn refuse(mut stream: UnixStream, refusal: Refusal) -> io::Result<()> {
+    let mut line = Vec::new();
+    push_line(&mut line, &Answer::from(refusal));
+    timeout(ANSWER_TIME, stream.write_all(&line)).await??;
+    stream.shutdown().await
+}
+
+fn too_slow() -> Refusal {
+    let message =
+        format!("a line that has begun must end within {} s; it was not taken", LINE_TIME.as_secs());
+    Refusal::new(Code::TooSlow, message)
+}
+
+async fn read_some(reader: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Result<usize> {
+    buffer.reserve(FREE_BYTES);
+    reader.read_buf(buffer).await
+}
+
+async fn write_answers(mut writer: OwnedWriteHalf, mut batches: mpsc::Receiver<Submitted>) -> io::Result<()> {
+    let mut out = Vec::new();
+    while let Some(batch) = batches.recv().await {
+        for answer in batch.answers().await {
+            push_line(&mut out, &wire(answer));
+        }
+        timeout(ANSWER_TIME, writer.write_all(&out)).await??;
+        out.clear();
+    }
+    writer.shutdown().await
+}
+
+fn push_line(out: &mut Vec<u8>, answer: &Answer) {
+    serde_json::to_writer(&mut *out, answer).expect("an answer is JSON, and a Vec takes it");
+    out.push(b'\n');
+}
+
+/// The refusal of a line that is longer than an event may be.
+pub fn too_large(line: u64, limit: usize) -> Refusal {
+    let limit = crate::model::time::format_size(u64::try_from(limit).unwrap_or(u64::MAX));
+    let message =
+        format!("line {line}: an event has at most {limit} ([limits] event_size); it was passed over");
+    Refusal::new(Code::EventTooLarge, message)
+}
