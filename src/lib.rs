@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod engine;
 pub mod ingest;
 pub mod logging;
 pub mod metrics;

@@ -1,0 +1,267 @@
+//! One attempt, as a task: read the row, make the request, say what came of it. What follows is the engine's.
+
+use std::{panic::resume_unwind, sync::Arc};
+
+use tokio::{sync::watch, task};
+
+use super::{
+    Stop,
+    directory::{Active, Target},
+    memory::Memory,
+};
+use crate::{
+    clock::Clock,
+    config,
+    delivery::{
+        exchange::Request,
+        request::{PrepareError, headers_again, prepare},
+        sign::Signatures,
+    },
+    model::{
+        attempt::{Attempt, AttemptRow, Failure, FailureKind, Outcome, Phases, Report, Why},
+        delivery::{Delivery, DeliveryKey, State},
+        event::{Event, Seq},
+        id::IdKey,
+        time::Timestamp,
+    },
+    outbox::{Head, Outbox, StoreError},
+    policy::{facts::Facts, template::RenderError},
+};
+
+/// Payloads up to so many bytes are read where the attempt runs: some ten microseconds. Larger ones would keep others
+/// from running.
+const INLINE: u32 = 64 << 10;
+
+/// What every attempt needs to know.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub(super) outbox: Outbox,
+    pub(super) clock: Clock,
+    pub(super) crash: Crash,
+    /// The room for payloads.
+    pub(super) memory: Memory,
+}
+
+/// What the start knows of the end before it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Crash {
+    /// The daemon before did not close the store.
+    pub(super) unclean: bool,
+    /// When this one started.
+    pub(super) started_at: Timestamp,
+    /// Events up to this one were accepted before.
+    pub(super) last_seq: Seq,
+    /// Attempts before this row were made before.
+    pub(super) first_attempt: AttemptRow,
+}
+
+impl Crash {
+    /// Whether an attempt of `delivery` may have been made whose outcome was lost: it was due before an unclean
+    /// start, and this run has made none.
+    fn why(&self, key: DeliveryKey, delivery: &Delivery) -> Why {
+        let ours = delivery.last_attempt.is_some_and(|row| row >= self.first_attempt);
+        let before = key.seq <= self.last_seq && delivery.due <= self.started_at;
+        if self.unclean && before && !ours { Why::AfterCrash } else { Why::Schedule }
+    }
+}
+
+/// What came of a start.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// A request was made, or could not be.
+    Attempted { before: Delivery, why: Why, report: Box<Report> },
+    /// Its time is up: no request was made.
+    Expired { before: Delivery },
+    /// It has ended already.
+    NotPending,
+    /// Its row says a later time, or no attempt begins any more.
+    NotDue { due: Timestamp },
+    /// Its endpoint cannot be reached by configuration.
+    NoTarget { due: Timestamp },
+    /// The body's template failed.
+    Template { before: Delivery, accepted_at: Timestamp, error: RenderError },
+    /// It could not be read; when its event was accepted, where that could.
+    Store { accepted_at: Option<Timestamp>, error: StoreError },
+}
+
+/// Makes an attempt of `key` to `target`, whose last attempt failed if it is `doubtful`. One that has not begun to send
+/// when `stop` says so does not begin.
+pub(super) async fn attempt(
+    key: DeliveryKey,
+    target: Arc<Target>,
+    doubtful: bool,
+    around: Surroundings,
+    mut stop: watch::Receiver<Stop>,
+) -> Ended {
+    let now = around.clock.now();
+    let (head, before) = match load_delivery(key, &around.outbox) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ended::NotPending,
+        Err(error) => return Ended::Store { accepted_at: None, error },
+    };
+    if before.state != State::Pending {
+        return Ended::NotPending;
+    }
+    if target.expire().is_some_and(|expire| before.expires(expire) <= now) {
+        return Ended::Expired { before };
+    }
+    let Some((active, configured)) = target.active.as_ref().zip(target.configured.as_ref()) else {
+        return Ended::NoTarget { due: before.due };
+    };
+    if before.due > now {
+        return Ended::NotDue { due: before.due };
+    }
+    // Room first, then the payload.
+    let _room = tokio::select! {
+        biased;
+        // The daemon's end, also when nobody is left to speak of it.
+        _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ended::NotDue { due: before.due },
+        room = around.memory.take(head.size, doubtful) => room,
+    };
+    let event = match load_event(key.seq, head.size, &around.outbox).await {
+        Ok(event) => event,
+        Err(error) => return Ended::Store { accepted_at: Some(head.accepted_at), error },
+    };
+    let why = around.crash.why(key, &before);
+    let identity = Identity { key, accepted_at: head.accepted_at, number: before.attempt.saturating_add(1) };
+    match exchange(&identity, &event, &target, active, configured, &around).await {
+        Ok(report) => Ended::Attempted { before, why, report: Box::new(report) },
+        Err(error) => Ended::Template { before, accepted_at: head.accepted_at, error },
+    }
+}
+
+fn load_delivery(key: DeliveryKey, outbox: &Outbox) -> Result<Option<(Head, Delivery)>, StoreError> {
+    outbox.read()?.delivery(key)
+}
+
+/// Reads an event; a large one where it may take its time.
+async fn load_event(seq: Seq, size: u32, outbox: &Outbox) -> Result<Event, StoreError> {
+    let read = move |outbox: &Outbox| {
+        let missing = StoreError::Row { table: "events", key: seq.get() };
+        outbox.read()?.event(seq)?.ok_or(missing)
+    };
+    if size <= INLINE {
+        return read(outbox);
+    }
+    let outbox = outbox.clone();
+    match task::spawn_blocking(move || read(&outbox)).await {
+        Ok(event) => event,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => Err(StoreError::Stopped),
+        },
+    }
+}
+
+/// Which attempt of which delivery.
+struct Identity {
+    key: DeliveryKey,
+    accepted_at: Timestamp,
+    number: u32,
+}
+
+async fn exchange(
+    identity: &Identity,
+    event: &Event,
+    target: &Target,
+    active: &Active,
+    configured: &config::Endpoint,
+    around: &Surroundings,
+) -> Result<Report, RenderError> {
+    let started_at = around.clock.wall();
+    let names = Names::new(identity, target, around.outbox.id_key());
+    let facts = names.facts(identity, event, started_at);
+    let profile = configured.form.profile();
+    let prepared = match prepare(&configured.form, &active.signer, &configured.headers, &facts) {
+        Ok(prepared) => prepared,
+        Err(PrepareError::Body(error)) => return Err(error),
+        Err(error @ PrepareError::Header { .. }) => return Ok(unsent(started_at, &error)),
+    };
+    let request = Request { headers: prepared.headers, body: prepared.body, timeout: profile.timeout };
+    let exchange = active.lane.attempt(request, |status| profile.is_success(status)).await;
+    Ok(Report {
+        started_at,
+        signature: prepared.signatures.newest,
+        signatures: prepared.signatures.all,
+        address: exchange.address,
+        reconnected: exchange.reconnected,
+        phases: exchange.phases,
+        outcome: exchange.outcome,
+    })
+}
+
+/// A request that could not be made for what a secret has in it: a failed attempt, so that history shows it.
+fn unsent(started_at: Timestamp, error: &PrepareError) -> Report {
+    Report {
+        started_at,
+        signature: String::new(),
+        signatures: String::new(),
+        address: None,
+        reconnected: false,
+        phases: Phases::default(),
+        outcome: Outcome::Failure(Failure { kind: FailureKind::Protocol, message: error.to_string() }),
+    }
+}
+
+/// The ids of an attempt as texts.
+struct Names {
+    event_id: String,
+    delivery_id: String,
+    delivery_short: String,
+    endpoint_id: String,
+}
+
+impl Names {
+    fn new(identity: &Identity, target: &Target, id_key: &IdKey) -> Self {
+        let delivery_id = id_key.delivery_id(identity.accepted_at, identity.key);
+        Self {
+            event_id: id_key.event_id(identity.accepted_at, identity.key.seq).to_string(),
+            delivery_short: id_key.delivery_short(delivery_id),
+            delivery_id: delivery_id.to_string(),
+            endpoint_id: target.id.to_string(),
+        }
+    }
+
+    fn facts<'a>(&'a self, identity: &Identity, event: &'a Event, timestamp: Timestamp) -> Facts<'a> {
+        Facts {
+            event_id: &self.event_id,
+            delivery_id: &self.delivery_id,
+            delivery_short: &self.delivery_short,
+            endpoint_id: &self.endpoint_id,
+            event_type: event.new.event_type.as_str(),
+            account: event.new.account.as_str(),
+            producer_id: event.new.producer_id.as_deref(),
+            event_time: event.time(),
+            data: &event.new.data,
+            attempt: identity.number,
+            timestamp,
+        }
+    }
+}
+
+/// The headers of an attempt that was made: today's configuration with the time and the signatures that were recorded.
+/// Secrets are masked. `None` where they cannot be had: the endpoint is not configured as it was, or nothing was sent.
+pub fn request_headers(
+    attempt: &Attempt,
+    event: &Event,
+    target: &Target,
+    id_key: &IdKey,
+) -> Option<Vec<(String, String)>> {
+    let (active, configured) = target.active.as_ref().zip(target.configured.as_ref())?;
+    let (key, accepted_at) = (attempt.delivery, event.accepted_at);
+    let identity = Identity { key, accepted_at, number: attempt.number };
+    let names = Names::new(&identity, target, id_key);
+    let report = &attempt.report;
+    let facts = names.facts(&identity, event, report.started_at);
+    let recorded = Signatures { newest: report.signature.clone(), all: report.signatures.clone() };
+    let headers = headers_again(&configured.form, &active.signer, &configured.headers, &facts, &recorded)?;
+    let shown = headers.iter().map(|(name, value)| {
+        let value = if value.is_sensitive() {
+            "••••••".into()
+        } else {
+            String::from_utf8_lossy(value.as_bytes())
+        };
+        (name.as_str().to_owned(), value.into_owned())
+    });
+    Some(shown.collect())
+}

@@ -1,0 +1,512 @@
+//! The engine: the loop that joins the stages.
+//!
+//! ```text
+//! notices of the writer ──▶ ┌────────┐ ──▶ attempts, a task each
+//! backlog at the start  ──▶ │ engine │ ◀── what came of them
+//! timers, commands      ──▶ └────────┘ ──▶ outbox.settle
+//! ```
+//!
+//! It owns the [`Scheduler`] and the endpoints' counts of failures. Attempts read their rows themselves, and the
+//! writer writes. A delivery is in one place at a time: in the scheduler, in an attempt, or on
+//! its way to the disk (`settling`); its next attempt is scheduled only when the outcome of the last is durable. So
+//! no two attempts of one delivery are made at once, and none whose outcome could not be recorded.
+
+pub mod attempt;
+mod backlog;
+pub mod directory;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{self, JoinError, JoinSet},
+};
+
+use self::{
+    attempt::{Crash, Ended, Surroundings, attempt},
+    directory::{Directory, Target},
+    memory::Memory,
+};
+use crate::{
+    clock::{Chance, Clock},
+    config,
+    metrics::Metrics,
+    model::{
+        attempt::{Report, Why},
+        delivery::{Delivery, DeliveryKey, FailReason, State},
+        endpoint::EndpointNumber,
+        time::Timestamp,
+    },
+    outbox::{self, NotSettled, Notice, Scheduled, Settle, StoreError},
+    policy::decide,
+    scheduler::{LaneStatus, Scheduler, Start, Verdict},
+};
+
+/// With so many outcomes on their way to the disk, no further attempt starts.
+const MAX_SETTLING: usize = 4096;
+/// No sleep is longer: tokio's 1.53 line has a timer bug with sleeps of years.
+const MAX_SLEEP: Duration = Duration::from_secs(6 * 3600);
+/// What is on its way to the disk when its turn comes is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// After a panic in an attempt (a bug), its delivery waits so long.
+const PANIC_PAUSE: Duration = Duration::from_secs(60);
+
+/// Asks the engine; clones ask the same.
+#[derive(Clone, Debug)]
+pub struct Handle(mpsc::UnboundedSender<Command>);
+
+#[derive(Debug)]
+enum Command {
+    InFlight(Vec<DeliveryKey>, oneshot::Sender<Vec<bool>>),
+    Lanes(oneshot::Sender<HashMap<EndpointNumber, LaneView>>),
+    Overview(oneshot::Sender<Overview>),
+    Expired(Vec<(DeliveryKey, Delivery)>, Pass),
+}
+
+/// Goes with what a sweep has ended; when the last copy is gone, all of it is on disk.
+type Pass = mpsc::Sender<Infallible>;
+
+/// What the engine says of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Overview {
+    /// The backlog is read.
+    pub running: bool,
+    /// Deliveries that wait for their time. These two count keys in memory: what expired while it was held is among
+    /// them until its turn comes.
+    pub due: usize,
+    /// Deliveries that wait for their turn.
+    pub turn: usize,
+    /// Attempts being made. Outcomes on their way to the disk are in none of the three.
+    pub in_flight: usize,
+}
+
+/// What the engine says of an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneView {
+    /// Its lane.
+    pub status: LaneStatus,
+    /// Attempts without success in a row.
+    pub consecutive_failures: u32,
+}
+
+impl Handle {
+    /// Which of these deliveries are being attempted.
+    pub async fn in_flight(&self, keys: Vec<DeliveryKey>) -> Vec<bool> {
+        self.ask(|answer| Command::InFlight(keys, answer)).await
+    }
+
+    /// How the lanes are.
+    pub async fn lanes(&self) -> HashMap<EndpointNumber, LaneView> {
+        self.ask(Command::Lanes).await
+    }
+
+    /// How things are.
+    pub async fn overview(&self) -> Overview {
+        self.ask(Command::Overview).await
+    }
+
+    /// Has these deliveries, which have expired, ended; waits until that is on disk. Those that are being attempted are
+    /// left to their attempts.
+    async fn expire(&self, found: Vec<(DeliveryKey, Delivery)>) {
+        let (pass, mut done) = mpsc::channel(1);
+        // After the engine's end nobody has it, and nobody needs to.
+        let _ = self.0.send(Command::Expired(found, pass));
+        done.recv().await;
+    }
+
+    /// Asks; after the engine's end the answer is an empty one.
+    async fn ask<T: Default>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> T {
+        let (sender, receiver) = oneshot::channel();
+        if self.0.send(command(sender)).is_err() {
+            return T::default();
+        }
+        receiver.await.unwrap_or_default()
+    }
+}
+
+/// The reason why the store has stopped, where the writer has given it: others may see the end before they hear why.
+pub fn first_cause(error: StoreError, notices: &mut mpsc::UnboundedReceiver<Notice>) -> StoreError {
+    let mut heard = std::iter::from_fn(|| notices.try_recv().ok());
+    let cause = |notice| match notice {
+        Notice::Failed(cause) => Some(cause),
+        Notice::Scheduled(_) | Notice::Settled(_) | Notice::NotSettled(_) => None,
+    };
+    heard.find_map(cause).unwrap_or(error)
+}
+
+/// How the daemon wants attempts to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Not at all.
+    #[default]
+    Run,
+    /// No further attempt starts; those in flight may come to their end.
+    Drain,
+    /// At once: what is in flight is cut off, and will be attempted again.
+    Now,
+}
+
+/// An outcome on its way to the disk: what follows when it is there.
+struct Settling {
+    lane: EndpointNumber,
+    /// What the delivery is then.
+    state: State,
+    due: Timestamp,
+    /// A sweep waits for it.
+    _pass: Option<Pass>,
+}
+
+/// The engine, before it runs.
+pub struct Engine {
+    scheduler: Scheduler,
+    directory: Arc<Directory>,
+    failures: HashMap<EndpointNumber, u32>,
+    around: Surroundings,
+    chance: Chance,
+    metrics: Metrics,
+    attempts: JoinSet<(Start, Ended)>,
+    /// Which delivery each task is about, for tasks that panic.
+    tasks: HashMap<task::Id, Start>,
+    /// Outcomes on their way to the disk.
+    settling: HashMap<DeliveryKey, Settling>,
+    running: bool,
+    commands: mpsc::UnboundedReceiver<Command>,
+    handle: Handle,
+}
+
+impl Engine {
+    /// An engine for the store just opened.
+    pub fn new(
+        opened: &outbox::Opened,
+        directory: Arc<Directory>,
+        limits: &config::Limits,
+        clock: Clock,
+        chance: Chance,
+        metrics: Metrics,
+    ) -> Self {
+        let crash = Crash {
+            unclean: opened.unclean,
+            started_at: clock.started_at(),
+            last_seq: opened.last_seq,
+            first_attempt: opened.first_attempt,
+        };
+        let (sender, commands) = mpsc::unbounded_channel();
+        let mut engine = Self {
+            scheduler: Scheduler::new(limits.in_flight, clock.now()),
+            directory,
+            failures: HashMap::new(),
+            around: Surroundings {
+                outbox: opened.outbox.clone(),
+                clock,
+                crash,
+                memory: Memory::new(limits.in_flight_bytes),
+            },
+            chance,
+            metrics,
+            attempts: JoinSet::new(),
+            tasks: HashMap::new(),
+            settling: HashMap::new(),
+            running: false,
+            commands,
+            handle: Handle(sender),
+        };
+        engine.make_lanes();
+        engine
+    }
+
+    /// Asks this engine.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs until `stop` says so and nothing is in flight.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn run(
+        mut self,
+        mut notices: mpsc::UnboundedReceiver<Notice>,
+        mut stop: watch::Receiver<Stop>,
+    ) -> Result<(), StoreError> {
+        let mut backlog = backlog::read(self.around.outbox.clone(), self.around.crash.last_seq);
+        let sweep = task::spawn(backlog::sweep(
+            self.around.outbox.clone(),
+            Arc::clone(&self.directory),
+            self.around.clock,
+            self.handle.clone(),
+        ));
+        let mut heard = Vec::new();
+        let result = loop {
+            let stopping = *stop.borrow();
+            if stopping == Stop::Now || (stopping == Stop::Drain && self.attempts.is_empty()) {
+                break Ok(());
+            }
+            if stopping == Stop::Run {
+                self.start_attempts(&stop);
+            }
+            let wake = self.next_wake();
+            let result = tokio::select! {
+                count = notices.recv_many(&mut heard, 64) => self.hear(count, &mut heard),
+                Some(ended) = self.attempts.join_next_with_id() => self.finish(ended),
+                page = backlog.recv(), if !self.running => self.take_backlog(page),
+                Some(command) = self.commands.recv() => { self.obey(command); Ok(()) }
+                () = tokio::time::sleep_until(wake.into()) => Ok(()),
+                _ = stop.changed() => Ok(()),
+            };
+            if let Err(error) = result {
+                break Err(error);
+            }
+            self.scheduler.handle_timeout(self.around.clock.now());
+        };
+        sweep.abort();
+        self.attempts.shutdown().await;
+        result.map_err(|error| first_cause(error, &mut notices))
+    }
+
+    fn make_lanes(&mut self) {
+        let directory = Arc::clone(&self.directory);
+        for target in directory.targets() {
+            let concurrency = target.profile().map_or(1, |profile| profile.concurrency);
+            self.scheduler.set_lane(target.number, concurrency);
+            self.scheduler.hold(target.number, target.active.is_none());
+            self.failures.insert(target.number, target.stored.consecutive_failures);
+        }
+    }
+
+    fn next_wake(&self) -> std::time::Instant {
+        let clock = self.around.clock;
+        let latest = clock.instant() + MAX_SLEEP;
+        self.scheduler.poll_timeout().map_or(latest, |at| clock.instant_of(at).min(latest))
+    }
+
+    fn start_attempts(&mut self, stop: &watch::Receiver<Stop>) {
+        while self.settling.len() < MAX_SETTLING
+            && let Some(start) = self.scheduler.poll_start()
+        {
+            let Some(target) = self.directory.target(start.lane).map(Arc::clone) else {
+                self.scheduler.handle_finished(start.key, Verdict::Neutral);
+                continue;
+            };
+            // What a sweep has ended out of its turn is on its way to the disk: it is looked at again when that is known.
+            if self.settling.contains_key(&start.key) {
+                let now = self.around.clock.now();
+                self.put_back(start, now.plus(LOOK_AGAIN), now);
+                continue;
+            }
+            let around = self.around.clone();
+            let doubtful = self.failures.get(&start.lane).is_some_and(|failures| *failures > 0);
+            let stop = stop.clone();
+            let task = async move { (start, attempt(start.key, target, doubtful, around, stop).await) };
+            let task = self.attempts.spawn(task);
+            self.tasks.insert(task.id(), start);
+        }
+    }
+
+    /// Takes in what the writer says; `count` 0 means that it has ended.
+    fn hear(&mut self, count: usize, heard: &mut Vec<Notice>) -> Result<(), StoreError> {
+        if count == 0 {
+            return Err(StoreError::Stopped);
+        }
+        let now = self.around.clock.now();
+        for notice in heard.drain(..) {
+            match notice {
+                Notice::Scheduled(scheduled) => self.schedule(&scheduled, now),
+                Notice::Settled(keys) => keys.into_iter().for_each(|key| self.settled(key, now)),
+                Notice::NotSettled(all) => all.into_iter().for_each(|(key, why)| self.not_settled(key, &why)),
+                Notice::Failed(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn schedule(&mut self, scheduled: &[Scheduled], now: Timestamp) {
+        for one in scheduled {
+            self.scheduler.handle_scheduled(one.key, one.endpoint, one.due, now);
+        }
+    }
+
+    fn settled(&mut self, key: DeliveryKey, now: Timestamp) {
+        let Some(settling) = self.settling.remove(&key) else { return };
+        match settling.state {
+            State::Pending => self.scheduler.handle_scheduled(key, settling.lane, settling.due, now),
+            State::Succeeded => self.metrics.succeeded.add(1),
+            State::Failed(_) | State::Cancelled(_) => self.metrics.failed.add(1),
+        }
+    }
+
+    fn not_settled(&mut self, key: DeliveryKey, why: &NotSettled) {
+        self.settling.remove(&key);
+        match why {
+            // A sweep looked before an attempt ended: its key is in the scheduler.
+            NotSettled::Stale => {}
+            NotSettled::Unreadable(error) => {
+                let (event, slot) = (key.seq.get(), key.slot);
+                tracing::error!(event, slot, %error, "an outcome is lost: its delivery cannot be read, and is left alone");
+            }
+        }
+    }
+
+    /// Takes in a page of the backlog; its reader has broken down if there is none before the last.
+    fn take_backlog(&mut self, page: Option<Result<backlog::Page, StoreError>>) -> Result<(), StoreError> {
+        let page = page.unwrap_or(Err(StoreError::Stopped))?;
+        self.around.outbox.count_backlog(&page.found);
+        self.schedule(&page.found, self.around.clock.now());
+        self.running = page.last;
+        Ok(())
+    }
+
+    fn finish(&mut self, ended: Result<(task::Id, (Start, Ended)), JoinError>) -> Result<(), StoreError> {
+        match ended {
+            Ok((id, (start, ended))) => {
+                self.tasks.remove(&id);
+                self.follow(start, ended)
+            }
+            Err(error) => {
+                if let Some(start) = self.tasks.remove(&error.id()) {
+                    tracing::error!(%error, "an attempt panicked; its delivery is tried again in a minute");
+                    let now = self.around.clock.now();
+                    self.put_back(start, now.plus(PANIC_PAUSE), now);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Does what follows from an attempt.
+    fn follow(&mut self, start: Start, ended: Ended) -> Result<(), StoreError> {
+        let now = self.around.clock.now();
+        let verdict = match ended {
+            Ended::Attempted { before, why, report } => {
+                self.attempted(start, &before, (why, *report), now);
+                return Ok(());
+            }
+            Ended::Expired { before } => self.fail(start, &before, FailReason::Expired, now),
+            Ended::Template { before, accepted_at, error } => {
+                let id = self.around.outbox.id_key().delivery_id(accepted_at, start.key);
+                tracing::warn!(%id, %error, "a delivery failed: its body's template cannot take this event");
+                self.fail(start, &before, FailReason::Template, now)
+            }
+            Ended::NotPending => Verdict::Neutral,
+            Ended::NotDue { due } => {
+                self.put_back(start, due, now);
+                return Ok(());
+            }
+            Ended::NoTarget { due } => {
+                self.scheduler.hold(start.lane, true);
+                self.put_back(start, due, now);
+                return Ok(());
+            }
+            Ended::Store { accepted_at, error: error @ StoreError::Row { .. } } => {
+                let id =
+                    accepted_at.map(|at| self.around.outbox.id_key().delivery_id(at, start.key).to_string());
+                let (event, slot) = (start.key.seq.get(), start.key.slot);
+                tracing::error!(id, event, slot, %error, "a delivery cannot be read: it is left alone");
+                Verdict::Neutral
+            }
+            Ended::Store { error, .. } => return Err(error),
+        };
+        self.scheduler.handle_finished(start.key, verdict);
+        Ok(())
+    }
+
+    /// Ends a start that came to nothing, to come again at `due`.
+    fn put_back(&mut self, start: Start, due: Timestamp, now: Timestamp) {
+        self.scheduler.handle_finished(start.key, Verdict::Neutral);
+        self.scheduler.handle_scheduled(start.key, start.lane, due, now);
+    }
+
+    fn attempted(&mut self, start: Start, before: &Delivery, (why, report): (Why, Report), now: Timestamp) {
+        self.metrics.attempts.add(1);
+        let target = self.directory.target(start.lane).map(Arc::clone);
+        let profile = target.as_deref().and_then(Target::profile);
+        let profile =
+            profile.expect("an attempt was made, so its endpoint is configured; and that does not change");
+        let failures = self.failures.get(&start.lane).copied().unwrap_or(0);
+        // `now` is a whole millisecond, rounded down: counted from the next one, no delay is shortened.
+        let end = now.plus(Duration::from_millis(1));
+        let decision =
+            decide::decide(before, &report.outcome, profile, failures, self.chance.fraction(), end);
+        self.scheduler.handle_finished(start.key, decision.verdict);
+        self.failures.insert(start.lane, decision.consecutive_failures);
+        let changed = decision.consecutive_failures != failures;
+        self.settle(
+            start,
+            Settle {
+                key: start.key,
+                delivery: decision.delivery,
+                attempt: Some((why, report)),
+                consecutive_failures: changed.then_some(decision.consecutive_failures),
+            },
+            None,
+        );
+    }
+
+    fn fail(&mut self, start: Start, before: &Delivery, reason: FailReason, now: Timestamp) -> Verdict {
+        self.end(start, before, reason, now, None);
+        Verdict::Neutral
+    }
+
+    /// Ends a delivery without an attempt.
+    fn end(
+        &mut self,
+        start: Start,
+        before: &Delivery,
+        reason: FailReason,
+        now: Timestamp,
+        pass: Option<Pass>,
+    ) {
+        let delivery = decide::fail(before, reason, now);
+        let settle = Settle { key: start.key, delivery, attempt: None, consecutive_failures: None };
+        self.settle(start, settle, pass);
+    }
+
+    fn settle(&mut self, start: Start, settle: Settle, pass: Option<Pass>) {
+        let (state, due) = (settle.delivery.state, settle.delivery.due);
+        self.settling.insert(settle.key, Settling { lane: start.lane, state, due, _pass: pass });
+        self.around.outbox.settle(settle);
+    }
+
+    fn obey(&mut self, command: Command) {
+        // Who asked may have gone: then nobody needs the answer.
+        match command {
+            Command::InFlight(keys, answer) => {
+                let busy = |key| self.scheduler.is_in_flight(key) || self.settling.contains_key(&key);
+                let _ = answer.send(keys.into_iter().map(busy).collect());
+            }
+            Command::Lanes(answer) => {
+                let view = |(number, failures): (&EndpointNumber, &u32)| {
+                    let status = self.scheduler.lane(*number)?;
+                    Some((*number, LaneView { status, consecutive_failures: *failures }))
+                };
+                let _ = answer.send(self.failures.iter().filter_map(view).collect());
+            }
+            Command::Overview(answer) => {
+                let _ = answer.send(Overview {
+                    running: self.running,
+                    due: self.scheduler.scheduled(),
+                    turn: self.scheduler.queued(),
+                    in_flight: self.scheduler.in_flight(),
+                });
+            }
+            Command::Expired(found, pass) => {
+                for (key, before) in found {
+                    self.expire(key, &before, &pass);
+                }
+            }
+        }
+    }
+
+    /// Ends a delivery that a sweep has found expired, unless an attempt has it: that will see for itself. The sweep
+    /// read it a while ago; if it has been attempted since, the writer sees that, and writes nothing.
+    fn expire(&mut self, key: DeliveryKey, before: &Delivery, pass: &Pass) {
+        let start = Start { key, lane: before.endpoint };
+        // What the backlog has not brought yet is not counted as pending either.
+        if !self.running || self.scheduler.is_in_flight(key) || self.settling.contains_key(&key) {
+            return;
+        }
+        self.end(start, before, FailReason::Expired, self.around.clock.now(), Some(pass.clone()));
+    }
+}

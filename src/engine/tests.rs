@@ -1,0 +1,211 @@
+//! The engine between a real store and a receiver on loopback.
+
+use std::{fs, io, path::Path, time::Duration};
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+use super::{
+    backlog::sweep_once,
+    directory::{activate, configured},
+    *,
+};
+use crate::{
+    config::Config,
+    delivery::{client::Client, guard::Rules},
+    model::{
+        attempt::Attempt,
+        event::{NewEvent, Seq},
+    },
+    outbox::{Batch, End, Opened, Options, Outbox, Routed, Writer},
+};
+
+const ID_KEY: [u8; 16] = *b"sixteen bytes ok";
+
+fn open(directory: &TempDir) -> Opened {
+    let options = Options {
+        cache: 4 << 20,
+        quick_repair: false,
+        settle_delay: Duration::ZERO,
+        dedup_window: Duration::from_secs(60),
+        dedup_entries: 1_000,
+        pending_per_endpoint: 100_000,
+    };
+    Outbox::open(&directory.path().join("store.redb"), &options, ID_KEY, |_| {}).expect("the store opens")
+}
+
+/// A configuration with one endpoint, at this address.
+fn config(directory: &Path, receiver: &TcpListener) -> Config {
+    let file = directory.join("posthaste.toml");
+    let url = format!("http://{}/hook", receiver.local_addr().expect("an address"));
+    let endpoint = format!("[[endpoint]]\nname = \"e\"\nurl = \"{url}\"\nevent_types = [\"*\"]\n");
+    fs::write(&file, endpoint + "secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n").expect("a file");
+    config::load_with(&file, None).expect("a configuration")
+}
+
+/// A running engine.
+struct Running {
+    outbox: Outbox,
+    writer: Writer,
+    directory: Arc<Directory>,
+    clock: Clock,
+    metrics: Metrics,
+    handle: Handle,
+    stop: watch::Sender<Stop>,
+    engine: JoinHandle<Result<(), StoreError>>,
+}
+
+impl Running {
+    /// With the endpoints of `config`.
+    async fn start(opened: Opened, config: &Config) -> Self {
+        let (clock, metrics) = (Clock::start(), Metrics::default());
+        let rules = Rules::new(vec!["127.0.0.0/8".parse().expect("a network")], Vec::new());
+        let client = Client::new(rules, clock).expect("a client");
+        let active = activate(&config.endpoints, &client).expect("endpoints");
+        let outbox = opened.outbox.clone();
+        let stored = outbox.configure(configured(&config.endpoints), clock.wall()).await.expect("stored");
+        let directory = Arc::new(Directory::new(stored, &config.endpoints, active, outbox.id_key()));
+        let engine =
+            Engine::new(&opened, Arc::clone(&directory), &config.limits, clock, Chance, metrics.clone());
+        let (handle, stop) = (engine.handle(), watch::Sender::new(Stop::Run));
+        let engine = tokio::spawn(engine.run(opened.notices, stop.subscribe()));
+        Self { outbox, writer: opened.writer, directory, clock, metrics, handle, stop, engine }
+    }
+
+    /// Until the backlog is read.
+    async fn is_running(&self) {
+        while !self.handle.overview().await.running {}
+    }
+
+    async fn end(self) {
+        self.stop.send_replace(Stop::Drain);
+        self.engine.await.expect("no panic").expect("the store is well");
+        self.writer.close(End::Clean).expect("it closes");
+    }
+}
+
+async fn accept(outbox: &Outbox, count: usize, due: Timestamp, data: Bytes) {
+    let deliveries = vec![(EndpointNumber::new(1), due)];
+    let event = NewEvent {
+        account: "default".parse().expect("an account"),
+        event_type: "a.b".parse().expect("a type"),
+        data,
+        producer_id: None,
+        time: None,
+    };
+    let routed = || Routed { event: event.clone(), deliveries: deliveries.clone() };
+    let events = (0..count).map(|_| routed()).collect();
+    outbox
+        .accept(Batch { at: due, events, file: None, room: None })
+        .answer()
+        .await
+        .expect("the store takes them");
+}
+
+fn delivery(outbox: &Outbox, seq: u64) -> (Delivery, Vec<Attempt>) {
+    let key = DeliveryKey { seq: Seq::new(seq), slot: 0 };
+    let reader = outbox.read().expect("a reader");
+    let (_, delivery) = reader.delivery(key).expect("it is read").expect("it is there");
+    let attempts = reader.attempts(delivery.last_attempt, 10).expect("attempts are read");
+    (delivery, attempts)
+}
+
+async fn listen() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.expect("a port")
+}
+
+/// Takes a request of `length` bytes of body, and answers with success.
+async fn answer(stream: &mut TcpStream, length: usize) -> io::Result<String> {
+    let mut request = Vec::new();
+    let head = loop {
+        let end = request.windows(4).position(|four| four == b"\r\n\r\n");
+        match end {
+            Some(end) if request.len() >= end + 4 + length => break end,
+            _ if stream.read_buf(&mut request).await? == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => {}
+        }
+    };
+    stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await?;
+    Ok(String::from_utf8_lossy(&request[..head]).into_owned())
+}
+
+#[tokio::test]
+async fn what_is_accepted_is_delivered_and_recorded() {
+    let (directory, receiver) = (tempfile::tempdir().expect("a directory"), listen().await);
+    let config = config(directory.path(), &receiver);
+    let running = Running::start(open(&directory), &config).await;
+    let mut heads = Vec::new();
+    // The larger one is read elsewhere.
+    for (done, size) in [(1, 2), (2, 200 << 10)] {
+        let data = format!("\"{}\"", "x".repeat(size - 2));
+        accept(&running.outbox, 1, running.clock.now(), data.into()).await;
+        let mut connection = receiver.accept().await.expect("a connection").0;
+        heads.push(answer(&mut connection, size).await.expect("a request"));
+        while running.metrics.succeeded.get() < done {
+            tokio::task::yield_now().await;
+        }
+    }
+    for (seq, head) in [1, 2].into_iter().zip(heads) {
+        let (delivery, attempts) = delivery(&running.outbox, seq);
+        assert_eq!((delivery.state, delivery.attempt), (State::Succeeded, 1), "counted when it is on disk");
+        let [attempt] = &attempts[..] else { panic!("one attempt: {attempts:?}") };
+        let report = &attempt.report;
+        assert!(!report.signature.is_empty() && report.signatures.contains(&report.signature));
+        assert!(head.contains(&report.signatures), "what was sent is what is recorded: {head}");
+    }
+    assert_eq!((running.outbox.depths().total(), running.metrics.attempts.get()), (0, 2));
+    running.end().await;
+    assert!(!open(&directory).unclean);
+}
+
+#[tokio::test]
+async fn what_is_held_for_an_endpoint_that_has_gone_expires() {
+    let (directory, receiver) = (tempfile::tempdir().expect("a directory"), listen().await);
+    let mut config = config(directory.path(), &receiver);
+    let opened = open(&directory);
+    let wanted = configured(&config.endpoints);
+    opened.outbox.configure(wanted, Timestamp::EPOCH).await.expect("stored");
+    // More than a step of the sweep, and more than a page.
+    accept(&opened.outbox, 6_000, Timestamp::EPOCH, Bytes::from_static(b"{}")).await;
+    accept(&opened.outbox, 1, Clock::start().now(), Bytes::from_static(b"{}")).await;
+    opened.writer.close(End::Clean).expect("it closes");
+
+    config.endpoints.clear();
+    let running = Running::start(open(&directory), &config).await;
+    running.is_running().await;
+    assert_eq!(running.outbox.depths().total(), 6_001);
+    sweep_once(&running.outbox, &running.directory, running.clock, &running.handle).await.expect("swept");
+    assert_eq!(running.outbox.depths().total(), 1, "the sweep ends when all is on disk");
+    assert_eq!(running.metrics.failed.get(), 6_000);
+    assert_eq!(delivery(&running.outbox, 6_000).0.state, State::Failed(FailReason::Expired));
+    assert_eq!(delivery(&running.outbox, 6_001).0.state, State::Pending);
+    sweep_once(&running.outbox, &running.directory, running.clock, &running.handle).await.expect("swept");
+    assert_eq!(running.metrics.failed.get(), 6_000, "once");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn what_waits_for_memory_does_not_begin_when_the_daemon_drains() {
+    let (directory, receiver) = (tempfile::tempdir().expect("a directory"), listen().await);
+    let mut config = config(directory.path(), &receiver);
+    config.limits.in_flight_bytes = 1;
+    let running = Running::start(open(&directory), &config).await;
+    let data = Bytes::from_static(b"{}");
+    accept(&running.outbox, 2, running.clock.now(), data).await;
+    let mut first = receiver.accept().await.expect("a connection").0;
+    while running.handle.overview().await.in_flight < 2 {}
+    running.stop.send_replace(Stop::Drain);
+    while running.handle.overview().await.in_flight > 1 {}
+    answer(&mut first, 2).await.expect("a request");
+    running.end().await;
+    let opened = open(&directory);
+    let states = [1, 2].map(|seq| delivery(&opened.outbox, seq).0);
+    assert_eq!(states.map(|delivery| delivery.attempt), [1, 0]);
+    assert_eq!(states.map(|delivery| delivery.state), [State::Succeeded, State::Pending]);
+    opened.writer.close(End::Clean).expect("it closes");
+}
