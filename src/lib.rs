@@ -4,10 +4,12 @@
 //! spool directory; it keeps them in one durable file, and delivers each, signed and retried, to every webhook
 //! endpoint that subscribed to it. What is acknowledged is on disk, and is not lost by a crash or a power cut.
 
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod engine;
+pub mod history;
 pub mod ingest;
 pub mod logging;
 pub mod metrics;

@@ -1,0 +1,262 @@
+//! `GET /v1/deliveries`, `GET /v1/deliveries/{id}`.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use axum::{
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::{Response, StatusCode},
+};
+
+use super::{
+    App, Open,
+    events::{filter, shown, wrong_cursor},
+    json,
+    problem::Problem,
+    query::Query,
+    view::{AttemptView, DeliveryDetail, DeliveryItem, Page, RequestView, ResponseView, Waiting},
+};
+use crate::{
+    engine::{attempt::request_headers, directory::Target},
+    history::deliveries::{Ask, Found, page},
+    model::{
+        attempt::{Attempt, Outcome, Phases, Response as Answer},
+        delivery::{State as DeliveryState, Status},
+        endpoint::EndpointNumber,
+        event::{Event, Seq},
+        id::{DeliveryId, EndpointId, EventId},
+        time::Timestamp,
+    },
+    outbox::{Reader, StoreError},
+};
+
+/// Attempts that are shown of a delivery, the newest.
+const ATTEMPTS: usize = 1_000;
+
+/// Deliveries, newest first.
+pub(super) async fn list(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, Problem> {
+    let known = ["status", "endpoint", "event", "type", "account", "since", "until", "limit", "cursor"];
+    let query = Query::read(query.as_deref(), &known)?;
+    let open = app.open().await?;
+    let ask = ask(&query, &open)?;
+    let event = event(&query, &open)?;
+    let read = open.read(move |reader| match event {
+        Some((accepted_at, seq)) if !is_event(reader, accepted_at, seq)? => Ok(None),
+        _ => page(reader, &ask).map(Some),
+    });
+    let page = read.await?.ok_or_else(|| no_event(query.text("event").unwrap_or_default()))?;
+    let next_cursor = page.next.map(|(key, at)| open.outbox.id_key().delivery_id(at, key).to_string());
+    let items = items(&app, &open, page.items.into_iter()).await;
+    Ok(json(StatusCode::OK, &Page { items, next_cursor }))
+}
+
+fn ask(query: &Query, open: &Open) -> Result<Ask, Problem> {
+    let id_key = open.outbox.id_key();
+    let before = match query.value::<DeliveryId>("cursor")? {
+        Some(id) => Some(id_key.open_delivery(id).ok_or_else(wrong_cursor)?.1),
+        None => None,
+    };
+    Ok(Ask {
+        filter: filter(query)?,
+        status: query.text("status").map(status).transpose()?,
+        endpoints: query.text("endpoint").map(|text| endpoints(text, open)).transpose()?,
+        event: event(query, open)?.map(|(_, seq)| seq),
+        before,
+        limit: query.limit()?,
+    })
+}
+
+/// The event that is asked for, as its id has it.
+fn event(query: &Query, open: &Open) -> Result<Option<(Timestamp, Seq)>, Problem> {
+    let Some(id) = query.value::<EventId>("event")? else { return Ok(None) };
+    let found = open.outbox.id_key().open_event(id);
+    found.ok_or_else(|| no_event(&id.to_string())).map(Some)
+}
+
+/// Whether the event `seq` is there and was accepted at this time.
+fn is_event(reader: &Reader, accepted_at: Timestamp, seq: Seq) -> Result<bool, StoreError> {
+    Ok(reader.head(seq)?.is_some_and(|head| head.accepted_at == accepted_at))
+}
+
+fn no_event(id: &str) -> Problem {
+    Problem::not_found(format!("there is no event {}", shown(id)))
+}
+
+fn status(text: &str) -> Result<Status, Problem> {
+    let all = Status::ALL.map(Status::as_str);
+    let found = Status::ALL.into_iter().find(|status| status.as_str() == text);
+    found.ok_or_else(|| Problem::bad_request(format!("`status` is one of {}", all.join(", "))))
+}
+
+/// The endpoint with this id, or those with this name (one for each account that has one).
+fn endpoints(text: &str, open: &Open) -> Result<Vec<EndpointNumber>, Problem> {
+    let id: Option<EndpointId> = text.parse().ok();
+    let targets = open.directory.targets();
+    let fits = |target: &Target| Some(target.id) == id || target.stored.name == text;
+    let found: Vec<_> =
+        targets.into_iter().filter(|target| fits(target)).map(|target| target.number).collect();
+    if found.is_empty() {
+        return Err(Problem::not_found(format!("there is no endpoint {}", shown(text))));
+    }
+    Ok(found)
+}
+
+/// One delivery, with all its attempts.
+pub(super) async fn show(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Path(id): Path<String>,
+) -> Result<Response<Body>, Problem> {
+    Query::read(query.as_deref(), &[])?;
+    let open = app.open().await?;
+    Ok(json(StatusCode::OK, &detail(&app, &open, &id).await?))
+}
+
+async fn detail(app: &App, open: &Open, id: &str) -> Result<DeliveryDetail, Problem> {
+    let missing = || Problem::not_found(format!("there is no delivery {}", shown(id)));
+    let id: DeliveryId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
+    let (accepted_at, key) = open.outbox.id_key().open_delivery(id).ok_or_else(missing)?;
+    let read = open.read(move |reader| {
+        let Some((head, delivery)) = reader.delivery(key)? else { return Ok(None) };
+        let attempts = reader.attempts(delivery.last_attempt, ATTEMPTS)?;
+        Ok(Some((Found { key, head, delivery }, attempts, reader.event(key.seq)?)))
+    });
+    let Some((found, attempts, event)) = read.await? else { return Err(missing()) };
+    if found.head.accepted_at != accepted_at {
+        return Err(missing());
+    }
+    let target = open.directory.target(found.delivery.endpoint);
+    let shown = attempts.iter().map(|attempt| {
+        let request = target.zip(event.as_ref()).and_then(|(t, e)| request(attempt, e, t, open));
+        attempt_view(attempt, request, target.map(|target| &**target))
+    });
+    let attempts = shown.collect();
+    let item = items(app, open, std::iter::once(found)).await.pop().ok_or_else(missing)?;
+    Ok(DeliveryDetail { item, attempts })
+}
+
+fn request(attempt: &Attempt, event: &Event, target: &Target, open: &Open) -> Option<RequestView> {
+    let headers = request_headers(attempt, event, target, open.outbox.id_key())?;
+    let url = target.configured.as_ref()?.url.to_string();
+    Some(RequestView { url, headers: headers.into_iter().collect() })
+}
+
+fn attempt_view(attempt: &Attempt, request: Option<RequestView>, target: Option<&Target>) -> AttemptView {
+    let report = &attempt.report;
+    AttemptView {
+        number: attempt.number,
+        why: attempt.why,
+        started_at: report.started_at,
+        address: report.address,
+        reconnected: report.reconnected,
+        phases: phases(&report.phases),
+        request,
+        response: response(&report.outcome, target),
+    }
+}
+
+fn phases(phases: &Phases) -> BTreeMap<String, f64> {
+    let Phases { resolve, connect, tls, headers, body, total } = *phases;
+    let named = [
+        ("resolve", resolve),
+        ("connect", connect),
+        ("tls", tls),
+        ("headers", headers),
+        ("body", body),
+        ("total", Some(total)),
+    ];
+    let millis = |(name, phase): (&str, Option<std::time::Duration>)| {
+        Some((name.to_owned(), phase?.as_secs_f64() * 1e3))
+    };
+    named.into_iter().filter_map(millis).collect()
+}
+
+fn response(outcome: &Outcome, target: Option<&Target>) -> ResponseView {
+    match outcome {
+        Outcome::Response(answer) => answered(answer, target),
+        Outcome::Failure(failure) => ResponseView {
+            status_code: None,
+            status: failure.kind.as_str().to_owned(),
+            headers: Vec::new(),
+            body: String::new(),
+            body_truncated: false,
+            message: failure.message.clone(),
+            failure: Some(failure.kind),
+        },
+    }
+}
+
+fn answered(answer: &Answer, target: Option<&Target>) -> ResponseView {
+    let reason = StatusCode::from_u16(answer.status).ok().and_then(|status| status.canonical_reason());
+    let status = format!("{} {}", answer.status, reason.unwrap_or_default()).trim_end().to_owned();
+    let success = target.and_then(Target::profile).is_some_and(|profile| profile.is_success(answer.status));
+    let mut message = if success {
+        format!("the endpoint took it: {status}")
+    } else {
+        format!("not a success under the endpoint's profile: {status}")
+    };
+    if (300..400).contains(&answer.status) && !success {
+        message.push_str(" (redirects are not followed)");
+    }
+    if let Some(error) = &answer.body_error {
+        write!(message, "; its body: {error}").expect("a String takes all");
+    }
+    ResponseView {
+        status_code: Some(answer.status),
+        status,
+        headers: answer.headers.clone(),
+        body: String::from_utf8_lossy(&answer.body).into_owned(),
+        body_truncated: answer.body_truncated,
+        message,
+        failure: None,
+    }
+}
+
+/// Deliveries as lists show them.
+pub(super) async fn items(app: &App, open: &Open, found: impl Iterator<Item = Found>) -> Vec<DeliveryItem> {
+    let found: Vec<_> = found.collect();
+    let pending = |one: &&Found| one.delivery.state == DeliveryState::Pending;
+    let keys: Vec<_> = found.iter().filter(pending).map(|one| one.key).collect();
+    let mut busy = if keys.is_empty() { Vec::new() } else { open.engine.in_flight(keys).await }.into_iter();
+    let now = app.clock.now();
+    let view = |one: Found| {
+        let busy = one.delivery.state == DeliveryState::Pending && busy.next().unwrap_or(false);
+        item(&one, busy, now, open)
+    };
+    found.into_iter().filter_map(view).collect()
+}
+
+/// `None` for a delivery whose endpoint the store does not know, which does not happen.
+fn item(found: &Found, busy: bool, now: Timestamp, open: &Open) -> Option<DeliveryItem> {
+    let Found { key, head, delivery } = found;
+    let target = open.directory.target(delivery.endpoint)?;
+    let id_key = open.outbox.id_key();
+    let pending = delivery.state == DeliveryState::Pending;
+    let waiting = match () {
+        () if !pending => None,
+        () if busy => Some(Waiting::InFlight),
+        () if target.disabled().is_some() => Some(Waiting::Disabled),
+        () if delivery.due > now => Some(Waiting::Due),
+        () => Some(Waiting::Turn),
+    };
+    Some(DeliveryItem {
+        id: id_key.delivery_id(head.accepted_at, *key),
+        event_id: id_key.event_id(head.accepted_at, key.seq),
+        event_type: head.event_type.clone(),
+        account: head.account.clone(),
+        endpoint_id: target.id,
+        endpoint: target.stored.name.clone(),
+        status: delivery.state.status(),
+        reason: delivery.state.reason().map(str::to_owned),
+        waiting,
+        attempt: delivery.attempt,
+        step: delivery.step,
+        due_at: pending.then_some(delivery.due),
+        ended_at: (!pending).then_some(delivery.due),
+        last_status_code: delivery.last_status,
+        accepted_at: head.accepted_at,
+    })
+}

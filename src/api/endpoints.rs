@@ -1,0 +1,70 @@
+//! `GET /v1/endpoints`.
+
+use std::collections::HashMap;
+
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    http::{Response, StatusCode},
+};
+
+use super::{
+    App, Open,
+    events::wrong_cursor,
+    json,
+    problem::Problem,
+    query::Query,
+    view::{EndpointView, Page},
+};
+use crate::{
+    engine::{LaneView, directory::Target},
+    model::{account::AccountName, endpoint::EndpointNumber, id::EndpointId},
+};
+
+/// The endpoints, newest first.
+pub(super) async fn list(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, Problem> {
+    let query = Query::read(query.as_deref(), &["account", "limit", "cursor"])?;
+    let account: Option<AccountName> = query.value("account")?;
+    let limit = query.limit()?;
+    let open = app.open().await?;
+    let before = match query.value::<EndpointId>("cursor")? {
+        Some(id) => Some(open.outbox.id_key().open_endpoint(id).ok_or_else(wrong_cursor)?.1),
+        None => None,
+    };
+    let lanes = open.engine.lanes().await;
+    let targets = open.directory.targets().into_iter();
+    let wanted =
+        targets.filter(|target| account.as_ref().is_none_or(|account| *account == target.stored.account));
+    let mut wanted = wanted.filter(|target| before.is_none_or(|before| target.number < before));
+    let page: Vec<_> = wanted.by_ref().take(limit).collect();
+    let next_cursor = wanted.next().and_then(|_| Some(page.last()?.id.to_string()));
+    let items = page.into_iter().map(|target| view(target, &open, &lanes)).collect();
+    Ok(json(StatusCode::OK, &Page { items, next_cursor }))
+}
+
+fn view(target: &Target, open: &Open, lanes: &HashMap<EndpointNumber, LaneView>) -> EndpointView {
+    let lane = lanes.get(&target.number);
+    let configured = target.configured.as_ref();
+    let disabled = target.disabled();
+    let patterns = configured.map(|c| c.event_types.iter().map(ToString::to_string).collect());
+    EndpointView {
+        id: target.id,
+        account: target.stored.account.clone(),
+        name: target.stored.name.clone(),
+        url: configured.map(|configured| configured.url.to_string()),
+        event_types: patterns.unwrap_or_default(),
+        profile: target.profile().map(|profile| profile.name.clone()),
+        enabled: disabled.is_none(),
+        disabled_reason: disabled.map(|disabled| disabled.reason),
+        disabled_since: disabled.map(|disabled| disabled.since),
+        created_at: target.stored.created_at,
+        consecutive_failures: lane
+            .map_or(target.stored.consecutive_failures, |lane| lane.consecutive_failures),
+        pending: open.outbox.depths().of(target.number),
+        in_flight: lane.map_or(0, |lane| u64::try_from(lane.status.in_flight).unwrap_or(u64::MAX)),
+        owner: "configuration".to_owned(),
+    }
+}

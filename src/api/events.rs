@@ -1,0 +1,307 @@
+//! `POST /v1/events`, `GET /v1/events`, `GET /v1/events/{id}`.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, Response, StatusCode, header},
+};
+use bytes::{Buf, BytesMut};
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+use super::{
+    App, Open, deliveries, json,
+    problem::Problem,
+    query::Query,
+    view::{AnswerList, EventDetail, EventItem, Page, StatusCounts},
+};
+use crate::{
+    history::{
+        Filter,
+        deliveries::unfold,
+        events::{self, Listed},
+    },
+    ingest::{
+        answer::{Code, Refusal},
+        event,
+        intake::{Intake, Permit, wire},
+        lines::{Line, Lines},
+        stream::too_large,
+    },
+    model::{
+        account::AccountName,
+        event::NewEvent,
+        id::{EventId, IdKey},
+        time::{Timestamp, format_size},
+    },
+    outbox::StoreError,
+};
+
+/// A request's body must have come within this, however it trickles in.
+const BODY_TIME: Duration = Duration::from_secs(60);
+/// A body larger than this is read into events beside the threads that serve the sockets.
+const LARGE: usize = 64 << 10;
+
+/// Takes one event, or many.
+pub(super) async fn hand_in(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, Problem> {
+    let query = Query::read(query.as_deref(), &["account"])?;
+    let account: AccountName = query.value("account")?.unwrap_or_default();
+    let form = Form::of(&headers)?;
+    let intake = app.open().await?.intake;
+    if *app.stopping.borrow() {
+        return Err(Refusal::stopping().into());
+    }
+    let mut permit = Permit::default();
+    let read = read_body(body, &headers, form, &intake, &mut permit);
+    let body = timeout(BODY_TIME, read).await.unwrap_or_else(|_| Err(too_slow()))?;
+    match form {
+        Form::One => one(&intake, &body, &account, permit).await,
+        Form::Lines => many(&intake, body, account, permit).await,
+    }
+}
+
+async fn one(
+    intake: &Intake,
+    body: &Bytes,
+    account: &AccountName,
+    permit: Permit,
+) -> Result<Response<Body>, Problem> {
+    let event =
+        event::parse(body, account).map_err(|error| Refusal::new(Code::InvalidEvent, error.to_string()));
+    let mut answers = intake.submit(vec![event], permit).answers().await;
+    let answer = answers.pop().unwrap_or_else(|| Err(Refusal::store_failed()));
+    Ok(json(StatusCode::ACCEPTED, &answer?))
+}
+
+async fn many(
+    intake: &Intake,
+    body: Bytes,
+    account: AccountName,
+    permit: Permit,
+) -> Result<Response<Body>, Problem> {
+    let (most, event_size) = (intake.limits().batch_events, intake.limits().event_size);
+    let large = body.len() > LARGE;
+    let work = move || split(&body, event_size, &account, most);
+    let items = if large { blocking(work).await? } else { work() };
+    let Some(items) = items else {
+        let detail =
+            format!("the body has more than {most} events ([limits] batch_events); nothing was taken");
+        return Err(Refusal::new(Code::BatchTooLarge, detail).into());
+    };
+    let answers = intake.submit(items, permit).answers().await;
+    Ok(json(StatusCode::ACCEPTED, &AnswerList { items: answers.into_iter().map(wire).collect() }))
+}
+
+/// The events of an NDJSON body; `None` if they are more than `most`. Its end is known, so the last line needs no
+/// line end.
+fn split(
+    body: &Bytes,
+    event_size: usize,
+    account: &AccountName,
+    most: usize,
+) -> Option<Vec<Result<NewEvent, Refusal>>> {
+    let mut lines = Lines::new(event_size);
+    lines.buffer().reserve(body.len() + 1);
+    lines.buffer().extend_from_slice(body);
+    lines.buffer().extend_from_slice(b"\n");
+    let mut items = Vec::new();
+    while let Some(line) = lines.next_line() {
+        if items.len() == most {
+            return None;
+        }
+        items.push(match line {
+            Line::Whole(number, line) => event::parse(&line, account)
+                .map_err(|error| Refusal::new(Code::InvalidEvent, format!("line {number}: {error}"))),
+            Line::TooLong(number) => Err(too_large(number, event_size)),
+        });
+    }
+    Some(items)
+}
+
+/// Work that would hold up the threads that serve the sockets.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    let failed =
+        |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an error in posthaste; see its log");
+    tokio::task::spawn_blocking(work).await.map_err(failed)
+}
+
+/// What a body is.
+#[derive(Clone, Copy)]
+enum Form {
+    Lines,
+    One,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Self::One) };
+        let text = value.to_str().unwrap_or_default();
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        // What `curl -d` says when nobody tells it otherwise counts as JSON.
+        if ["", "application/json", "application/x-www-form-urlencoded"]
+            .iter()
+            .any(|t| essence.eq_ignore_ascii_case(t))
+        {
+            return Ok(Self::One);
+        }
+        if essence.eq_ignore_ascii_case("application/x-ndjson") {
+            return Ok(Self::Lines);
+        }
+        let shown: String = essence.chars().take(64).collect();
+        let detail = format!(
+            "the content type `{shown}` is not taken; send application/json (one event) or application/x-ndjson (one a line)"
+        );
+        Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
+    }
+
+    fn limit(self, intake: &Intake) -> usize {
+        match self {
+            Self::Lines => intake.limits().batch_size,
+            Self::One => intake.limits().event_size,
+        }
+    }
+
+    fn too_large(self, limit: usize) -> Problem {
+        let (setting, code) = match self {
+            Self::Lines => ("batch_size", Code::BatchTooLarge),
+            Self::One => ("event_size", Code::EventTooLarge),
+        };
+        let limit = format_size(u64::try_from(limit).unwrap_or(u64::MAX));
+        Refusal::new(code, format!("the body has more than {limit} ([limits] {setting})")).into()
+    }
+}
+
+/// Reads a body within the limits of its form; what is held is covered by the budget.
+async fn read_body(
+    mut body: Body,
+    headers: &HeaderMap,
+    form: Form,
+    intake: &Intake,
+    permit: &mut Permit,
+) -> Result<Bytes, Problem> {
+    let limit = form.limit(intake);
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limit) {
+        return Err(form.too_large(limit));
+    }
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let cut = |_| Problem::bad_request("the body ended early; nothing was taken");
+        let Ok(data) = frame.map_err(cut)?.into_data() else { continue };
+        if whole.len() + data.remaining() > limit {
+            return Err(form.too_large(limit));
+        }
+        intake.budget().cover(permit, whole.len() + data.remaining()).await?;
+        if whole.is_empty() && length == Some(data.len()) {
+            return Ok(data);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}
+
+fn too_slow() -> Problem {
+    let detail = format!("the body had not come within {} s; nothing was taken", BODY_TIME.as_secs());
+    Refusal::new(Code::TooSlow, detail).into()
+}
+
+/// Events, newest first.
+pub(super) async fn list(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, Problem> {
+    let known = ["type", "account", "since", "until", "limit", "cursor"];
+    let query = Query::read(query.as_deref(), &known)?;
+    let open = app.open().await?;
+    let filter = filter(&query)?;
+    let id_key = open.outbox.id_key().clone();
+    let before = match query.value::<EventId>("cursor")? {
+        Some(id) => Some(id_key.open_event(id).ok_or_else(wrong_cursor)?.1),
+        None => None,
+    };
+    let limit = query.limit()?;
+    let page = open.read(move |reader| events::page(reader, &filter, before, limit)).await?;
+    let next_cursor = page.next.map(|(seq, at)| id_key.event_id(at, seq).to_string());
+    let items = page.items.into_iter().map(|listed| item(listed, &id_key)).collect();
+    Ok(json(StatusCode::OK, &Page { items, next_cursor }))
+}
+
+pub(super) fn wrong_cursor() -> Problem {
+    Problem::bad_request("`cursor` is none that was given here; begin without one")
+}
+
+/// The filters that lists have in common.
+pub(super) fn filter(query: &Query) -> Result<Filter, Problem> {
+    Ok(Filter {
+        event_type: query.value("type")?,
+        account: query.value("account")?,
+        since: query.value("since")?.unwrap_or(Timestamp::EPOCH),
+        until: query.value("until")?.unwrap_or(Timestamp::MAX),
+    })
+}
+
+fn item(listed: Listed, id_key: &IdKey) -> EventItem {
+    let Listed { seq, head, deliveries } = listed;
+    let mut counts = StatusCounts::default();
+    for delivery in &deliveries {
+        counts.add(delivery.state.status());
+    }
+    EventItem {
+        id: id_key.event_id(head.accepted_at, seq),
+        account: head.account,
+        event_type: head.event_type,
+        accepted_at: head.accepted_at,
+        size: u64::from(head.size),
+        deliveries: counts,
+    }
+}
+
+/// One event, whole.
+pub(super) async fn show(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Path(id): Path<String>,
+) -> Result<Response<Body>, Problem> {
+    Query::read(query.as_deref(), &[])?;
+    let open = app.open().await?;
+    Ok(json(StatusCode::OK, &detail(&app, &open, &id).await?))
+}
+
+async fn detail(app: &App, open: &Open, id: &str) -> Result<EventDetail, Problem> {
+    let missing = || Problem::not_found(format!("there is no event {}", shown(id)));
+    let id: EventId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
+    let (accepted_at, seq) = open.outbox.id_key().open_event(id).ok_or_else(missing)?;
+    let found = open.read(move |reader| Ok((reader.event(seq)?, reader.rows_of(seq)?))).await?;
+    let (Some(event), rows) = found else { return Err(missing()) };
+    if event.accepted_at != accepted_at {
+        return Err(missing());
+    }
+    let deliveries = deliveries::items(app, open, rows.into_iter().flat_map(unfold)).await;
+    let time = event.time();
+    let data = String::from_utf8(event.new.data.to_vec()).ok();
+    let data = data.and_then(|data| serde_json::value::RawValue::from_string(data).ok());
+    let unreadable = || Problem::from(StoreError::Row { table: "events", key: seq.get() });
+    Ok(EventDetail {
+        id,
+        account: event.new.account,
+        event_type: event.new.event_type,
+        time,
+        accepted_at,
+        producer_id: event.new.producer_id,
+        data: data.ok_or_else(unreadable)?,
+        deliveries,
+    })
+}
+
+/// What a client wrote, as far as a message should repeat it.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(64).collect()
+}

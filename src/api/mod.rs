@@ -1,0 +1,181 @@
+//! The API: JSON under `/v1` over the Unix socket, with problem documents for what goes wrong.
+//!
+//! Handlers read the store on blocking threads, in short transactions, and answer from memory: a client that reads
+//! slowly holds nothing but its own connection. While the store is being opened a request waits for it, then is
+//! answered 503 with Retry-After.
+
+mod deliveries;
+mod endpoints;
+mod events;
+mod problem;
+mod query;
+mod status;
+pub mod view;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Method, Response, StatusCode, Uri, header},
+    routing::{get, post},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use serde::Serialize;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+
+use self::problem::Problem;
+use crate::{
+    clock::Clock,
+    engine::{self, directory::Directory},
+    ingest::{
+        intake::Intake,
+        patience::Patient,
+        socket::{HttpConnection, START_TIME, starting},
+        spool::SpoolHandle,
+        stopped,
+    },
+    metrics::Metrics,
+    outbox::{Outbox, Reader, StoreError},
+};
+
+/// A request's head must come within this, also on a connection that is kept open.
+const HEADER_TIME: Duration = Duration::from_secs(60);
+/// A client that does not take its answer for so long is hung up on.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// Requests that read the store at once; more wait.
+const READERS: usize = 4;
+/// A request's head has at most so many bytes.
+const HEADER_BYTES: usize = 64 << 10;
+
+/// What the handlers work with; clones share it.
+#[derive(Clone)]
+pub struct App {
+    /// The daemon's clocks.
+    pub clock: Clock,
+    /// The counters.
+    pub metrics: Metrics,
+    /// The parts that are there as soon as the store is open.
+    pub open: watch::Receiver<Option<Open>>,
+    /// How far a repair of the store has come, from 0 to 1, while one runs.
+    pub repair: watch::Receiver<Option<f64>>,
+    /// The daemon is stopping.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// What there is once the store is open; clones share it.
+#[derive(Clone)]
+pub struct Open {
+    /// The way in.
+    pub intake: Intake,
+    /// The store.
+    pub outbox: Outbox,
+    /// The endpoints.
+    pub directory: Arc<Directory>,
+    /// The engine.
+    pub engine: engine::Handle,
+    /// The spool directories.
+    pub spools: Vec<SpoolHandle>,
+    /// Where the store is.
+    pub store_path: std::path::PathBuf,
+    /// The daemon that had the store before did not close it.
+    pub unclean: bool,
+    /// Whose turn it is to read the store.
+    pub readers: Readers,
+}
+
+/// Lets a few requests read the store at once: the threads for blocking work are needed for other things too.
+#[derive(Clone)]
+pub struct Readers(Arc<Semaphore>);
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(READERS)))
+    }
+}
+
+impl App {
+    /// What is there once the store is open; waits for it.
+    async fn open(&self) -> Result<Open, Problem> {
+        let mut open = self.open.clone();
+        let open = timeout(START_TIME, open.wait_for(Option::is_some)).await;
+        let open = open.ok().and_then(Result::ok).and_then(|open| open.clone());
+        open.ok_or_else(|| Problem::from(starting()))
+    }
+}
+
+impl Open {
+    /// Reads the store on a blocking thread, when it is this request's turn.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _turn = self.readers.0.acquire().await.expect("the semaphore is never closed");
+        let outbox = self.outbox.clone();
+        let done = tokio::task::spawn_blocking(move || work(&outbox.read()?)).await;
+        Ok(done.unwrap_or(Err(StoreError::Stopped))?)
+    }
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/v1/events", post(events::hand_in).get(events::list))
+        .route("/v1/events/{id}", get(events::show))
+        .route("/v1/deliveries", get(deliveries::list))
+        .route("/v1/deliveries/{id}", get(deliveries::show))
+        .route("/v1/endpoints", get(endpoints::list))
+        .route("/v1/status", get(status::status))
+        .route("/healthz", get(status::health))
+        .route("/readyz", get(status::ready))
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(app)
+}
+
+/// Speaks HTTP/1.1 on a connection until it is over; when `stopping` says so, after the request in hand.
+pub async fn serve(connection: HttpConnection, router: Router, mut stopping: watch::Receiver<bool>) {
+    let service = TowerToHyperService::new(router);
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEADER_BYTES)
+        .serve_connection(TokioIo::new(Patient::new(connection, ANSWER_TIME)), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+/// A JSON answer.
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+    let mut body = serde_json::to_vec(value).expect("wire types are JSON");
+    body.push(b'\n');
+    let response = Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
+    response.body(Body::from(body)).expect("a status and a constant header")
+}
+
+async fn no_route(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::not_found(format!(
+        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/status, /healthz and /readyz"
+    ))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("{} does not take {method}", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}

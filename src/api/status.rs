@@ -1,0 +1,126 @@
+//! `GET /v1/status`, `/healthz`, `/readyz`.
+
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    http::{Response, StatusCode},
+};
+use serde_json::json as object;
+
+use super::{
+    App, Open, json,
+    problem::Problem,
+    query::Query,
+    view::{Counters, DaemonState, DisabledView, PendingView, SpoolView, StatusView, StoreView},
+};
+use crate::{
+    engine::directory::Target,
+    ingest::spool::SpoolHandle,
+    model::{endpoint::DisableReason, endpoint::Disabled},
+};
+
+/// The process answers.
+pub(super) async fn health() -> Response<Body> {
+    json(StatusCode::OK, &object!({"status": "ok"}))
+}
+
+/// Events are accepted.
+pub(super) async fn ready(State(app): State<App>) -> Result<Response<Body>, Problem> {
+    let not = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail);
+    if *app.stopping.borrow() {
+        return Err(not("posthaste is stopping".to_owned()));
+    }
+    if app.open.borrow().is_some() {
+        return Ok(json(StatusCode::OK, &object!({"status": "ready"})));
+    }
+    Err(not(match *app.repair.borrow() {
+        Some(done) => format!("the store was not closed and is being repaired: {:.0} %", done * 100.0),
+        None => "the store is being opened".to_owned(),
+    }))
+}
+
+/// How things are.
+pub(super) async fn status(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, Problem> {
+    Query::read(query.as_deref(), &[])?;
+    let open = app.open().await?;
+    let overview = open.engine.overview().await;
+    let oldest = open.read(super::Reader::oldest_pending).await?;
+    let state = match (*app.stopping.borrow(), overview.running) {
+        (true, _) => DaemonState::Stopping,
+        (false, true) => DaemonState::Running,
+        (false, false) => DaemonState::Starting,
+    };
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    Ok(json(
+        StatusCode::OK,
+        &StatusView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: app.clock.started_at(),
+            state,
+            since_start: counters(&app, &open),
+            pending: PendingView {
+                total: open.outbox.depths().total(),
+                due: count(overview.due),
+                turn: count(overview.turn),
+                in_flight: count(overview.in_flight),
+            },
+            oldest_pending: oldest.map(|head| head.accepted_at),
+            disabled_endpoints: open
+                .directory
+                .targets()
+                .into_iter()
+                .filter_map(|target| disabled(target))
+                .collect(),
+            store: store(&open),
+            spools: open.spools.iter().map(spool).collect(),
+        },
+    ))
+}
+
+fn counters(app: &App, open: &Open) -> Counters {
+    let metrics = &app.metrics;
+    Counters {
+        accepted: metrics.accepted.get(),
+        duplicates: metrics.duplicates.get(),
+        refused: metrics.refused.get(),
+        attempts: metrics.attempts.get(),
+        succeeded: metrics.succeeded.get(),
+        failed: metrics.failed.get() + open.outbox.depths().full(),
+    }
+}
+
+fn store(open: &Open) -> StoreView {
+    StoreView {
+        path: open.store_path.display().to_string(),
+        size: std::fs::metadata(&open.store_path).map_or(0, |metadata| metadata.len()),
+        unclean_start: open.unclean,
+    }
+}
+
+fn spool(handle: &SpoolHandle) -> SpoolView {
+    let status = handle.status();
+    SpoolView {
+        path: status.path.display().to_string(),
+        taken: status.taken,
+        failed: status.failed,
+        problem: status.problem,
+    }
+}
+
+fn disabled(target: &Target) -> Option<DisabledView> {
+    let Disabled { reason, since } = target.disabled()?;
+    let help = match reason {
+        DisableReason::NoCredential => {
+            let names = target.configured.iter().flat_map(|configured| &configured.missing_credentials);
+            let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+            format!("the credential {} is not in $CREDENTIALS_DIRECTORY; provide it and start again", names.join(", "))
+        }
+        DisableReason::NotConfigured => {
+            "it is no longer in the configuration; its deliveries are held until one of its name is there again".to_owned()
+        }
+    };
+    Some(DisabledView { id: target.id, name: target.stored.name.clone(), reason, since, help })
+}

@@ -1,0 +1,377 @@
+//! The API's wire types: what goes over the socket as JSON, for the daemon that writes it and the CLI that reads it.
+//!
+//! Never the store's rows: those may change without a word, these are the contract.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::model::{
+    account::AccountName,
+    attempt::{FailureKind, Why},
+    delivery::Status,
+    endpoint::DisableReason,
+    event::EventType,
+    id::{DeliveryId, EndpointId, EventId},
+    time::Timestamp,
+};
+
+pub use crate::ingest::answer::{Accepted, Answer, ErrorView, Refused};
+
+/// The answer to a batch: one [`Answer`] for each event, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerList {
+    /// The answers.
+    pub items: Vec<Answer>,
+}
+
+/// An RFC 9457 problem document (`application/problem+json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `urn:posthaste:problem:CODE`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The HTTP status's name.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong and what to do.
+    pub detail: String,
+    /// The stable word at the end of `type`.
+    pub code: String,
+}
+
+/// A page of a list, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The page's items; may be fewer than asked for, or none, and still not the end.
+    pub items: Vec<T>,
+    /// Give this as `cursor` to go on; `null` at the end.
+    pub next_cursor: Option<String>,
+}
+
+/// An event in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventItem {
+    /// The event.
+    pub id: EventId,
+    /// Whose it is.
+    pub account: AccountName,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub event_type: EventType,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Bytes of its payload.
+    pub size: u64,
+    /// How many of its deliveries are in which status.
+    pub deliveries: StatusCounts,
+}
+
+/// How many deliveries are in which status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusCounts {
+    /// An attempt is to come.
+    pub pending: u64,
+    /// An attempt succeeded.
+    pub succeeded: u64,
+    /// No attempt will come.
+    pub failed: u64,
+    /// Called off.
+    pub cancelled: u64,
+}
+
+impl StatusCounts {
+    /// Counts one more.
+    pub const fn add(&mut self, status: Status) {
+        match status {
+            Status::Cancelled => self.cancelled += 1,
+            Status::Failed => self.failed += 1,
+            Status::Pending => self.pending += 1,
+            Status::Succeeded => self.succeeded += 1,
+        }
+    }
+}
+
+/// One event, whole.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EventDetail {
+    /// The event.
+    pub id: EventId,
+    /// Whose it is.
+    pub account: AccountName,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub event_type: EventType,
+    /// When it happened, as the producer says; else when it was accepted.
+    pub time: Timestamp,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// The producer's own id.
+    pub producer_id: Option<String>,
+    /// Its payload, as it was handed in.
+    pub data: Box<RawValue>,
+    /// Its deliveries.
+    pub deliveries: Vec<DeliveryItem>,
+}
+
+/// A delivery in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryItem {
+    /// The delivery; the receiver's key for deduplication.
+    pub id: DeliveryId,
+    /// Its event.
+    pub event_id: EventId,
+    /// The event's type.
+    pub event_type: EventType,
+    /// Whose it is.
+    pub account: AccountName,
+    /// To whom.
+    pub endpoint_id: EndpointId,
+    /// The endpoint's name in the configuration.
+    pub endpoint: String,
+    /// Where it stands.
+    pub status: Status,
+    /// Why it ended, when it did not succeed.
+    pub reason: Option<String>,
+    /// What a pending delivery waits for: `due`, `turn`, `in_flight` or `disabled`.
+    pub waiting: Option<Waiting>,
+    /// How many requests were made.
+    pub attempt: u32,
+    /// How many attempts of its schedule have failed.
+    pub step: u8,
+    /// When the next attempt is due, while pending.
+    pub due_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// The HTTP status of the last attempt.
+    pub last_status_code: Option<u16>,
+    /// When its event was accepted.
+    pub accepted_at: Timestamp,
+}
+
+/// What a pending delivery waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Waiting {
+    /// Its endpoint is disabled.
+    Disabled,
+    /// Its due time.
+    Due,
+    /// The end of an attempt that is being made.
+    InFlight,
+    /// A free place at its endpoint.
+    Turn,
+}
+
+impl Waiting {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Due => "due",
+            Self::InFlight => "in_flight",
+            Self::Turn => "turn",
+        }
+    }
+}
+
+/// One delivery, whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeliveryDetail {
+    /// What lists show.
+    #[serde(flatten)]
+    pub item: DeliveryItem,
+    /// Every attempt, oldest first.
+    pub attempts: Vec<AttemptView>,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// Its number among the delivery's attempts, from 1.
+    pub number: u32,
+    /// Why it was made when it was made.
+    pub why: Why,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// The address dialled.
+    pub address: Option<SocketAddr>,
+    /// A pooled connection had gone stale and was replaced.
+    pub reconnected: bool,
+    /// Milliseconds by phase: `resolve`, `connect`, `tls`, `headers`, `body`, `total`, those that happened.
+    pub phases: BTreeMap<String, f64>,
+    /// What was sent, secrets masked; `null` when the endpoint is no longer configured.
+    pub request: Option<RequestView>,
+    /// What came back.
+    pub response: ResponseView,
+}
+
+/// What was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestView {
+    /// The URL.
+    pub url: String,
+    /// The headers, secrets masked.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResponseView {
+    /// The HTTP status; `null` without an answer.
+    pub status_code: Option<u16>,
+    /// `200 OK`; without an answer the kind of failure: `timeout`, `connect`, `local`, `tls`, `resolve`, `refused`,
+    /// `protocol`.
+    pub status: String,
+    /// The answer's headers.
+    pub headers: Vec<(String, String)>,
+    /// The beginning of the answer's body, bytes that are no UTF-8 replaced.
+    pub body: String,
+    /// The body went on.
+    pub body_truncated: bool,
+    /// In a sentence.
+    pub message: String,
+    /// The kind of failure, where no answer came.
+    pub failure: Option<FailureKind>,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointView {
+    /// Its id: the same as long as account and name are.
+    pub id: EndpointId,
+    /// Whose it is.
+    pub account: AccountName,
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where deliveries go; `null` when it is no longer configured.
+    pub url: Option<String>,
+    /// What it subscribes to.
+    pub event_types: Vec<String>,
+    /// How its webhooks look and behave.
+    pub profile: Option<String>,
+    /// It is not disabled.
+    pub enabled: bool,
+    /// Why it is disabled.
+    pub disabled_reason: Option<DisableReason>,
+    /// Since when it is disabled.
+    pub disabled_since: Option<Timestamp>,
+    /// When it was first configured.
+    pub created_at: Timestamp,
+    /// Attempts without success in a row.
+    pub consecutive_failures: u32,
+    /// Deliveries that are pending.
+    pub pending: u64,
+    /// Of these, being attempted.
+    pub in_flight: u64,
+    /// Where it comes from: `configuration`.
+    pub owner: String,
+}
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The daemon's version.
+    pub version: String,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// `starting` (the backlog is being read), `running` or `stopping`.
+    pub state: DaemonState,
+    /// Events and deliveries since the start, by what became of them.
+    pub since_start: Counters,
+    /// Pending deliveries by what they wait for.
+    pub pending: PendingView,
+    /// When the oldest event with a pending delivery was accepted.
+    pub oldest_pending: Option<Timestamp>,
+    /// The endpoints that are disabled.
+    pub disabled_endpoints: Vec<DisabledView>,
+    /// The store.
+    pub store: StoreView,
+    /// The spool directories.
+    pub spools: Vec<SpoolView>,
+}
+
+/// What the daemon is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DaemonState {
+    /// All is read, all is accepted.
+    Running,
+    /// Events are accepted, the backlog is still being read.
+    Starting,
+    /// No event is accepted, attempts in flight come to their end.
+    Stopping,
+}
+
+/// Counters since the daemon's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Events accepted.
+    pub accepted: u64,
+    /// Events that were known already.
+    pub duplicates: u64,
+    /// Events refused.
+    pub refused: u64,
+    /// Requests made.
+    pub attempts: u64,
+    /// Deliveries that succeeded.
+    pub succeeded: u64,
+    /// Deliveries that failed.
+    pub failed: u64,
+}
+
+/// Pending deliveries. The parts count what the engine has in memory at this moment: what has just been accepted, or is
+/// on its way to the disk with its outcome, is in the total alone; what has expired while it was held may still be in a
+/// part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingView {
+    /// All of them.
+    pub total: u64,
+    /// Due at a later time.
+    pub due: u64,
+    /// Due, waiting for a free place or an endpoint that is disabled.
+    pub turn: u64,
+    /// Being attempted; never more than `[limits] in_flight`.
+    pub in_flight: u64,
+}
+
+/// A disabled endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisabledView {
+    /// Which.
+    pub id: EndpointId,
+    /// Its name in the configuration.
+    pub name: String,
+    /// Why.
+    pub reason: DisableReason,
+    /// Since when.
+    pub since: Timestamp,
+    /// What to do about it.
+    pub help: String,
+}
+
+/// The store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreView {
+    /// Where it is.
+    pub path: String,
+    /// The file's length in bytes.
+    pub size: u64,
+    /// The daemon that had it before did not close it.
+    pub unclean_start: bool,
+}
+
+/// A spool directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpoolView {
+    /// Where it is.
+    pub path: String,
+    /// Files taken since the start.
+    pub taken: u64,
+    /// Files moved to `failed/` since the start.
+    pub failed: u64,
+    /// Why nothing can be taken at the moment, if so.
+    pub problem: Option<String>,
+}
