@@ -5,6 +5,7 @@
 //! endpoint that subscribed to it. What is acknowledged is on disk, and is not lost by a crash or a power cut.
 
 pub mod api;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
@@ -16,4 +17,7 @@ pub mod metrics;
 pub mod model;
 pub mod outbox;
 pub mod policy;
+pub mod rlimit;
 pub mod scheduler;
+pub mod serve;
+pub mod signals;

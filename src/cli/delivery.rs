@@ -1,0 +1,421 @@
+//! `posthaste delivery`: where an operator learns what became of a webhook, and why.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, builder::PossibleValuesParser};
+
+use super::{
+    client::{self, Client, Query},
+    error::CliError,
+    list::{Extent, List},
+    screen::Screen,
+    table::Column,
+    text,
+    when::When,
+};
+use crate::{
+    api::view::{AttemptView, DeliveryDetail, DeliveryItem, Waiting},
+    model::{
+        attempt::Why,
+        delivery::Status,
+        id::{DeliveryId, EventId},
+        time::Timestamp,
+    },
+};
+
+/// Lines of an answer's body that are shown.
+const BODY_LINES: usize = 12;
+/// Characters of each of them.
+const BODY_WIDTH: usize = 240;
+
+/// `posthaste delivery`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List deliveries, newest first
+    List(ListArgs),
+    /// Show one delivery with all its attempts: when, why, to which address, what came back
+    Show(ShowArgs),
+}
+
+/// `posthaste delivery list`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  posthaste delivery list --status failed --endpoint erp --since 7d")]
+pub struct ListArgs {
+    /// Only those in this status
+    #[arg(long, value_parser = PossibleValuesParser::new(Status::ALL.map(Status::as_str)))]
+    status: Option<String>,
+    /// Only to this endpoint
+    #[arg(long, value_name = "ID|NAME")]
+    endpoint: Option<String>,
+    /// Only of this event
+    #[arg(long, value_name = "ID")]
+    event: Option<EventId>,
+    /// Only of events accepted since then: RFC 3339, or how long ago (2h)
+    #[arg(long, value_name = "TIME")]
+    since: Option<When>,
+    /// Only of events accepted before then: RFC 3339, or how long ago (2h)
+    #[arg(long, value_name = "TIME")]
+    until: Option<When>,
+    #[command(flatten)]
+    extent: Extent,
+}
+
+/// `posthaste delivery show`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  posthaste delivery show dlv_01hqr2p1qq8k3v7r5m6n0x9y2z")]
+pub struct ShowArgs {
+    /// The delivery's id
+    #[arg(value_name = "ID")]
+    id: DeliveryId,
+}
+
+/// The columns of a list of deliveries.
+pub const COLUMNS: &[Column] = &[
+    Column::whole("ID"),
+    Column::status("STATUS"),
+    Column::text("TYPE"),
+    Column::text("ENDPOINT"),
+    Column::number("ATTEMPTS").spare(1),
+    Column::text("LAST").spare(2),
+    Column::whole("ACCEPTED").spare(0),
+    Column::whole("NEXT"),
+];
+
+/// A delivery as a row of [`COLUMNS`].
+pub fn row(item: &DeliveryItem, now: Timestamp) -> Vec<String> {
+    let last = match item.last_status_code {
+        Some(status) => status.to_string(),
+        None if item.attempt > 0 => "no answer".to_owned(),
+        None => "-".to_owned(),
+    };
+    let next = match (item.waiting, item.due_at) {
+        (Some(Waiting::Disabled), _) => "held".to_owned(),
+        (Some(Waiting::InFlight), _) => "being made".to_owned(),
+        (_, Some(due)) => text::relative(due, now),
+        (_, None) => "-".to_owned(),
+    };
+    vec![
+        item.id.to_string(),
+        status(item),
+        item.event_type.to_string(),
+        text::plain(&item.endpoint).into_owned(),
+        item.attempt.to_string(),
+        last,
+        text::time(item.accepted_at),
+        next,
+    ]
+}
+
+/// `failed: exhausted`.
+fn status(item: &DeliveryItem) -> String {
+    let status = item.status.as_str();
+    item.reason
+        .as_ref()
+        .map_or_else(|| status.to_owned(), |reason| format!("{status}: {}", text::plain(reason)))
+}
+
+/// Does what is asked.
+pub fn run(command: &Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let client = Client::connect(sockets)?;
+    match command {
+        Command::List(args) => list(args, &client, screen),
+        Command::Show(args) => show(args, &client, screen),
+    }
+}
+
+fn list(args: &ListArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let now = screen.now;
+    let query = Query::default()
+        .with("status", args.status.as_ref())
+        .with("endpoint", args.endpoint.as_ref())
+        .with("event", args.event)
+        .with("since", args.since.map(|when| when.resolve(now)))
+        .with("until", args.until.map(|when| when.resolve(now)));
+    let list = List { path: "/v1/deliveries", query, extent: Some(args.extent), empty: "no deliveries" };
+    list.show(client, screen, COLUMNS, |item: &DeliveryItem| row(item, now))
+}
+
+fn show(args: &ShowArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let answer = client.get(&format!("/v1/deliveries/{}", args.id), &Query::default())?;
+    if screen.json {
+        return screen.json(&answer);
+    }
+    let delivery: DeliveryDetail = client::parse(&answer)?;
+    print_summary(&delivery.item, screen)?;
+    if delivery.attempts.is_empty() {
+        return screen.line("\nNo attempt was made yet.");
+    }
+    let mut earlier_body = None;
+    for (index, attempt) in delivery.attempts.iter().enumerate() {
+        let newest = index + 1 == delivery.attempts.len();
+        print_attempt(attempt, newest, earlier_body, screen)?;
+        earlier_body = Some(attempt.response.body.as_str());
+    }
+    Ok(())
+}
+
+fn print_summary(item: &DeliveryItem, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let now = screen.now;
+    screen.line(&screen.bold(&item.id.to_string()))?;
+    let ended = item.ended_at.map(|at| format!(", {}", text::time_and_relative(at, now))).unwrap_or_default();
+    screen.line(&format!("  status    {}{ended}", screen.paint(&status(item))))?;
+    if let Some(meaning) = item.reason.as_deref().and_then(meaning_of) {
+        screen.line(&format!("            {meaning}"))?;
+    }
+    if item.status == Status::Pending {
+        screen.line(&format!("  next      {}", next(item, now)))?;
+    }
+    screen.line(&format!("  endpoint  {}  {}", text::plain(&item.endpoint), item.endpoint_id))?;
+    screen.line(&format!("  event     {}  {}", item.event_type, item.event_id))?;
+    screen.line(&format!("  account   {}", item.account))?;
+    screen.line(&format!("  accepted  {}", text::time_and_relative(item.accepted_at, now)))?;
+    screen.line(&format!("  attempts  {}, of which {} failed by the schedule", item.attempt, item.step))
+}
+
+/// What a reason means, in a sentence.
+fn meaning_of(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "discarded" => "the endpoint was enabled again without what had waited",
+        "endpoint_deleted" => "the endpoint was deleted",
+        "endpoint_full" => "the endpoint already had as many pending deliveries as it may have",
+        "exhausted" => "the schedule has no further attempt",
+        "expired" => "it was still pending when its time was over",
+        "gone" => "the endpoint answered 410: it does not want any more",
+        "operator" => "an operator called it off",
+        "template" => "the profile's template could not make a body of this event",
+        _ => return None,
+    })
+}
+
+/// What a pending delivery waits for.
+fn next(item: &DeliveryItem, now: Timestamp) -> String {
+    let due = item.due_at.map(|at| text::time_and_relative(at, now));
+    match item.waiting {
+        Some(Waiting::Disabled) => {
+            "held: its endpoint is disabled (`posthaste endpoint list` tells why)".to_owned()
+        }
+        Some(Waiting::InFlight) => "an attempt is being made now".to_owned(),
+        Some(Waiting::Turn) => {
+            let since = due.map(|due| format!(", due {due}")).unwrap_or_default();
+            format!("waits for a free place at its endpoint{since}")
+        }
+        Some(Waiting::Due) | None => due.unwrap_or_else(|| "-".to_owned()),
+    }
+}
+
+fn print_attempt(
+    attempt: &AttemptView,
+    newest: bool,
+    earlier_body: Option<&str>,
+    screen: &mut Screen<'_>,
+) -> Result<(), CliError> {
+    let response = &attempt.response;
+    let began = text::time_and_relative(attempt.started_at, screen.now);
+    screen.line("")?;
+    screen.line(&format!(
+        "{}  {began}  {}",
+        screen.bold(&format!("Attempt {}", attempt.number)),
+        text::plain(&response.status)
+    ))?;
+    let message = text::plain(&response.message);
+    if !message.is_empty() {
+        screen.line(&format!("  message   {message}"))?;
+    }
+    screen.line(&format!("  why       {}", why(attempt.why)))?;
+    screen.line(&format!("  address   {}", address(attempt)))?;
+    screen.line(&format!("  phases    {}", phases(attempt)))?;
+    if newest {
+        print_request(attempt, screen)?;
+        print_headers("answer", response.headers.iter().map(|(name, value)| (name, value)), screen)?;
+    }
+    print_body(attempt, earlier_body, screen)
+}
+
+const fn why(why: Why) -> &'static str {
+    match why {
+        Why::AfterCrash => "after_crash: due before the daemon was ended hard; it may repeat an earlier one",
+        Why::Schedule => "schedule",
+    }
+}
+
+fn address(attempt: &AttemptView) -> String {
+    let address =
+        attempt.address.map_or_else(|| "none was dialled".to_owned(), |address| address.to_string());
+    if attempt.reconnected {
+        format!("{address} (the kept connection was closed, a new one was made)")
+    } else {
+        address
+    }
+}
+
+/// `total 132 ms: resolve 1.20 ms, connect 3.00 ms`.
+fn phases(attempt: &AttemptView) -> String {
+    const ORDER: [&str; 5] = ["resolve", "connect", "tls", "headers", "body"];
+    let phases = ORDER.into_iter().filter_map(|name| {
+        attempt.phases.get(name).map(|millis| format!("{name} {}", text::millis(*millis)))
+    });
+    let phases = phases.collect::<Vec<_>>().join(", ");
+    match attempt.phases.get("total") {
+        Some(total) if phases.is_empty() => format!("total {}", text::millis(*total)),
+        Some(total) => format!("total {}: {phases}", text::millis(*total)),
+        None if phases.is_empty() => "-".to_owned(),
+        None => phases,
+    }
+}
+
+fn print_request(attempt: &AttemptView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let Some(request) = &attempt.request else {
+        return screen.line("  request   not known any more: the endpoint is no longer configured");
+    };
+    screen.line(&format!("  request   POST {}", text::plain(&request.url)))?;
+    print_headers("", request.headers.iter(), screen)
+}
+
+/// Headers one below the other, the first beside `title`.
+fn print_headers<'a>(
+    title: &str,
+    headers: impl Iterator<Item = (&'a String, &'a String)>,
+    screen: &mut Screen<'_>,
+) -> Result<(), CliError> {
+    let mut title = title;
+    for (name, value) in headers {
+        screen.line(&format!("  {title:<8}  {}: {}", text::plain(name), text::plain(value)))?;
+        title = "";
+    }
+    Ok(())
+}
+
+fn print_body(attempt: &AttemptView, earlier: Option<&str>, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let body = &attempt.response.body;
+    if body.is_empty() {
+        return Ok(());
+    }
+    if earlier == Some(body.as_str()) {
+        return screen.line("  body      the same as of the attempt before");
+    }
+    let (lines, whole) = text::beginning(body, BODY_LINES, BODY_WIDTH);
+    let mut title = "body";
+    for line in lines {
+        screen.line(&format!("  {title:<8}  {line}"))?;
+        title = "";
+    }
+    match (whole, attempt.response.body_truncated) {
+        (true, false) => Ok(()),
+        (true, true) => screen.line("            … it went on; no more of it is kept"),
+        (false, _) => screen.line("            … --json shows all that is kept of it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{fake::Daemon, testing::Output};
+
+    const DELIVERY: &str = "dlv_01hqr2p1qq8k3v7r5m6n0x9y2z";
+
+    fn item(status: &str) -> String {
+        format!(
+            r#""id":"{DELIVERY}","event_id":"evt_01hqr2p1qq8k3v7r5m6n0x9y2z","event_type":"video.media.ready","account":"default","endpoint_id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","endpoint":"erp",{status},"accepted_at":"2026-11-22T02:50:00.000Z""#
+        )
+    }
+
+    fn failed() -> String {
+        item(
+            r#""status":"failed","reason":"exhausted","waiting":null,"attempt":2,"step":2,"due_at":null,"ended_at":"2026-11-22T02:57:00.000Z","last_status_code":500"#,
+        )
+    }
+
+    fn pending(waiting: &str) -> String {
+        item(&format!(
+            r#""status":"pending","reason":null,"waiting":"{waiting}","attempt":1,"step":1,"due_at":"2026-11-22T03:04:00.000Z","ended_at":null,"last_status_code":null"#
+        ))
+    }
+
+    fn show(answer: String) -> String {
+        let daemon = Daemon::start(vec![(200, answer)]);
+        let mut output = Output::new();
+        let args = ShowArgs { id: DELIVERY.parse().expect("an id") };
+        run(&Command::Show(args), &daemon.paths(), &mut output.screen()).expect("it prints");
+        assert_eq!(daemon.lines(), [format!("GET /v1/deliveries/{DELIVERY} HTTP/1.1")]);
+        output.text()
+    }
+
+    #[test]
+    fn a_list() {
+        let page = format!(
+            r#"{{"items":[{{{}}},{{{}}},{{{}}}],"next_cursor":null}}"#,
+            failed(),
+            pending("due"),
+            pending("disabled")
+        );
+        let daemon = Daemon::start(vec![(200, page)]);
+        let client = Client::connect(&daemon.paths()).expect("it listens");
+        let mut output = Output::new();
+        let list =
+            List { path: "/v1/deliveries", query: Query::default(), extent: None, empty: "no deliveries" };
+        list.show(&client, &mut output.screen(), COLUMNS, |item: &DeliveryItem| row(item, Output::now()))
+            .expect("it prints");
+        assert_eq!(
+            output.text(),
+            "ID                              STATUS             TYPE               ENDPOINT  ATTEMPTS  LAST       ACCEPTED             NEXT\n\
+             dlv_01hqr2p1qq8k3v7r5m6n0x9y2z  failed: exhausted  video.media.ready  erp              2  500        2026-11-22 02:50:00  -\n\
+             dlv_01hqr2p1qq8k3v7r5m6n0x9y2z  pending            video.media.ready  erp              1  no answer  2026-11-22 02:50:00  in 4m\n\
+             dlv_01hqr2p1qq8k3v7r5m6n0x9y2z  pending            video.media.ready  erp              1  no answer  2026-11-22 02:50:00  held\n"
+        );
+    }
+
+    #[test]
+    fn a_failed_delivery_tells_why() {
+        let answer = format!(
+            r#"{{{},"attempts":[
+            {{"number":1,"why":"schedule","started_at":"2026-11-22T02:50:00.000Z","address":null,"reconnected":false,"phases":{{"resolve":5.5,"total":5.5}},
+              "request":null,"response":{{"status_code":null,"status":"resolve","headers":[],"body":"","body_truncated":false,"message":"the name erp.example did not resolve","failure":"resolve"}}}},
+            {{"number":2,"why":"after_crash","started_at":"2026-11-22T02:57:00.000Z","address":"10.0.0.7:443","reconnected":true,"phases":{{"total":132.0,"headers":120.4,"connect":3.0,"body":1.25}},
+              "request":{{"url":"https://erp.example/hooks","headers":{{"webhook-id":"x","authorization":"***"}}}},
+              "response":{{"status_code":500,"status":"500 Internal Server Error","headers":[["server","nginx"],["x-id","7"]],"body":"<html>\n\u001b[31moops</html>","body_truncated":true,"message":"the endpoint answered 500","failure":null}}}}]}}"#,
+            failed()
+        );
+        assert_eq!(
+            show(answer),
+            "dlv_01hqr2p1qq8k3v7r5m6n0x9y2z\n  \
+               status    failed: exhausted, 2026-11-22 02:57:00 (3m ago)\n            the schedule has no further attempt\n  \
+               endpoint  erp  ep_01hqr2p1qq8k3v7r5m6n0x9y2z\n  \
+               event     video.media.ready  evt_01hqr2p1qq8k3v7r5m6n0x9y2z\n  \
+               account   default\n  \
+               accepted  2026-11-22 02:50:00 (10m ago)\n  \
+               attempts  2, of which 2 failed by the schedule\n\
+             \n\
+             Attempt 1  2026-11-22 02:50:00 (10m ago)  resolve\n  \
+               message   the name erp.example did not resolve\n  \
+               why       schedule\n  \
+               address   none was dialled\n  \
+               phases    total 5.50 ms: resolve 5.50 ms\n\
+             \n\
+             Attempt 2  2026-11-22 02:57:00 (3m ago)  500 Internal Server Error\n  \
+               message   the endpoint answered 500\n  \
+               why       after_crash: due before the daemon was ended hard; it may repeat an earlier one\n  \
+               address   10.0.0.7:443 (the kept connection was closed, a new one was made)\n  \
+               phases    total 132 ms: connect 3.00 ms, headers 120 ms, body 1.25 ms\n  \
+               request   POST https://erp.example/hooks\n            authorization: ***\n            webhook-id: x\n  \
+               answer    server: nginx\n            x-id: 7\n  \
+               body      <html>\n            \\u{1b}[31moops</html>\n            … it went on; no more of it is kept\n"
+        );
+    }
+
+    #[test]
+    fn a_pending_delivery_tells_what_it_waits_for() {
+        for (waiting, text) in [
+            ("due", "  next      2026-11-22 03:04:00 (in 4m)\n"),
+            ("turn", "  next      waits for a free place at its endpoint, due 2026-11-22 03:04:00 (in 4m)\n"),
+            ("in_flight", "  next      an attempt is being made now\n"),
+            (
+                "disabled",
+                "  next      held: its endpoint is disabled (`posthaste endpoint list` tells why)\n",
+            ),
+        ] {
+            let shown = show(format!("{{{},\"attempts\":[]}}", pending(waiting)));
+            assert!(shown.contains(text), "{waiting}: {shown}");
+            assert!(shown.ends_with("\nNo attempt was made yet.\n"), "{shown}");
+        }
+    }
+}

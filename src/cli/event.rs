@@ -1,0 +1,213 @@
+//! `posthaste event`: what was handed in, and where it went.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{
+    client::{self, Client, Query},
+    delivery,
+    error::CliError,
+    list::{Extent, List},
+    screen::Screen,
+    table::{Column, Table},
+    text,
+    when::When,
+};
+use crate::{
+    api::view::{EventDetail, EventItem, StatusCounts},
+    model::{account::AccountName, delivery::Status, id::EventId},
+};
+
+/// `posthaste event`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List events, newest first
+    List(ListArgs),
+    /// Show one event: its payload and its deliveries
+    Show(ShowArgs),
+}
+
+/// `posthaste event list`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  posthaste event list --type 'video.*' --since 2h")]
+pub struct ListArgs {
+    /// Only of types that match: video.media.ready, or video.* for all beneath
+    #[arg(long = "type", value_name = "PATTERN")]
+    pattern: Option<String>,
+    /// Only this account's
+    #[arg(long)]
+    account: Option<AccountName>,
+    /// Only those accepted since then: RFC 3339, or how long ago (2h)
+    #[arg(long, value_name = "TIME")]
+    since: Option<When>,
+    /// Only those accepted before then: RFC 3339, or how long ago (2h)
+    #[arg(long, value_name = "TIME")]
+    until: Option<When>,
+    #[command(flatten)]
+    extent: Extent,
+}
+
+/// `posthaste event show`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  posthaste event show evt_01hqr2p1qq8k3v7r5m6n0x9y2z")]
+pub struct ShowArgs {
+    /// The event's id
+    #[arg(value_name = "ID")]
+    id: EventId,
+}
+
+const COLUMNS: &[Column] = &[
+    Column::whole("ID"),
+    Column::text("TYPE"),
+    Column::text("ACCOUNT").spare(0),
+    Column::whole("ACCEPTED"),
+    Column::number("SIZE").spare(1),
+    Column::text("DELIVERIES"),
+];
+
+/// Does what is asked.
+pub fn run(command: &Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let client = Client::connect(sockets)?;
+    match command {
+        Command::List(args) => list(args, &client, screen),
+        Command::Show(args) => show(args, &client, screen),
+    }
+}
+
+fn list(args: &ListArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let now = screen.now;
+    let query = Query::default()
+        .with("type", args.pattern.as_ref())
+        .with("account", args.account.as_ref())
+        .with("since", args.since.map(|when| when.resolve(now)))
+        .with("until", args.until.map(|when| when.resolve(now)));
+    let list = List { path: "/v1/events", query, extent: Some(args.extent), empty: "no events" };
+    list.show(client, screen, COLUMNS, |event: &EventItem| {
+        vec![
+            event.id.to_string(),
+            event.event_type.to_string(),
+            event.account.to_string(),
+            text::time(event.accepted_at),
+            text::size(event.size),
+            counts(event.deliveries),
+        ]
+    })
+}
+
+/// `2 succeeded, 1 failed`: those that there are.
+fn counts(counts: StatusCounts) -> String {
+    let parts = Status::ALL.map(|status| {
+        let count = match status {
+            Status::Cancelled => counts.cancelled,
+            Status::Failed => counts.failed,
+            Status::Pending => counts.pending,
+            Status::Succeeded => counts.succeeded,
+        };
+        (count > 0).then(|| format!("{count} {}", status.as_str()))
+    });
+    let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+fn show(args: &ShowArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let answer = client.get(&format!("/v1/events/{}", args.id), &Query::default())?;
+    if screen.json {
+        return screen.json(&answer);
+    }
+    print(&client::parse(&answer)?, screen)
+}
+
+fn print(event: &EventDetail, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let now = screen.now;
+    screen.line(&screen.bold(&event.id.to_string()))?;
+    screen.line(&format!("  type         {}", event.event_type))?;
+    screen.line(&format!("  account      {}", event.account))?;
+    if let Some(id) = &event.producer_id {
+        screen.line(&format!("  producer id  {}", text::plain(id)))?;
+    }
+    screen.line(&format!("  accepted     {}", text::time_and_relative(event.accepted_at, now)))?;
+    if event.time != event.accepted_at {
+        screen.line(&format!("  happened     {}", text::time_and_relative(event.time, now)))?;
+    }
+    let data = event.data.get();
+    let size = text::size(u64::try_from(data.len()).unwrap_or(u64::MAX));
+    screen.line(&format!("\n{} {size}", screen.bold("Payload")))?;
+    for line in data.lines() {
+        screen.line(&text::plain(line))?;
+    }
+    screen.line("")?;
+    let mut table = Table::new(delivery::COLUMNS);
+    for item in &event.deliveries {
+        table.push(delivery::row(item, now), screen)?;
+    }
+    if !table.finish(screen)? {
+        screen.line("No deliveries: no endpoint was subscribed to this type when the event was accepted.")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{fake::Daemon, testing::Output};
+
+    const EVENT: &str = "evt_01hqr2p1qq8k3v7r5m6n0x9y2z";
+
+    #[test]
+    fn a_list() {
+        let page = format!(
+            r#"{{"items":[{{"id":"{EVENT}","account":"default","type":"video.media.ready","accepted_at":"2026-11-22T02:57:00.000Z","size":1536,"deliveries":{{"pending":1,"succeeded":2,"failed":0,"cancelled":0}}}},
+            {{"id":"{EVENT}","account":"acme","type":"a.b","accepted_at":"2026-11-21T02:57:00.000Z","size":2,"deliveries":{{"pending":0,"succeeded":0,"failed":0,"cancelled":0}}}}],"next_cursor":null}}"#
+        );
+        let daemon = Daemon::start(vec![(200, page)]);
+        let mut output = Output::new();
+        let args = ListArgs {
+            pattern: Some("video.*".to_owned()),
+            account: Some("acme".parse().expect("a name")),
+            since: Some("2h".parse().expect("a time")),
+            until: Some("2026-11-22T02:59:00+00:00".parse().expect("a time")),
+            extent: extent(),
+        };
+        run(&Command::List(args), &daemon.paths(), &mut output.screen()).expect("it prints");
+        assert_eq!(
+            daemon.lines(),
+            [
+                "GET /v1/events?type=video.*&account=acme&since=2026-11-22T01%3A00%3A00.000Z&until=2026-11-22T02%3A59%3A00.000Z&limit=50 HTTP/1.1"
+            ]
+        );
+        assert_eq!(
+            output.text(),
+            "ID                              TYPE               ACCOUNT  ACCEPTED                SIZE  DELIVERIES\n\
+             evt_01hqr2p1qq8k3v7r5m6n0x9y2z  video.media.ready  default  2026-11-22 02:57:00  1.5 KiB  1 pending, 2 succeeded\n\
+             evt_01hqr2p1qq8k3v7r5m6n0x9y2z  a.b                acme     2026-11-21 02:57:00      2 B  none\n"
+        );
+    }
+
+    fn extent() -> Extent {
+        use clap::{Command, FromArgMatches as _};
+        let matches = Extent::augment_args(Command::new("x")).get_matches_from(["x"]);
+        Extent::from_arg_matches(&matches).expect("its defaults")
+    }
+
+    #[test]
+    fn one_event() {
+        let answer = format!(
+            r#"{{"id":"{EVENT}","account":"default","type":"a.b","time":"2026-11-22T02:57:00.000Z","accepted_at":"2026-11-22T02:57:00.000Z","producer_id":"m\u001b17","data":{{"n": 1.0}},"deliveries":[]}}"#
+        );
+        let daemon = Daemon::start(vec![(200, answer.clone()), (200, answer.clone())]);
+        let id: EventId = EVENT.parse().expect("an id");
+        let mut output = Output::new();
+        run(&Command::Show(ShowArgs { id }), &daemon.paths(), &mut output.screen()).expect("it prints");
+        assert_eq!(daemon.lines(), [format!("GET /v1/events/{EVENT} HTTP/1.1")]);
+        assert_eq!(
+            output.text(),
+            "evt_01hqr2p1qq8k3v7r5m6n0x9y2z\n  type         a.b\n  account      default\n  producer id  m\\u{1b}17\n  \
+             accepted     2026-11-22 02:57:00 (3m ago)\n\nPayload 10 B\n{\"n\": 1.0}\n\n\
+             No deliveries: no endpoint was subscribed to this type when the event was accepted.\n"
+        );
+        let mut output = Output::json();
+        run(&Command::Show(ShowArgs { id }), &daemon.paths(), &mut output.screen()).expect("it prints");
+        assert_eq!(output.text(), format!("{answer}\n"));
+    }
+}

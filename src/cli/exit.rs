@@ -1,0 +1,78 @@
+//! Exit codes, as in sysexits(3): the one table of what a command's end means to a script.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Exit {
+    /// It did what it was asked to do.
+    Success = 0,
+    /// EX_USAGE: the command line is wrong.
+    Usage = 64,
+    /// EX_DATAERR: what was handed in is wrong; the same again will be refused again.
+    Data = 65,
+    /// EX_UNAVAILABLE: the daemon cannot be reached.
+    Unavailable = 69,
+    /// EX_SOFTWARE: an error in posthaste, or two versions of it that do not understand each other.
+    Software = 70,
+    /// EX_IOERR: reading or writing failed.
+    Io = 74,
+    /// EX_TEMPFAIL: not now; the same later may be taken.
+    TryAgain = 75,
+    /// EX_NOPERM: not allowed.
+    Permission = 77,
+    /// EX_CONFIG: the configuration is wrong.
+    Config = 78,
+}
+
+impl Exit {
+    /// The number.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// What an HTTP status of the daemon's means to a script.
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            200..=299 => Self::Success,
+            401 | 403 => Self::Permission,
+            429 | 503 | 507 => Self::TryAgain,
+            400..=499 => Self::Data,
+            _ => Self::Software,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_have_their_codes() {
+        for (status, code) in [
+            (200, 0),
+            (202, 0),
+            (302, 70),
+            (400, 65),
+            (401, 77),
+            (403, 77),
+            (404, 65),
+            (409, 65),
+            (413, 65),
+            (422, 65),
+            (429, 75),
+            (500, 70),
+            (503, 75),
+            (507, 75),
+        ] {
+            assert_eq!(Exit::of_status(status).code(), code, "{status}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The command line: one file per command, and what they share.
+//!
+//! Every command reads its arguments, does one thing, prints to a [`screen::Screen`] and returns a
+//! [`error::CliError`] that knows its exit code ([`exit::Exit`], the only table of them). The commands that talk to
+//! the daemon do so over its Unix socket ([`socket`], [`client`]) in the wire types of `api::view`, and keep no
+//! state of their own. With `--json` they pass on what the daemon said, byte for byte where it is one document.
+//!
+//! A reader that closes the output early (`posthaste event list | head -1`) ends a command quietly with 0.
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::clock::Clock;
+
+pub mod check;
+pub mod client;
+pub mod delivery;
+pub mod emit;
+pub mod endpoint;
+pub mod error;
+pub mod event;
+pub mod exit;
+#[cfg(test)]
+mod fake;
+pub mod list;
+pub mod listen;
+pub mod profile;
+pub mod screen;
+pub mod serve;
+pub mod socket;
+pub mod status;
+pub mod table;
+#[cfg(test)]
+mod testing;
+pub mod text;
+pub mod verify;
+pub mod when;
+
+use error::CliError;
+use exit::Exit;
+use screen::Screen;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "posthaste",
+    version,
+    about = "The outbox of a box: takes events, keeps them in one durable file, and delivers each, signed and retried, to every webhook endpoint",
+    after_help = "Example:\n  posthaste serve &\n  posthaste emit scan.finished '{\"pages\":3}'\n  posthaste delivery list",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Debug)]
+struct Global {
+    /// The daemon's socket [env: POSTHASTE_SOCKET] [else /run/posthaste/posthaste.sock, ./posthaste-data/posthaste.sock]
+    #[arg(long, global = true, value_name = "FILE", display_order = 900)]
+    socket: Option<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long, global = true, display_order = 901)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(serve::Args),
+    /// Read the configuration as `serve` would, and print every error
+    Check(check::Args),
+    /// Hand in an event
+    Emit(emit::Args),
+    /// Look at events
+    #[command(subcommand)]
+    Event(event::Command),
+    /// Look at deliveries
+    #[command(subcommand)]
+    Delivery(delivery::Command),
+    /// Look at endpoints
+    #[command(subcommand)]
+    Endpoint(endpoint::Command),
+    /// Show how the daemon is doing
+    Status(status::Args),
+    /// Receive webhooks on this machine, for trying things out
+    Listen(listen::Args),
+}
+
+/// Does what the command line says, its first word being the program's name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // There is nowhere to say that the help cannot be printed.
+            let _ = error.print();
+            return misread(&error).into();
+        }
+    };
+    if let Err(error) = check_socket(&cli) {
+        return report(&error).into();
+    }
+    match cli.command {
+        // Not on a screen: the daemon would hold standard output for as long as it runs.
+        Command::Serve(args) => {
+            serve::run(args).map_or_else(|error| report(&error), |()| Exit::Success).into()
+        }
+        command => on_screen(&cli.global, command).into(),
+    }
+}
+
+/// A socket that is named for a command that connects to none would be ignored.
+fn check_socket(cli: &Cli) -> Result<(), CliError> {
+    let help = match cli.command {
+        _ if cli.global.socket.is_none() => return Ok(()),
+        Command::Serve(_) => "the daemon's socket is a matter of its configuration: `socket` in [listen]",
+        Command::Check(_) | Command::Listen(_) => {
+            "this command does not talk to the daemon: leave --socket out"
+        }
+        _ => return Ok(()),
+    };
+    Err(CliError::Usage(help.to_owned()))
+}
+
+/// Help and version are a success; all else that clap has to say is wrong usage.
+fn misread(error: &clap::Error) -> Exit {
+    if error.use_stderr() { Exit::Usage } else { Exit::Success }
+}
+
+/// Runs a command against the real standard streams.
+fn on_screen(global: &Global, command: Command) -> Exit {
+    let stdout = io::stdout();
+    let width = screen::width_of(&stdout, env::var("COLUMNS").ok().as_deref());
+    let colour = stdout.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut out = io::BufWriter::new(stdout.lock());
+    let mut notes = io::stderr();
+    let now = Clock::start().wall();
+    let mut screen = Screen { out: &mut out, notes: &mut notes, json: global.json, colour, width, now };
+    let sockets = socket::candidates(global.socket.clone(), env::var_os(socket::VARIABLE));
+    let result = dispatch(command, &sockets, &mut screen).and_then(|()| screen.flush());
+    match result {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            // What is printed already belongs before the error; whether that works does not matter any more.
+            let _ = out.flush();
+            report(&error)
+        }
+    }
+}
+
+fn dispatch(command: Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<(), CliError> {
+    match command {
+        Command::Serve(_) => unreachable!("`run` starts the daemon itself"),
+        Command::Check(args) => check::run(&args, screen),
+        Command::Emit(args) => emit::run(&args, sockets, screen),
+        Command::Event(command) => event::run(&command, sockets, screen),
+        Command::Delivery(command) => delivery::run(&command, sockets, screen),
+        Command::Endpoint(command) => endpoint::run(&command, sockets, screen),
+        Command::Status(_) => status::run(sockets, screen),
+        Command::Listen(args) => listen::run(&args, screen),
+    }
+}
+
+/// Says what went wrong, and what that means to a script.
+fn report(error: &CliError) -> Exit {
+    if error.is_broken_pipe() {
+        return Exit::Success;
+    }
+    let text = error.to_string();
+    // The errors of a configuration begin with a heading of their own.
+    let prefix = if text.starts_with("error: ") { "" } else { "posthaste: " };
+    // A closed standard error is no reason to panic, as `eprintln!` would.
+    let _ = writeln!(io::stderr(), "{prefix}{text}");
+    error.exit()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, error::ErrorKind};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn good_command_lines_are_taken() {
+        for line in [
+            "posthaste serve",
+            "posthaste serve --config a.toml",
+            "posthaste check --config a.toml --json",
+            "posthaste --socket /s emit a.b {}",
+            "posthaste emit a.b - --id 7 --account x --time 2026-11-22T02:57:00Z --socket /s",
+            "posthaste emit a.b @file",
+            "posthaste event list --type video.* --account a --since 2h --until 2026-11-22T02:57:00Z --limit 5",
+            "posthaste event show evt_01hqr2p1qq8k3v7r5m6n0x9y2z",
+            "posthaste delivery list --status failed --endpoint erp --since 7d --all",
+            "posthaste delivery list --event evt_01hqr2p1qq8k3v7r5m6n0x9y2z",
+            "posthaste delivery show dlv_01hqr2p1qq8k3v7r5m6n0x9y2z --json",
+            "posthaste endpoint list --account a",
+            "posthaste status --json",
+            "posthaste listen --port 0 --secret s --profile raw --status 503 --fail-first 2 --delay 5s --save d",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).expect_err("it is refused"));
+        }
+    }
+
+    #[test]
+    fn wrong_command_lines_are_usage() {
+        for line in [
+            "posthaste",
+            "posthaste fly",
+            "posthaste emit",
+            "posthaste emit a..b",
+            "posthaste emit a.b --idd x",
+            "posthaste emit a.b {} --time tomorrow",
+            "posthaste event show dlv_01hqr2p1qq8k3v7r5m6n0x9y2z",
+            "posthaste event list --limit 0",
+            "posthaste event list --limit 5 --all",
+            "posthaste delivery list --status done",
+            "posthaste delivery list --since yesterday",
+            "posthaste listen --status 99",
+            "posthaste listen --delay 5",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(misread(&error), Exit::Usage, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_only_for_who_connects() {
+        for (line, good) in [
+            ("posthaste serve", true),
+            ("posthaste --socket /s serve", false),
+            ("posthaste check --socket /s", false),
+            ("posthaste listen --socket /s", false),
+            ("posthaste status --socket /s", true),
+        ] {
+            let checked = check_socket(&parse(line).expect(line));
+            assert_eq!(checked.is_ok(), good, "{line}");
+            assert!(checked.is_ok() || checked.is_err_and(|error| error.exit() == Exit::Usage), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_a_success() {
+        for (line, kind) in [
+            ("posthaste --help", ErrorKind::DisplayHelp),
+            ("posthaste emit --help", ErrorKind::DisplayHelp),
+            ("posthaste --version", ErrorKind::DisplayVersion),
+        ] {
+            let error = parse(line).expect_err("clap ends here");
+            assert_eq!(error.kind(), kind, "{line}");
+            assert_eq!(misread(&error), Exit::Success, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_help_ends_with_an_example() {
+        fn walk(command: &clap::Command) {
+            if command.get_subcommands().next().is_none() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.starts_with("Example"), "{} has no example", command.get_name());
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+}

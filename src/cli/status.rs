@@ -1,0 +1,129 @@
+//! `posthaste status`: how the daemon is doing, on one page.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+
+use super::{
+    client::{self, Client, Query},
+    error::CliError,
+    screen::Screen,
+    text,
+};
+use crate::api::view::{DaemonState, DisabledView, SpoolView, StatusView};
+
+/// `posthaste status`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Example:\n  posthaste status\n  posthaste status --json | jq .pending.total")]
+pub struct Args {}
+
+/// Asks the daemon and shows what it says.
+pub fn run(sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let answer = Client::connect(sockets)?.get("/v1/status", &Query::default())?;
+    if screen.json {
+        return screen.json(&answer);
+    }
+    print(&client::parse(&answer)?, screen)
+}
+
+fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let now = screen.now;
+    let heading = screen.bold(&format!("posthaste {}", text::plain(&status.version)));
+    let since = text::time_and_relative(status.started_at, now);
+    screen.line(&format!("{heading}  {}, started {since}\n", state(status.state, screen)))?;
+    let pending = status.pending;
+    screen.line(&format!(
+        "pending      {}: {} due later, {} waiting for their turn, {} being attempted",
+        pending.total, pending.due, pending.turn, pending.in_flight
+    ))?;
+    if let Some(oldest) = status.oldest_pending {
+        screen.line(&format!("oldest       {}", text::time_and_relative(oldest, now)))?;
+    }
+    let counted = status.since_start;
+    screen.line(&format!(
+        "events       {} accepted, {} known already, {} refused",
+        counted.accepted, counted.duplicates, counted.refused
+    ))?;
+    screen.line(&format!(
+        "deliveries   {} succeeded, {} failed, in {} attempts",
+        counted.succeeded, counted.failed, counted.attempts
+    ))?;
+    let unclean = if status.store.unclean_start { ", not closed cleanly by the daemon before" } else { "" };
+    let size = text::size(status.store.size);
+    screen.line(&format!("store        {}, {size}{unclean}", text::plain(&status.store.path)))?;
+    status.spools.iter().try_for_each(|spool| print_spool(spool, screen))?;
+    status.disabled_endpoints.iter().try_for_each(|endpoint| print_disabled(endpoint, screen))
+}
+
+fn state(state: DaemonState, screen: &Screen<'_>) -> String {
+    match state {
+        DaemonState::Running => screen.paint("running"),
+        DaemonState::Starting => format!("{} (the backlog is being read)", screen.paint("starting")),
+        DaemonState::Stopping => format!("{} (no event is accepted)", screen.paint("stopping")),
+    }
+}
+
+fn print_spool(spool: &SpoolView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let path = text::plain(&spool.path);
+    screen.line(&format!(
+        "spool        {path}: {} {} taken, {} moved to failed/",
+        spool.taken,
+        if spool.taken == 1 { "file" } else { "files" },
+        spool.failed
+    ))?;
+    match &spool.problem {
+        Some(problem) => screen.line(&format!("             {}", text::plain(problem))),
+        None => Ok(()),
+    }
+}
+
+fn print_disabled(endpoint: &DisabledView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let word = screen.paint("disabled");
+    let since = text::time_and_relative(endpoint.since, screen.now);
+    let name = text::plain(&endpoint.name);
+    screen.line(&format!(
+        "{word}     {name} ({}): {} since {since}",
+        endpoint.id,
+        endpoint.reason.as_str()
+    ))?;
+    if endpoint.help.is_empty() {
+        return Ok(());
+    }
+    screen.line(&format!("             {}", text::plain(&endpoint.help)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{fake::Daemon, testing::Output};
+
+    const STATUS: &str = r#"{"version":"0.1.0","started_at":"2026-11-22T01:00:00.000Z","state":"running",
+        "since_start":{"accepted":100,"duplicates":2,"refused":1,"attempts":130,"succeeded":98,"failed":1},
+        "pending":{"total":12,"due":4,"turn":6,"in_flight":2},"oldest_pending":"2026-11-22T02:57:00.000Z",
+        "disabled_endpoints":[{"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","name":"erp","reason":"no_credential","since":"2026-11-22T02:57:00.000Z","help":"put the secret into erp-secret"}],
+        "store":{"path":"/var/lib/posthaste/outbox.redb","size":1572864,"unclean_start":true},
+        "spools":[{"path":"/var/spool/posthaste","taken":3,"failed":1,"problem":"the disk is full"}]}"#;
+
+    #[test]
+    fn one_page() {
+        let daemon = Daemon::start(vec![(200, STATUS.to_owned()), (200, STATUS.to_owned())]);
+        let mut output = Output::new();
+        run(&daemon.paths(), &mut output.screen()).expect("it prints");
+        assert_eq!(daemon.lines(), ["GET /v1/status HTTP/1.1"]);
+        assert_eq!(
+            output.text(),
+            "posthaste 0.1.0  running, started 2026-11-22 01:00:00 (2h ago)\n\
+             \n\
+             pending      12: 4 due later, 6 waiting for their turn, 2 being attempted\n\
+             oldest       2026-11-22 02:57:00 (3m ago)\n\
+             events       100 accepted, 2 known already, 1 refused\n\
+             deliveries   98 succeeded, 1 failed, in 130 attempts\n\
+             store        /var/lib/posthaste/outbox.redb, 1.5 MiB, not closed cleanly by the daemon before\n\
+             spool        /var/spool/posthaste: 3 files taken, 1 moved to failed/\n             the disk is full\n\
+             disabled     erp (ep_01hqr2p1qq8k3v7r5m6n0x9y2z): no_credential since 2026-11-22 02:57:00 (3m ago)\n             put the secret into erp-secret\n"
+        );
+        let mut output = Output::json();
+        run(&daemon.paths(), &mut output.screen()).expect("it prints");
+        assert_eq!(output.text(), format!("{STATUS}\n"));
+    }
+}

@@ -1,0 +1,411 @@
+//! The daemon: puts the parts together, waits for the word to stop, and takes them apart in order.
+//!
+//! Start: configuration, socket (open at once: who connects waits), endpoints, store (repaired if need be), engine,
+//! spool directories; events are accepted from then on, while the backlog is still being read. What can be wrong
+//! without the store is looked at before it is opened, and a start that fails afterwards closes it.
+//!
+//! Stop: intake closes and no attempt starts any more; what is in flight gets [`DRAIN`], a producer in the middle of
+//! something 5 s; then the writer writes what has queued, and the store is closed. A second signal skips the
+//! waiting. After an error of the store, or when a part has ended that should not, the daemon ends in the same order,
+//! and says so.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot, watch},
+    task::{JoinError, JoinHandle, JoinSet},
+    time::timeout,
+};
+
+use crate::{
+    api::{self, App, Open},
+    clock::{Chance, Clock},
+    config::{Config, ConfigErrors, DEFAULT_DIRECTORY, Origin},
+    delivery::{client::Client, guard::Rules, tls::RootsError},
+    engine::{
+        Engine, Stop,
+        directory::{Active, Directory, DirectoryError, activate, configured},
+        first_cause,
+    },
+    ingest::{
+        intake::Intake,
+        socket::{BindError, Doors, Socket},
+        spool::Spool,
+    },
+    logging,
+    metrics::Metrics,
+    outbox::{self, End, Notice, OpenError, Outbox, StoreError, Writer},
+    rlimit, signals,
+};
+
+/// How long attempts in flight may take when the daemon stops.
+pub const DRAIN: Duration = Duration::from_secs(30);
+/// How long producers in the middle of something may take then; one that stands still must not hold up a restart.
+const HANG_UP: Duration = Duration::from_secs(5);
+/// How long lookups that cannot be called off may keep the process.
+const ABANDON: Duration = Duration::from_millis(200);
+
+/// The daemon could not start, or ended for an error.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// An endpoint of the configuration cannot be used.
+    #[error(transparent)]
+    Endpoint(#[from] DirectoryError),
+    /// The socket cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store failed while the daemon ran.
+    #[error("the store failed; start posthaste again when its disk is well")]
+    Store(#[from] StoreError),
+    /// A part of the daemon ended by itself: a bug.
+    #[error(
+        "{0} ended, which must not happen; start posthaste again, and report this with what the log says"
+    )]
+    Part(&'static str),
+    /// The trusted certificates cannot be read.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
+    /// The system gives no threads, signals or random numbers.
+    #[error("the system gives no {what}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Runs the daemon with this configuration until it is told to stop.
+///
+/// # Errors
+/// It could not start, or the store failed.
+pub fn run(origin: &Origin) -> Result<(), ServeError> {
+    let config = origin.load()?;
+    logging::start();
+    match rlimit::raise_open_files() {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+    }
+    let stop = signals::listen().map_err(|source| ServeError::System { what: "signals", source })?;
+    let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("posthaste").build();
+    let runtime = runtime.map_err(|source| ServeError::System { what: "threads", source })?;
+    if let Origin::Defaults(directory) = origin {
+        print_hints(&config, directory);
+    }
+    let result = runtime.block_on(daemon(config, stop));
+    runtime.shutdown_timeout(ABANDON);
+    result
+}
+
+/// What somebody wants to know who has just started it for the first time.
+fn print_hints(config: &Config, directory: &Path) {
+    let (socket, store) = (config.listen.socket.display(), config.store.path.display());
+    let mut text = format!(
+        "posthaste runs without a configuration file, in {}:\n  socket  {socket}\n  store   {store}\n",
+        directory.display()
+    );
+    for spool in &config.spools {
+        writeln!(text, "  spool   {}", spool.path.display()).expect("a String takes all");
+    }
+    // The commands look in the default directory by themselves.
+    let found = directory == Path::new(DEFAULT_DIRECTORY);
+    let named = if found { String::new() } else { format!(" --socket {socket}") };
+    write!(
+        text,
+        "No endpoint is configured yet: events are kept, and delivered to nobody. Try, in another terminal:\n  \
+         posthaste emit hello.world '{{\"n\":1}}'{named}\n  \
+         posthaste event list{named}\n\
+         then write a posthaste.toml with an [[endpoint]], and start with --config posthaste.toml\n"
+    )
+    .expect("a String takes all");
+    // Addressed to the person at the terminal, not to the log; if nobody is there, nobody misses it.
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// The ends of the channels through which the doors learn of the state.
+struct Shared {
+    open: watch::Sender<Option<Open>>,
+    intake: watch::Sender<Option<Intake>>,
+    repair: watch::Sender<Option<f64>>,
+    stopping: watch::Sender<bool>,
+}
+
+/// The parts that run.
+struct Parts {
+    engine: JoinHandle<Result<(), StoreError>>,
+    /// Tells the engine to stop.
+    stop: watch::Sender<Stop>,
+    spools: JoinSet<()>,
+    writer: Writer,
+}
+
+async fn daemon(config: Config, mut signal: watch::Receiver<Stop>) -> Result<(), ServeError> {
+    let clock = Clock::start();
+    let metrics = Metrics::default();
+    let socket = Socket::bind(&config.listen.socket, config.listen.socket_mode)?;
+    tracing::info!(socket = %config.listen.socket.display(), "listening");
+    let active = reach(&config, clock).await?;
+    let shared = Shared {
+        open: watch::Sender::new(None),
+        intake: watch::Sender::new(None),
+        repair: watch::Sender::new(None),
+        stopping: watch::Sender::new(false),
+    };
+    let doors = tokio::spawn(serve_socket(socket, &shared, clock, metrics.clone()));
+    let opened = tokio::select! {
+        opened = open_store(&config, &shared) => opened,
+        _ = signal.wait_for(|stop| *stop != Stop::Run) => {
+            tracing::info!("stopped while the store was being opened");
+            return Ok(());
+        }
+    };
+    let started = match opened {
+        Ok(opened) => start(&config, active, opened, &shared, clock, metrics).await,
+        Err(error) => Err(error),
+    };
+    let parts = match started {
+        Ok(parts) => parts,
+        Err(error) => {
+            shared.stopping.send_replace(true);
+            doors.abort();
+            return Err(error);
+        }
+    };
+    tracing::info!("accepting events");
+    run_until_stopped(parts, doors, shared, signal).await
+}
+
+fn serve_socket(
+    socket: Socket,
+    shared: &Shared,
+    clock: Clock,
+    metrics: Metrics,
+) -> impl Future<Output = ()> + Send + 'static {
+    let stopping = shared.stopping.subscribe();
+    let app = App {
+        clock,
+        metrics,
+        open: shared.open.subscribe(),
+        repair: shared.repair.subscribe(),
+        stopping: stopping.clone(),
+    };
+    let router = api::router(app);
+    let http = {
+        let stopping = stopping.clone();
+        move |connection| api::serve(connection, router.clone(), stopping.clone())
+    };
+    socket.serve(Doors { intake: shared.intake.subscribe(), http }, stopping)
+}
+
+async fn open_store(config: &Config, shared: &Shared) -> Result<outbox::Opened, ServeError> {
+    let store = &config.store;
+    let options = outbox::Options {
+        cache: usize::try_from(store.cache).unwrap_or(usize::MAX),
+        quick_repair: store.quick_repair,
+        settle_delay: store.settle_delay,
+        dedup_window: store.dedup_window,
+        dedup_entries: store.dedup_entries,
+        pending_per_endpoint: config.limits.pending_per_endpoint,
+    };
+    let source = |error: getrandom::Error| io::Error::other(error.to_string());
+    let id_key = Chance
+        .bytes()
+        .map_err(|error| ServeError::System { what: "random numbers", source: source(error) })?;
+    let (path, repair) = (store.path.clone(), shared.repair.clone());
+    let open = move || {
+        Outbox::open(&path, &options, id_key, move |done| {
+            tracing::info!("the store was not closed and is being repaired: {:.0} %", done * 100.0);
+            repair.send_replace(Some(done));
+        })
+    };
+    let (sender, receiver) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        // Told to stop in the meantime: nobody takes it any more.
+        if let Err(Ok(opened)) = sender.send(open()) {
+            let _ = abandon(opened);
+        }
+    });
+    let opened = receiver.await.map_err(|_| StoreError::Stopped)??;
+    shared.repair.send_replace(None);
+    if opened.unclean {
+        tracing::warn!(
+            "the daemon before did not come to its end: attempts that it had begun may be repeated"
+        );
+    }
+    Ok(opened)
+}
+
+/// Closes a store that nothing was attempted with. What the daemon before left open is still so: its attempts that
+/// may be made twice are the next one's to mark.
+fn abandon(opened: outbox::Opened) -> Result<(), StoreError> {
+    let end = if opened.unclean { End::CutOff } else { End::Clean };
+    drop(opened.outbox);
+    opened.writer.close(end)
+}
+
+/// What it takes to reach the endpoints; everything about them that can be wrong is found here.
+async fn reach(config: &Config, clock: Clock) -> Result<Vec<Option<Active>>, ServeError> {
+    let rules = Rules::new(config.network.allow.clone(), config.network.deny.clone());
+    let client = tokio::task::spawn_blocking(move || Client::new(rules, clock)).await.map_err(panicked)??;
+    Ok(activate(&config.endpoints, &client)?)
+}
+
+async fn start(
+    config: &Config,
+    active: Vec<Option<Active>>,
+    mut opened: outbox::Opened,
+    shared: &Shared,
+    clock: Clock,
+    metrics: Metrics,
+) -> Result<Parts, ServeError> {
+    let outbox = opened.outbox.clone();
+    let stored = match outbox.configure(configured(&config.endpoints), clock.wall()).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            let error = first_cause(error, &mut opened.notices);
+            drop(outbox);
+            // It has failed already.
+            let _ = tokio::task::spawn_blocking(move || abandon(opened)).await;
+            return Err(error.into());
+        }
+    };
+    // Nothing fails from here on: the store would have to be closed.
+    let directory = Arc::new(Directory::new(stored, &config.endpoints, active, outbox.id_key()));
+    warn_disabled(&directory);
+    let routes = directory.routes(config.accounts.keys());
+    let intake = Intake::new(outbox.clone(), routes, &config.limits, clock, Chance, metrics.clone());
+    let engine = Engine::new(&opened, Arc::clone(&directory), &config.limits, clock, Chance, metrics);
+    let mut spools = JoinSet::new();
+    let mut handles = Vec::new();
+    for spool in &config.spools {
+        let (spool, handle) = Spool::new(spool, intake.clone(), clock);
+        handles.push(handle);
+        spools.spawn(spool.run(shared.stopping.subscribe()));
+    }
+    shared.open.send_replace(Some(Open {
+        intake: intake.clone(),
+        outbox,
+        directory,
+        engine: engine.handle(),
+        spools: handles,
+        store_path: config.store.path.clone(),
+        unclean: opened.unclean,
+        readers: api::Readers::default(),
+    }));
+    shared.intake.send_replace(Some(intake));
+    let stop = watch::Sender::new(Stop::Run);
+    let notices = std::mem::replace(&mut opened.notices, no_notices());
+    let engine = tokio::spawn(engine.run(notices, stop.subscribe()));
+    Ok(Parts { engine, stop, spools, writer: opened.writer })
+}
+
+fn no_notices() -> mpsc::UnboundedReceiver<Notice> {
+    mpsc::unbounded_channel().1
+}
+
+fn warn_disabled(directory: &Directory) {
+    for target in directory.targets() {
+        if let Some(disabled) = target.disabled() {
+            let (name, reason) = (&target.stored.name, disabled.reason.as_str());
+            tracing::warn!("endpoint `{name}` is disabled ({reason}): its deliveries are held");
+        }
+    }
+}
+
+/// Why the daemon stops.
+enum Cause {
+    /// The engine has ended: the store failed.
+    Engine(Result<(), StoreError>),
+    /// A part has ended that should not; a panic is in the log.
+    Part(&'static str),
+    /// A signal.
+    Signal,
+}
+
+/// Waits for the word to stop, for the store to fail, or for a part to end that should not; then takes the parts apart.
+async fn run_until_stopped(
+    mut parts: Parts,
+    mut doors: JoinHandle<()>,
+    shared: Shared,
+    mut signal: watch::Receiver<Stop>,
+) -> Result<(), ServeError> {
+    let cause = tokio::select! {
+        ended = &mut parts.engine => Cause::Engine(ended.unwrap_or(Err(StoreError::Stopped))),
+        _ = &mut doors => Cause::Part("the task of the socket"),
+        Some(_) = parts.spools.join_next() => Cause::Part("the task of a spool directory"),
+        _ = signal.wait_for(|stop| *stop != Stop::Run) => Cause::Signal,
+    };
+    shared.stopping.send_replace(true);
+    if let Cause::Part(what) = cause {
+        tracing::error!("{what} ended, which must not happen");
+    }
+    if !matches!(cause, Cause::Engine(_)) {
+        tracing::info!("stopping: attempts in flight have {} s to end", DRAIN.as_secs());
+        parts.stop.send_replace(Stop::Drain);
+    }
+    let part = if let Cause::Part(what) = cause { Err(ServeError::Part(what)) } else { Ok(()) };
+    let ended = {
+        let rest = async {
+            if !doors.is_finished() && timeout(HANG_UP, &mut doors).await.is_err() {
+                doors.abort();
+            }
+            while parts.spools.join_next().await.is_some() {}
+            match cause {
+                Cause::Engine(result) => result,
+                Cause::Part(_) | Cause::Signal => {
+                    (&mut parts.engine).await.unwrap_or(Err(StoreError::Stopped))
+                }
+            }
+        };
+        tokio::select! {
+            result = rest => Some(result),
+            () = tokio::time::sleep(DRAIN) => None,
+            _ = signal.wait_for(|stop| *stop == Stop::Now) => None,
+        }
+    };
+    let (result, end) = match ended {
+        Some(result) => (result, End::Clean),
+        None => (cut_off(&mut parts, &doors).await, End::CutOff),
+    };
+    // With these go the last handles of the store, so that its file is closed before the process ends.
+    shared.open.send_replace(None);
+    shared.intake.send_replace(None);
+    let closed = tokio::task::spawn_blocking(move || parts.writer.close(end)).await.map_err(panicked)?;
+    result.and(closed)?;
+    part?;
+    tracing::info!("stopped; the store is closed");
+    Ok(())
+}
+
+/// Ends what has not ended by itself. What is in flight is attempted again at the next start.
+async fn cut_off(parts: &mut Parts, doors: &JoinHandle<()>) -> Result<(), StoreError> {
+    tracing::warn!(
+        "not waiting any longer: attempts in flight are cut off, and made again at the next start"
+    );
+    doors.abort();
+    parts.spools.shutdown().await;
+    parts.stop.send_replace(Stop::Now);
+    if parts.engine.is_finished() {
+        return Ok(());
+    }
+    (&mut parts.engine).await.unwrap_or(Err(StoreError::Stopped))
+}
+
+/// A part that panicked (a bug) ends the daemon as a failed store does: nothing more can be promised.
+fn panicked(_: JoinError) -> StoreError {
+    StoreError::Stopped
+}
