@@ -1,0 +1,41 @@
+//! What the tests of the built binary share: a daemon with its directory ([`world`]), a receiver of webhooks
+//! ([`receiver`]), clients of the socket ([`http`], [`stream`]) and a check of signatures of its own ([`sign`]).
+//!
+//! Nothing here calls the crate: what is tested is what a user has, the binary, the socket and the wire.
+
+#![allow(dead_code, unreachable_pub, reason = "several test programs share this, and each uses a part of it")]
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+pub mod config;
+pub mod http;
+pub mod receiver;
+pub mod sign;
+pub mod stream;
+pub mod world;
+
+/// How long anything that is waited for may take: far more than it does on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a condition that only asking can tell rests between two questions.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The monotonic clock.
+#[allow(clippy::disallowed_methods, reason = "the tests look at the daemon from outside, on a real clock")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Asks until there is an answer, and gives up at [`DEADLINE`].
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(now() < end, "this did not come about: {what}");
+        thread::park_timeout(PAUSE);
+    }
+}
