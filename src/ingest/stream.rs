@@ -28,14 +28,27 @@ use super::{
     lines::{Line, Lines},
     stopped,
 };
-use crate::model::account::AccountName;
+use crate::model::{account::AccountName, event::NewEvent, time::format_duration, time::format_size};
 
-/// A line that has begun must end within this, however it trickles in.
-const LINE_TIME: Duration = Duration::from_secs(60);
-/// A stream that says nothing for so long is closed.
-const IDLE_TIME: Duration = Duration::from_secs(3600);
-/// A producer that does not take its answers for so long is hung up on.
-const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// How much time a producer has.
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    /// A line that has begun must end within this, however it trickles in.
+    line: Duration,
+    /// A stream that says nothing for so long is closed.
+    idle: Duration,
+    /// A producer that does not take its answers for so long is hung up on.
+    answer: Duration,
+}
+
+impl Timing {
+    const DAEMON: Self = Self {
+        line: Duration::from_secs(60),
+        idle: Duration::from_secs(3600),
+        answer: Duration::from_secs(60),
+    };
+}
+
 /// Batches on their way at once.
 const PIPELINE: usize = 4;
 /// Events of one batch at most.
@@ -55,6 +68,16 @@ pub async fn serve(
     intake: Intake,
     stopping: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    serve_within(stream, first, intake, stopping, Timing::DAEMON).await
+}
+
+async fn serve_within(
+    stream: UnixStream,
+    first: &[u8],
+    intake: Intake,
+    stopping: watch::Receiver<bool>,
+    timing: Timing,
+) -> io::Result<()> {
     let (reader, writer) = stream.into_split();
     let (sender, receiver) = mpsc::channel(PIPELINE);
     let mut lines = Lines::new(intake.limits().event_size);
@@ -67,9 +90,10 @@ pub async fn serve(
         answers: sender,
         permit: Permit::default(),
         line: None,
+        timing,
     };
     let mut reading = pin!(session.read(stopping));
-    let mut writing = pin!(write_answers(writer, receiver));
+    let mut writing = pin!(write_answers(writer, receiver, timing.answer));
     tokio::select! {
         // The reader holds the sender: that the writer ends first is an error, and nobody is there to be answered.
         written = writing.as_mut() => written,
@@ -87,6 +111,7 @@ struct Session {
     permit: Permit,
     /// The line that has begun, and when it must have ended.
     line: Option<(u64, Instant)>,
+    timing: Timing,
 }
 
 impl Session {
@@ -105,7 +130,10 @@ impl Session {
                 Ok(Ok(0)) => return self.refuse_rest().await,
                 Ok(read) => read?,
                 Err(_) if self.lines.held() == 0 => return Ok(()),
-                Err(_) => return self.end_with(too_slow()).await,
+                Err(_) => {
+                    let refusal = too_slow(self.timing.line);
+                    return self.end_with(refusal).await;
+                }
             };
         }
     }
@@ -115,14 +143,15 @@ impl Session {
         let now = self.intake.clock().instant();
         if self.lines.held() == 0 {
             self.line = None;
-            return now + IDLE_TIME;
+            return now + self.timing.idle;
         }
         let number = self.lines.number();
         match self.line {
             Some((line, deadline)) if line == number => deadline,
             _ => {
-                self.line = Some((number, now + LINE_TIME));
-                now + LINE_TIME
+                let deadline = now + self.timing.line;
+                self.line = Some((number, deadline));
+                deadline
             }
         }
     }
@@ -155,7 +184,7 @@ impl Session {
         }
     }
 
-    fn item(&self, line: Line) -> Result<crate::model::event::NewEvent, Refusal> {
+    fn item(&self, line: Line) -> Result<NewEvent, Refusal> {
         match line {
             Line::Whole(number, line) => event::parse(&line, &self.account)
                 .map_err(|error| Refusal::new(Code::InvalidEvent, format!("line {number}: {error}"))),
@@ -196,13 +225,13 @@ impl Session {
 pub async fn refuse(mut stream: UnixStream, refusal: Refusal) -> io::Result<()> {
     let mut line = Vec::new();
     push_line(&mut line, &Answer::from(refusal));
-    timeout(ANSWER_TIME, stream.write_all(&line)).await??;
+    timeout(Timing::DAEMON.answer, stream.write_all(&line)).await??;
     stream.shutdown().await
 }
 
-fn too_slow() -> Refusal {
+fn too_slow(time: Duration) -> Refusal {
     let message =
-        format!("a line that has begun must end within {} s; it was not taken", LINE_TIME.as_secs());
+        format!("a line that has begun must end within {}; it was not taken", format_duration(time));
     Refusal::new(Code::TooSlow, message)
 }
 
@@ -211,13 +240,17 @@ async fn read_some(reader: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Res
     reader.read_buf(buffer).await
 }
 
-async fn write_answers(mut writer: OwnedWriteHalf, mut batches: mpsc::Receiver<Submitted>) -> io::Result<()> {
+async fn write_answers(
+    mut writer: OwnedWriteHalf,
+    mut batches: mpsc::Receiver<Submitted>,
+    time: Duration,
+) -> io::Result<()> {
     let mut out = Vec::new();
     while let Some(batch) = batches.recv().await {
         for answer in batch.answers().await {
             push_line(&mut out, &wire(answer));
         }
-        timeout(ANSWER_TIME, writer.write_all(&out)).await??;
+        timeout(time, writer.write_all(&out)).await??;
         out.clear();
     }
     writer.shutdown().await
@@ -230,8 +263,97 @@ fn push_line(out: &mut Vec<u8>, answer: &Answer) {
 
 /// The refusal of a line that is longer than an event may be.
 pub fn too_large(line: u64, limit: usize) -> Refusal {
-    let limit = crate::model::time::format_size(u64::try_from(limit).unwrap_or(u64::MAX));
+    let limit = format_size(u64::try_from(limit).unwrap_or(u64::MAX));
     let message =
         format!("line {line}: an event has at most {limit} ([limits] event_size); it was passed over");
     Refusal::new(Code::EventTooLarge, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tokio::{io::AsyncBufReadExt as _, io::BufReader, time::interval};
+
+    use super::*;
+    use crate::{
+        clock::{Chance, Clock},
+        config,
+        ingest::intake::Routes,
+        metrics::Metrics,
+        outbox::{End, Options, Outbox},
+    };
+
+    /// Nobody has to wait for long here, but for what a test is about.
+    const SHORT: Timing = Timing {
+        line: Duration::from_millis(100),
+        idle: Duration::from_secs(3600),
+        answer: Duration::from_millis(100),
+    };
+
+    /// Serves one producer, who does as `act` does, and gives back what became of the connection.
+    async fn with_producer<F: Future<Output = T>, T>(
+        act: impl FnOnce(UnixStream) -> F,
+    ) -> (T, io::Result<()>) {
+        let place = tempfile::tempdir().expect("a directory");
+        let options = Options {
+            cache: 1 << 20,
+            quick_repair: false,
+            settle_delay: Duration::from_millis(1),
+            dedup_window: Duration::from_secs(3600),
+            dedup_entries: 100,
+            pending_per_endpoint: 100,
+        };
+        let opened =
+            Outbox::open(&place.path().join("outbox.redb"), &options, [7; 16], |_| {}).expect("a store");
+        let limits = config::defaults(place.path()).limits;
+        let routes = Routes(HashMap::from([(AccountName::default(), Vec::new())]));
+        let outbox = opened.outbox.clone();
+        let intake = Intake::new(outbox, routes, &limits, Clock::start(), Chance, Metrics::default());
+        let (ours, theirs) = UnixStream::pair().expect("two sockets");
+        let (_stop, stopping) = watch::channel(false);
+        let both = async { tokio::join!(act(theirs), serve_within(ours, b"", intake, stopping, SHORT)) };
+        let done = timeout(Duration::from_secs(60), both).await.expect("it comes to an end");
+        opened.writer.close(End::Clean).expect("it closes");
+        done
+    }
+
+    #[tokio::test]
+    async fn a_line_that_trickles_in_is_refused_in_the_end() {
+        let (answers, ended) = with_producer(|stream| async move {
+            let (reader, mut writer) = stream.into_split();
+            writer.write_all(b"{\"type\":\"a\"}\n{").await.expect("it is read");
+            let trickle = async {
+                let mut pace = interval(Duration::from_millis(5));
+                // Each byte comes long before the line's time is up; all of them together never end it.
+                while writer.write_all(b" ").await.is_ok() {
+                    pace.tick().await;
+                }
+            };
+            let listen = async {
+                let mut lines = BufReader::new(reader).lines();
+                let mut answers = Vec::new();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    answers.push(line);
+                }
+                answers
+            };
+            tokio::join!(listen, trickle).0
+        })
+        .await;
+        assert_eq!(answers.len(), 2, "{answers:?}");
+        assert!(answers[0].contains("evt_") && answers[1].contains("too_slow"), "{answers:?}");
+        ended.expect("it was told");
+    }
+
+    #[tokio::test]
+    async fn a_producer_that_takes_no_answers_is_hung_up_on() {
+        let ((), ended) = with_producer(|mut stream| async move {
+            // Bad lines, whose answers are longer than they are; until the daemon has hung up.
+            let lines = b"x\n".repeat(10_000);
+            while stream.write_all(&lines).await.is_ok() {}
+        })
+        .await;
+        assert_eq!(ended.expect_err("it was hung up on").kind(), io::ErrorKind::TimedOut);
+    }
 }
