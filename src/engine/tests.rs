@@ -171,7 +171,7 @@ async fn what_is_held_for_an_endpoint_that_has_gone_expires() {
     let wanted = configured(&config.endpoints);
     opened.outbox.configure(wanted, Timestamp::EPOCH).await.expect("stored");
     // More than a step of the sweep, and more than a page.
-    accept(&opened.outbox, 6_000, Timestamp::EPOCH, Bytes::from_static(b"{}")).await;
+    accept(&opened.outbox, 6_000, Timestamp::RELEASED, Bytes::from_static(b"{}")).await;
     accept(&opened.outbox, 1, Clock::start().now(), Bytes::from_static(b"{}")).await;
     opened.writer.close(End::Clean).expect("it closes");
 

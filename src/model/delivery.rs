@@ -51,9 +51,10 @@ impl Delivery {
         }
     }
 
-    /// When it fails as expired if it is still pending.
+    /// When it fails as expired if it is still pending. Never, if its start is before the release's date: then it was
+    /// told by a clock that had not been set, and nobody knows how long ago it was.
     pub fn expires(&self, expire: Duration) -> Timestamp {
-        self.start.plus(expire)
+        if self.start < Timestamp::RELEASED { Timestamp::MAX } else { self.start.plus(expire) }
     }
 }
 

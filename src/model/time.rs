@@ -15,6 +15,8 @@ pub struct Timestamp(u64);
 impl Timestamp {
     /// The greatest representable time (2^48 - 1 ms).
     pub const MAX: Self = Self((1 << 48) - 1);
+    /// 2026-01-01T00:00:00Z, before the first release: a clock that says less has not been set.
+    pub const RELEASED: Self = Self(1_767_225_600_000);
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
 
@@ -224,6 +226,7 @@ mod tests {
         let time = Timestamp::from_millis(1_709_136_942_007);
         assert_eq!(time.to_string(), "2024-02-28T16:15:42.007Z");
         assert_eq!("2024-02-28T17:15:42.007+01:00".parse(), Ok(time));
+        assert_eq!(Timestamp::RELEASED.to_string(), "2026-01-01T00:00:00.000Z");
         assert_eq!("yesterday".parse::<Timestamp>(), Err(ParseTimeError::NotRfc3339));
         assert_eq!("1969-12-31T23:59:59Z".parse::<Timestamp>(), Err(ParseTimeError::BeforeEpoch));
     }

@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_follows_from_an_attempt() {
-        let at = Timestamp::from_millis(1_000_000);
+        let at = Timestamp::RELEASED;
         let timeout = Outcome::Failure(Failure { kind: FailureKind::Timeout, message: String::new() });
         let exhausted = State::Failed(FailReason::Exhausted);
         for (step, outcome, chance, state, new_step, wait, failures) in [
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_boxs_own_trouble_spends_nothing() {
-        let at = Timestamp::from_millis(1_000_000);
+        let at = Timestamp::RELEASED;
         let local = Outcome::Failure(Failure { kind: FailureKind::Local, message: String::new() });
         let mut profile = profile();
         profile.retry = [0, 4_000, 300_000, 0].map(Duration::from_millis).to_vec();
@@ -206,12 +206,20 @@ mod tests {
     fn no_attempt_is_due_after_expiry() {
         let mut profile = profile();
         profile.expire = Duration::from_secs(30);
-        let start = Timestamp::from_millis(0);
+        let start = Timestamp::RELEASED;
         let delivery = Delivery::pending(EndpointNumber::new(1), start);
-        let now = Timestamp::from_millis(5_000);
+        let now = start.plus(Duration::from_secs(5));
         let next = decide(&delivery, &status(500), &profile, 0, 0.0, now).delivery;
         assert_eq!((next.state, next.due), (State::Pending, start.plus(profile.expire)));
-        let late = Timestamp::from_millis(40_000);
+        let late = start.plus(Duration::from_secs(40));
         assert_eq!(decide(&delivery, &status(500), &profile, 0, 0.0, late).delivery.due, late);
+    }
+
+    #[test]
+    fn what_a_clock_that_was_not_set_began_does_not_expire() {
+        let delivery = Delivery::pending(EndpointNumber::new(1), Timestamp::from_millis(7_000));
+        let next = decide(&delivery, &status(500), &profile(), 0, 0.0, Timestamp::RELEASED).delivery;
+        assert_eq!(next.due, Timestamp::RELEASED.plus(Duration::from_secs(60)), "by the schedule");
+        assert_eq!(delivery.expires(Duration::from_secs(1)), Timestamp::MAX);
     }
 }
