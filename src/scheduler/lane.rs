@@ -38,7 +38,7 @@ pub(super) enum Standing {
     /// In one of the queues.
     Queued,
     /// Set aside until there are more free places.
-    Parked {
+    Aside {
         /// How many requests it has open.
         open: usize,
         /// Its ticket from the queue.

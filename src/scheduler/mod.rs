@@ -156,7 +156,7 @@ impl Scheduler {
             lane.standing = Standing::Nowhere;
             let as_it_stood = lane.in_doubt() == turn.doubtful;
             if as_it_stood && lane.may_start() && !lane.fits(free) {
-                self.turns.park(turn, lane);
+                self.turns.set_aside(turn, lane);
                 continue;
             }
             // A lane that failed since it joined stands in the wrong queue: it goes to the other, last.

@@ -6,12 +6,12 @@
 //! A lane is looked at again when its turn comes (it may have been held, or have failed, since), instead of being
 //! searched for when it changes: so everything here costs the same however many lanes and keys there are.
 //!
-//! A lane whose turn comes while too few places are free for it ([`Lane::fits`]) is *parked*: it keeps its ticket,
-//! and comes before all that queue as soon as there are enough, for its ticket is older than theirs. Among parked
+//! A lane whose turn comes while too few places are free for it ([`Lane::fits`]) is *set aside*: it keeps its ticket,
+//! and comes before all that queue as soon as there are enough, for its ticket is older than theirs. Among these
 //! lanes the one with the fewest requests open comes first, then the oldest ticket; so whether one of them may start
-//! is seen at the first. One that has started goes to the end of the queue, and is parked again only after the
+//! is seen at the first. One that has started goes to the end of the queue, and is set aside again only after the
 //! others had their turn: so no lane that may start is overtaken twice by the same one. Only lanes with open
-//! requests are ever parked, so they are no more than there are places, and finding one among them is a few steps.
+//! requests are ever set aside, so they are no more than there are places, and finding one among them is a few steps.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -34,7 +34,7 @@ pub(super) struct Turns {
     fine: VecDeque<Turn>,
     doubtful: VecDeque<Turn>,
     /// Open requests, ticket, lane; none of them is in doubt.
-    parked: BTreeSet<(usize, u64, EndpointNumber)>,
+    aside: BTreeSet<(usize, u64, EndpointNumber)>,
     tickets: u64,
 }
 
@@ -50,36 +50,36 @@ impl Turns {
         if turn.doubtful { &mut self.doubtful } else { &mut self.fine }.push_back(turn);
     }
 
-    /// Takes note that the lane has changed: a parked one gets its place by what it has open now, or leaves; one
+    /// Takes note that the lane has changed: one set aside gets its place by what it has open now, or leaves; one
     /// that stands nowhere joins if it can.
     pub(super) fn note(&mut self, number: EndpointNumber, lane: &mut Lane) {
-        if let Standing::Parked { open, ticket } = lane.standing {
+        if let Standing::Aside { open, ticket } = lane.standing {
             if open == lane.open() && lane.may_start() && !lane.in_doubt() {
                 return;
             }
-            self.parked.remove(&(open, ticket, number));
+            self.aside.remove(&(open, ticket, number));
             lane.standing = Standing::Nowhere;
             if lane.may_start() && !lane.in_doubt() {
-                self.park(Turn { ticket, lane: number, doubtful: false }, lane);
+                self.set_aside(Turn { ticket, lane: number, doubtful: false }, lane);
             }
         }
         self.join(number, lane);
     }
 
     /// Sets the lane aside whose turn this was, until there are more free places than it has open requests.
-    pub(super) fn park(&mut self, turn: Turn, lane: &mut Lane) {
+    pub(super) fn set_aside(&mut self, turn: Turn, lane: &mut Lane) {
         debug_assert!(!turn.doubtful, "a lane in doubt that may start has nothing open");
-        lane.standing = Standing::Parked { open: lane.open(), ticket: turn.ticket };
-        self.parked.insert((lane.open(), turn.ticket, turn.lane));
+        lane.standing = Standing::Aside { open: lane.open(), ticket: turn.ticket };
+        self.aside.insert((lane.open(), turn.ticket, turn.lane));
     }
 
     /// Takes the first turn out while `free` places are, or with `doubtful_too` false the first of a lane that was
-    /// not in doubt. The caller says where the lane stands then, and looks whether it still is as it was: only a
-    /// parked one is sure to be.
+    /// not in doubt. The caller says where the lane stands then, and looks whether it still is as it was: only one
+    /// that was set aside is sure to be.
     pub(super) fn next(&mut self, free: usize, doubtful_too: bool) -> Option<Turn> {
-        let parked = self.parked.first().filter(|(open, ..)| lane::fits(*open, free));
-        let parked = parked.map(|(_, ticket, lane)| Turn { ticket: *ticket, lane: *lane, doubtful: false });
-        let fine = parked.as_ref().or(self.fine.front());
+        let aside = self.aside.first().filter(|(open, ..)| lane::fits(*open, free));
+        let aside = aside.map(|(_, ticket, lane)| Turn { ticket: *ticket, lane: *lane, doubtful: false });
+        let fine = aside.as_ref().or(self.fine.front());
         let doubtful = self.doubtful.front().filter(|_| doubtful_too);
         let doubtful_first = match (fine, doubtful) {
             (Some(fine), Some(doubtful)) => doubtful.ticket < fine.ticket,
@@ -88,9 +88,9 @@ impl Turns {
         if doubtful_first {
             return self.doubtful.pop_front();
         }
-        if parked.is_some() {
-            self.parked.pop_first();
-            return parked;
+        if aside.is_some() {
+            self.aside.pop_first();
+            return aside;
         }
         self.fine.pop_front()
     }
