@@ -8,8 +8,8 @@ use tokio::{sync::mpsc, task};
 use super::{Handle, directory::Directory};
 use crate::{
     clock::Clock,
-    model::{event::Seq, time::Timestamp},
-    outbox::{Backlog, Outbox, Scheduled, StoreError},
+    model::{delivery::Scheduled, event::Seq, time::Timestamp},
+    outbox::{Backlog, Outbox, StoreError},
 };
 
 /// Deliveries of a page: some 10 ms of reading.

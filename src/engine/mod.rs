@@ -36,11 +36,11 @@ use crate::{
     metrics::Metrics,
     model::{
         attempt::{Report, Why},
-        delivery::{Delivery, DeliveryKey, FailReason, State},
+        delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
         endpoint::EndpointNumber,
         time::Timestamp,
     },
-    outbox::{self, NotSettled, Notice, Scheduled, Settle, StoreError},
+    outbox::{self, NotSettled, Notice, Settle, StoreError},
     policy::decide,
     scheduler::{LaneStatus, Scheduler, Start, Verdict},
 };

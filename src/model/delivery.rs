@@ -15,6 +15,24 @@ pub struct DeliveryKey {
     pub slot: u16,
 }
 
+/// A delivery that an attempt is to be made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scheduled {
+    /// Which.
+    pub key: DeliveryKey,
+    /// To whom.
+    pub endpoint: EndpointNumber,
+    /// When.
+    pub due: Timestamp,
+}
+
+impl Scheduled {
+    /// What there is to schedule of a pending delivery.
+    pub const fn of(key: DeliveryKey, delivery: &Delivery) -> Self {
+        Self { key, endpoint: delivery.endpoint, due: delivery.due }
+    }
+}
+
 /// What is stored of a delivery besides its event and its attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {

@@ -9,10 +9,10 @@ use super::{
     error::StoreError,
     record::{any_pending, encode_event, encode_row},
     schema::{ROW_DELIVERIES, Tables, row_key},
-    store::{Scheduled, State as StoreState},
+    store::State as StoreState,
 };
 use crate::model::{
-    delivery::{Delivery, DeliveryKey, FailReason, State},
+    delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
     endpoint::EndpointNumber,
     event::{NewEvent, Seq},
     id::EventId,

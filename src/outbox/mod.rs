@@ -41,12 +41,12 @@ pub use self::{
     read::{Backlog, Placed, Reader},
     record::{Head, Row},
     settle::{NotSettled, Settle},
-    store::Scheduled,
     writer::{End, Notice, Writer},
 };
 use self::{database::Shared, error::contain, store::Store, writer::Queue};
 use crate::model::{
     attempt::AttemptRow,
+    delivery::Scheduled,
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
     id::IdKey,

@@ -18,30 +18,12 @@ use super::{
 };
 use crate::model::{
     attempt::AttemptRow,
-    delivery::{Delivery, DeliveryKey},
+    delivery::{DeliveryKey, Scheduled},
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
     id::IdKey,
     time::Timestamp,
 };
-
-/// A delivery that an attempt is to be made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scheduled {
-    /// Which.
-    pub key: DeliveryKey,
-    /// To whom.
-    pub endpoint: EndpointNumber,
-    /// When.
-    pub due: Timestamp,
-}
-
-impl Scheduled {
-    /// What there is to schedule of a pending delivery.
-    pub const fn of(key: DeliveryKey, delivery: &Delivery) -> Self {
-        Self { key, endpoint: delivery.endpoint, due: delivery.due }
-    }
-}
 
 /// What the writer knows besides the file.
 #[derive(Debug)]

@@ -23,10 +23,10 @@ use super::{
     endpoints::Configured,
     error::{StoreError, contain},
     settle::{NotSettled, Settle},
-    store::{Group, Scheduled, Store},
+    store::{Group, Store},
 };
 use crate::model::{
-    delivery::DeliveryKey,
+    delivery::{DeliveryKey, Scheduled},
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
     time::Timestamp,

@@ -7,16 +7,13 @@ use bytes::Bytes;
 use crate::{
     model::{
         attempt::{Attempt, AttemptRow},
-        delivery::{Delivery, DeliveryKey, FailReason, State},
+        delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
         endpoint::{DisableReason, Disabled, Endpoint, EndpointNumber},
         event::{Event, EventType, NewEvent, Seq},
         id::{EventId, IdKey},
         time::Timestamp,
     },
-    outbox::{
-        Acceptance, Batch, BatchAnswer, Configured, FileIdentity, Head, Options, Placed, Row, Scheduled,
-        Settle,
-    },
+    outbox::{Acceptance, Batch, BatchAnswer, Configured, FileIdentity, Head, Options, Placed, Row, Settle},
 };
 
 /// What two events with the same id are compared by.

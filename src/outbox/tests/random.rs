@@ -18,14 +18,14 @@ use crate::outbox::End;
 use crate::{
     model::{
         attempt::{Attempt, Outcome, Report, Response, Why},
-        delivery::{Delivery, DeliveryKey, FailReason, State},
+        delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
         endpoint::{DisableReason, EndpointNumber},
         event::{NewEvent, Seq},
         time::Timestamp,
     },
     outbox::{
         Acceptance, Batch, BatchAnswer, Configured, FileIdentity, Notice, Opened, Options, Placed, Reader,
-        Routed, Scheduled, Settle,
+        Routed, Settle,
         schema::{FILES, IDS, PENDING},
     },
 };
