@@ -47,7 +47,8 @@ pub(super) async fn status(
     Query::read(query.as_deref(), &[])?;
     let open = app.open().await?;
     let overview = open.engine.overview().await;
-    let oldest = open.read(super::Reader::oldest_pending).await?;
+    let read = |reader: &super::Reader| Ok((reader.oldest_pending()?, reader.parked()?));
+    let (oldest, parked) = open.read(read).await?;
     let state = match (*app.stopping.borrow(), overview.running) {
         (true, _) => DaemonState::Stopping,
         (false, true) => DaemonState::Running,
@@ -65,6 +66,7 @@ pub(super) async fn status(
                 total: open.outbox.depths().total(),
                 due: count(overview.due),
                 turn: count(overview.turn),
+                parked,
                 in_flight: count(overview.in_flight),
             },
             oldest_pending: oldest.map(|head| head.accepted_at),

@@ -333,6 +333,8 @@ pub struct PendingView {
     pub due: u64,
     /// Due, waiting for a free place or an endpoint that is disabled.
     pub turn: u64,
+    /// Due at a later time or waiting, and on disk alone because `[limits] keys_in_memory` is used up.
+    pub parked: u64,
     /// Being attempted; never more than `[limits] in_flight`.
     pub in_flight: u64,
 }

@@ -33,8 +33,8 @@ fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     screen.line(&format!("{heading}  {}, started {since}\n", state(status.state, screen)))?;
     let pending = status.pending;
     screen.line(&format!(
-        "pending      {}: {} due later, {} waiting for their turn, {} being attempted",
-        pending.total, pending.due, pending.turn, pending.in_flight
+        "pending      {}: {} due later, {} waiting for their turn, {} parked on disk, {} being attempted",
+        pending.total, pending.due, pending.turn, pending.parked, pending.in_flight
     ))?;
     if let Some(oldest) = status.oldest_pending {
         screen.line(&format!("oldest       {}", text::time_and_relative(oldest, now)))?;
@@ -99,7 +99,7 @@ mod tests {
 
     const STATUS: &str = r#"{"version":"0.1.0","started_at":"2026-11-22T01:00:00.000Z","state":"running",
         "since_start":{"accepted":100,"duplicates":2,"refused":1,"attempts":130,"succeeded":98,"failed":1},
-        "pending":{"total":12,"due":4,"turn":6,"in_flight":2},"oldest_pending":"2026-11-22T02:57:00.000Z",
+        "pending":{"total":12,"due":4,"turn":6,"parked":0,"in_flight":2},"oldest_pending":"2026-11-22T02:57:00.000Z",
         "disabled_endpoints":[{"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","name":"erp","reason":"no_credential","since":"2026-11-22T02:57:00.000Z","help":"put the secret into erp-secret"}],
         "store":{"path":"/var/lib/posthaste/outbox.redb","size":1572864,"unclean_start":true},
         "spools":[{"path":"/var/spool/posthaste","taken":3,"failed":1,"problem":"the disk is full"}]}"#;
@@ -114,7 +114,7 @@ mod tests {
             output.text(),
             "posthaste 0.1.0  running, started 2026-11-22 01:00:00 (2h ago)\n\
              \n\
-             pending      12: 4 due later, 6 waiting for their turn, 2 being attempted\n\
+             pending      12: 4 due later, 6 waiting for their turn, 0 parked on disk, 2 being attempted\n\
              oldest       2026-11-22 02:57:00 (3m ago)\n\
              events       100 accepted, 2 known already, 1 refused\n\
              deliveries   98 succeeded, 1 failed, in 130 attempts\n\

@@ -139,6 +139,7 @@ fn limits(node: Option<&Node>, problems: &mut Problems) -> Result<Limits, Report
     let pending = fields.get(problems, "pending_per_endpoint", read::integer);
     let in_flight = fields.get(problems, "in_flight", read::integer);
     let in_flight_bytes = fields.get(problems, "in_flight_bytes", read::size);
+    let keys_in_memory = fields.get(problems, "keys_in_memory", read::integer);
     let event = event_size?;
     for (name, size) in
         [("batch_size", batch_size), ("file_size", file_size), ("in_flight_bytes", in_flight_bytes)]
@@ -154,6 +155,7 @@ fn limits(node: Option<&Node>, problems: &mut Problems) -> Result<Limits, Report
         pending_per_endpoint: pending?,
         in_flight: to_usize(in_flight?),
         in_flight_bytes: to_usize(in_flight_bytes?),
+        keys_in_memory: to_usize(keys_in_memory?),
     })
 }
 

@@ -438,12 +438,12 @@ pub const SECTIONS: &[Section] = &[
                 Fallback::Value("\"64MiB\""),
                 "Bytes of payloads in open requests; not less than `event_size`.",
             ),
-            later(
+            key(
                 "keys_in_memory",
-                Kind::Integer(1..=1_000_000_000),
-                NONE,
-                "Due deliveries held in memory.",
-                no("all of them are"),
+                Kind::Integer(1_000..=1_000_000_000),
+                Fallback::Value("4000000"),
+                "Pending deliveries whose keys are held in memory, 8 to 18 bytes each; those of the others lie in the \
+                 store until their turn comes.",
             ),
         ],
     },

@@ -119,6 +119,8 @@ pub struct Limits {
     pub in_flight: usize,
     /// Bytes of payloads in open requests.
     pub in_flight_bytes: usize,
+    /// Keys of pending deliveries that memory holds, besides one for each endpoint.
+    pub keys_in_memory: usize,
 }
 
 /// A spool directory.

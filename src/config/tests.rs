@@ -31,6 +31,7 @@ file_events = 100_000
 pending_per_endpoint = 1000000
 in_flight = 512
 in_flight_bytes = "64MiB"
+keys_in_memory = 4_000_000
 
 [[spool]]
 path = "/var/spool/posthaste"
@@ -310,6 +311,7 @@ fn values() {
         ),
         ("[limits]\nfile_events = 0", "0", "`limits.file_events` is out of bounds", "from 1 to 1000000"),
         ("[limits]\nin_flight = 0", "0", "`limits.in_flight` is out of bounds", "from 1 to 65536"),
+        ("[limits]\nkeys_in_memory = 999", "999", "`limits.keys_in_memory` is out of bounds", "from 1000 to"),
         (
             "[limits]\nevent_size = '32MiB'",
             "'32MiB'",
@@ -426,7 +428,6 @@ fn what_this_version_does_not_have() {
         ("[store]\nmax_size = '8GiB'", "max_size", "quota"),
         ("[store]\nreserve = '8GiB'", "reserve", "leave it out"),
         ("[store]\nretention = '7d'", "retention", "everything is kept"),
-        ("[limits]\nkeys_in_memory = 1", "keys_in_memory", "all of them"),
         ("[[spool]]\npath = 's'\ntype = 'a.b'", "type", "name their type"),
         ("[network]\nproxy = 'x'", "proxy", "directly"),
         ("[network]\nrequire_clock = true", "require_clock", "time-sync"),
@@ -883,6 +884,7 @@ fn what_is_not_written() {
         pending_per_endpoint: 1_000_000,
         in_flight: 512,
         in_flight_bytes: 64 << 20,
+        keys_in_memory: 4_000_000,
     };
     assert_eq!(config.limits, limits);
     assert_eq!(config.network, Network::default());

@@ -8,8 +8,13 @@ use tokio::{sync::mpsc, task};
 use super::{Handle, directory::Directory};
 use crate::{
     clock::Clock,
-    model::{delivery::Scheduled, event::Seq, time::Timestamp},
-    outbox::{Backlog, Outbox, StoreError},
+    model::{
+        delivery::Scheduled,
+        endpoint::EndpointNumber,
+        event::Seq,
+        time::{Minute, Timestamp},
+    },
+    outbox::{Backlog, Outbox, Reader, StoreError},
 };
 
 /// Deliveries of a page: some 10 ms of reading.
@@ -23,7 +28,12 @@ const SWEEP: Duration = Duration::from_secs(300);
 /// A page of the backlog.
 #[derive(Debug)]
 pub(super) struct Page {
+    /// What is pending.
     pub(super) found: Vec<Scheduled>,
+    /// Those among it that are not on disk already for want of room.
+    pub(super) unparked: Vec<Scheduled>,
+    /// With the last page: whose keys are on disk, from which minute on.
+    pub(super) parked: Vec<(EndpointNumber, Minute)>,
     /// There are no more: without this word the backlog has not been read to its end.
     pub(super) last: bool,
 }
@@ -34,15 +44,11 @@ pub(super) fn read(outbox: Outbox, until: Seq) -> mpsc::Receiver<Result<Page, St
     task::spawn_blocking(move || {
         let mut from = Some(0);
         while let Some(place) = from {
-            let page = outbox.read().and_then(|reader| reader.backlog(place, until, PAGE));
+            let page = outbox.read().and_then(|reader| read_page(&reader, place, until));
             let failed = page.is_err();
-            let page = page.map(|page| {
-                from = page.next;
-                for error in &page.unreadable {
-                    tracing::error!(%error, "the deliveries of an event cannot be read: they are left alone");
-                }
-                let found = page.found.iter().map(|(key, delivery)| Scheduled::of(*key, delivery));
-                Page { found: found.collect(), last: page.next.is_none() }
+            let page = page.map(|(page, next)| {
+                from = next;
+                page
             });
             // An engine that has gone needs no more.
             if sender.blocking_send(page).is_err() || failed {
@@ -51,6 +57,19 @@ pub(super) fn read(outbox: Outbox, until: Seq) -> mpsc::Receiver<Result<Page, St
         }
     });
     receiver
+}
+
+/// Reads a page, and where the next one begins.
+fn read_page(reader: &Reader, from: u64, until: Seq) -> Result<(Page, Option<u64>), StoreError> {
+    let Backlog { found, unreadable, next } = reader.backlog(from, until, PAGE)?;
+    for error in unreadable {
+        tracing::error!(%error, "the deliveries of an event cannot be read: they are left alone");
+    }
+    let found: Vec<_> = found.iter().map(|(key, delivery)| Scheduled::of(*key, delivery)).collect();
+    let mut unparked = found.clone();
+    reader.retain_unparked(&mut unparked)?;
+    let parked = if next.is_none() { reader.parked_lanes()? } else { Vec::new() };
+    Ok((Page { found, unparked, parked, last: next.is_none() }, next))
 }
 
 /// Looks through what is pending every [`SWEEP`], and has the engine end what has expired.

@@ -38,15 +38,17 @@ use crate::{
         attempt::{Report, Why},
         delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
         endpoint::EndpointNumber,
-        time::Timestamp,
+        time::{Minute, Timestamp},
     },
-    outbox::{self, NotSettled, Notice, Settle, StoreError},
+    outbox::{self, Loaded, NotSettled, Notice, Settle, StoreError},
     policy::decide,
     scheduler::{LaneStatus, Scheduler, Start, Verdict},
 };
 
 /// With so many outcomes on their way to the disk, no further attempt starts.
 const MAX_SETTLING: usize = 4096;
+/// With so many keys on their way to the disk, no more of the backlog is read.
+const MAX_PARKING: usize = 65_536;
 /// No sleep is longer: tokio's 1.53 line has a timer bug with sleeps of years.
 const MAX_SLEEP: Duration = Duration::from_secs(6 * 3600);
 /// What is on its way to the disk when its turn comes is looked at again after this.
@@ -132,7 +134,7 @@ pub fn first_cause(error: StoreError, notices: &mut mpsc::UnboundedReceiver<Noti
     let mut heard = std::iter::from_fn(|| notices.try_recv().ok());
     let cause = |notice| match notice {
         Notice::Failed(cause) => Some(cause),
-        Notice::Scheduled(_) | Notice::Settled(_) | Notice::NotSettled(_) => None,
+        _ => None,
     };
     heard.find_map(cause).unwrap_or(error)
 }
@@ -172,6 +174,8 @@ pub struct Engine {
     tasks: HashMap<task::Id, Start>,
     /// Outcomes on their way to the disk.
     settling: HashMap<DeliveryKey, Settling>,
+    /// Keys on their way to the disk because memory has no room for them.
+    parking: usize,
     running: bool,
     commands: mpsc::UnboundedReceiver<Command>,
     handle: Handle,
@@ -195,7 +199,7 @@ impl Engine {
         };
         let (sender, commands) = mpsc::unbounded_channel();
         let mut engine = Self {
-            scheduler: Scheduler::new(limits.in_flight, clock.now()),
+            scheduler: Scheduler::new(limits.in_flight, limits.keys_in_memory, clock.now()),
             directory,
             failures: HashMap::new(),
             around: Surroundings {
@@ -209,6 +213,7 @@ impl Engine {
             attempts: JoinSet::new(),
             tasks: HashMap::new(),
             settling: HashMap::new(),
+            parking: 0,
             running: false,
             commands,
             handle: Handle(sender),
@@ -247,11 +252,12 @@ impl Engine {
             if stopping == Stop::Run {
                 self.start_attempts(&stop);
             }
+            self.move_keys();
             let wake = self.next_wake();
             let result = tokio::select! {
                 count = notices.recv_many(&mut heard, 64) => self.hear(count, &mut heard),
                 Some(ended) = self.attempts.join_next_with_id() => self.finish(ended),
-                page = backlog.recv(), if !self.running => self.take_backlog(page),
+                page = backlog.recv(), if !self.running && self.parking < MAX_PARKING => self.take_backlog(page),
                 Some(command) = self.commands.recv() => { self.obey(command); Ok(()) }
                 () = tokio::time::sleep_until(wake.into()) => Ok(()),
                 _ = stop.changed() => Ok(()),
@@ -305,6 +311,27 @@ impl Engine {
         }
     }
 
+    /// Has keys written to the disk for which memory has no room, and others taken from it when their turn comes.
+    fn move_keys(&mut self) {
+        while let Some(keys) = self.scheduler.poll_park() {
+            self.parking += keys.len();
+            self.around.outbox.park(keys);
+        }
+        // A load before the end of the backlog would bring what its scan is still to find.
+        while self.running
+            && let Some(load) = self.scheduler.poll_load()
+        {
+            self.around.outbox.load(load.lane, load.until, load.limit);
+        }
+    }
+
+    fn parked(&mut self, count: usize, lanes: &[(EndpointNumber, Minute)]) {
+        self.parking = self.parking.saturating_sub(count);
+        for (lane, minute) in lanes {
+            self.scheduler.handle_parked(*lane, *minute);
+        }
+    }
+
     /// Takes in what the writer says; `count` 0 means that it has ended.
     fn hear(&mut self, count: usize, heard: &mut Vec<Notice>) -> Result<(), StoreError> {
         if count == 0 {
@@ -316,6 +343,10 @@ impl Engine {
                 Notice::Scheduled(scheduled) => self.schedule(&scheduled, now),
                 Notice::Settled(keys) => keys.into_iter().for_each(|key| self.settled(key, now)),
                 Notice::NotSettled(all) => all.into_iter().for_each(|(key, why)| self.not_settled(key, &why)),
+                Notice::Parked(count, lanes) => self.parked(count, &lanes),
+                Notice::Loaded(Loaded { lane, found, next }) => {
+                    self.scheduler.handle_loaded(lane, &found, next, now);
+                }
                 Notice::Failed(error) => return Err(error),
             }
         }
@@ -353,7 +384,8 @@ impl Engine {
     fn take_backlog(&mut self, page: Option<Result<backlog::Page, StoreError>>) -> Result<(), StoreError> {
         let page = page.unwrap_or(Err(StoreError::Stopped))?;
         self.around.outbox.count_backlog(&page.found);
-        self.schedule(&page.found, self.around.clock.now());
+        self.schedule(&page.unparked, self.around.clock.now());
+        self.parked(0, &page.parked);
         self.running = page.last;
         Ok(())
     }

@@ -209,3 +209,51 @@ async fn what_waits_for_memory_does_not_begin_when_the_daemon_drains() {
     assert_eq!(states.map(|delivery| delivery.state), [State::Succeeded, State::Pending]);
     opened.writer.close(End::Clean).expect("it closes");
 }
+
+/// More is pending than memory has room for, over a restart; none of it is lost, and none is delivered twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_memory_has_no_room_for_is_parked_and_delivered_in_the_end() {
+    const COUNT: usize = 3_000;
+    let (directory, receiver) = (tempfile::tempdir().expect("a directory"), listen().await);
+    let mut config = config(directory.path(), &receiver);
+    config.limits.keys_in_memory = 1_000;
+    let parked = |outbox: &Outbox| outbox.read().expect("a reader").parked().expect("they are counted");
+    // Nobody takes anything yet.
+    config.endpoints[0].missing_credentials = vec!["none".to_owned()];
+    let running = Running::start(open(&directory), &config).await;
+    for _ in 0..3 {
+        accept(&running.outbox, COUNT / 3, running.clock.now(), Bytes::from_static(b"{}")).await;
+    }
+    while parked(&running.outbox) < 2_750 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(running.handle.overview().await.turn, 250, "half of the half that is for what is due");
+    running.end().await;
+
+    let (sender, mut heads) = mpsc::unbounded_channel();
+    config.endpoints[0].missing_credentials.clear();
+    let taking = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = receiver.accept().await {
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                let head = answer(&mut stream, 2).await.expect("a request");
+                let _ = sender.send(head);
+            });
+        }
+    });
+    let running = Running::start(open(&directory), &config).await;
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..COUNT {
+        let head = heads.recv().await.expect("a request");
+        let id = head.lines().find_map(|line| line.strip_prefix("webhook-id: ")).expect("an id").to_owned();
+        assert!(ids.insert(id), "none comes twice");
+    }
+    while running.metrics.succeeded.get() < COUNT as u64 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((parked(&running.outbox), running.outbox.depths().total()), (0, 0));
+    let overview = running.handle.overview().await;
+    assert_eq!((overview.due, overview.turn, overview.in_flight), (0, 0, 0), "no key is left");
+    running.end().await;
+    taking.abort();
+}

@@ -47,11 +47,40 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// The minute that it is in.
+    pub fn minute(self) -> Minute {
+        Minute(u32::try_from(self.0 / MINUTE_MILLIS).unwrap_or(u32::MAX))
+    }
+
     fn to_jiff(self) -> jiff::Timestamp {
         let millis = i64::try_from(self.0).expect("48 bits fit an i64");
         jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX)
     }
 }
+
+/// A minute of the calendar: minutes since the Unix epoch. The last one stands for all that come after it (from the
+/// year 10136 on).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Minute(u32);
+
+impl Minute {
+    /// The minute `minutes` minutes after the epoch.
+    pub const fn new(minutes: u32) -> Self {
+        Self(minutes)
+    }
+
+    /// Minutes since the epoch.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// When it begins.
+    pub fn start(self) -> Timestamp {
+        Timestamp::from_millis(u64::from(self.0) * MINUTE_MILLIS)
+    }
+}
+
+const MINUTE_MILLIS: u64 = 60_000;
 
 /// RFC 3339 in UTC, to the millisecond: `2026-11-22T02:57:00.000Z`.
 impl fmt::Display for Timestamp {

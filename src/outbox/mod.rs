@@ -20,6 +20,7 @@ mod depths;
 mod endpoints;
 mod error;
 mod open;
+mod parked;
 mod read;
 mod record;
 mod schema;
@@ -38,19 +39,20 @@ pub use self::{
     depths::Depths,
     endpoints::Configured,
     error::{OpenError, StoreError},
+    parked::Loaded,
     read::{Backlog, Placed, Reader},
     record::{Head, Row},
     settle::{NotSettled, Settle},
     writer::{End, Notice, Writer},
 };
-use self::{database::Shared, error::contain, store::Store, writer::Queue};
+use self::{database::Shared, error::contain, parked::Load, store::Store, writer::Queue};
 use crate::model::{
     attempt::AttemptRow,
     delivery::Scheduled,
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
     id::IdKey,
-    time::Timestamp,
+    time::{Minute, Timestamp},
 };
 
 /// At most so many deliveries of one event.
@@ -161,6 +163,17 @@ impl Outbox {
     /// Forgets an accepted file that has been unlinked.
     pub fn unlinked(&self, file: FileIdentity) {
         self.queue.unlinked(file);
+    }
+
+    /// Writes keys to the disk for which memory has no room; [`Notice::Parked`] says that they are there.
+    pub fn park(&self, keys: Vec<Scheduled>) {
+        self.queue.park(keys);
+    }
+
+    /// Takes keys of a lane from the disk, at most `limit`, none that are due in a minute after `until`;
+    /// [`Notice::Loaded`] brings them. One at a time for each lane.
+    pub fn load(&self, lane: EndpointNumber, until: Minute, limit: usize) {
+        self.queue.load(Load { lane, until, limit });
     }
 
     /// Makes the stored endpoints agree with the configuration's: a new one gets a number, one that disappeared is

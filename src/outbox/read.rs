@@ -6,6 +6,7 @@ use super::{
     accept::FileIdentity,
     database::Shared,
     error::StoreError,
+    parked,
     record::{
         Head, Row, decode_attempt, decode_delivery, decode_endpoint, decode_event, decode_head, decode_row,
         delivery_bytes,
@@ -17,9 +18,10 @@ use super::{
 };
 use crate::model::{
     attempt::{Attempt, AttemptRow},
-    delivery::{Delivery, DeliveryKey, State},
+    delivery::{Delivery, DeliveryKey, Scheduled, State},
     endpoint::{Endpoint, EndpointNumber},
     event::{Event, Seq},
+    time::Minute,
 };
 
 /// A view of the store as of one commit. Keep it for milliseconds: while it lives, no page that it can see is
@@ -175,6 +177,21 @@ impl Reader {
             }
         }
         Ok(None)
+    }
+
+    /// Leaves those among `keys` that are not parked.
+    pub fn retain_unparked(&self, keys: &mut Vec<Scheduled>) -> Result<(), StoreError> {
+        parked::retain_unparked(&self.0, keys)
+    }
+
+    /// How many keys are parked.
+    pub fn parked(&self) -> Result<u64, StoreError> {
+        parked::count(&self.0)
+    }
+
+    /// The lanes that have parked keys, each with the first minute of them.
+    pub fn parked_lanes(&self) -> Result<Vec<(EndpointNumber, Minute)>, StoreError> {
+        parked::lanes(&self.0)
     }
 
     /// A page of the backlog: pending deliveries in the order of acceptance, of events up to `until`, from the row

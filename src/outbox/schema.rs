@@ -8,6 +8,7 @@
 //! | `attempts` | row, ascending | version byte, MessagePack map | settle: appends |
 //! | `ids` | seq | keyed hash of (account, producer's id), of the content, time | accept; pruned from the front |
 //! | `files` | directory, device, inode, mtime, size | seq of the file's first event | accept of a file; removed after its unlink |
+//! | `parked` | endpoint, due minute, seq, slot | due, ms | park; removed by load. Not there until something is parked |
 //! | `endpoints` | number | version byte, MessagePack map | configuration; settle when a count changes |
 //! | `meta` | name | bytes | creation, open, close |
 //!
@@ -24,6 +25,8 @@ pub(super) const ROW_DELIVERIES: usize = 128;
 
 /// `directory, device, inode, mtime in nanoseconds, size`.
 pub(super) type FileKey = (&'static str, u64, u64, i64, u64);
+/// `endpoint, minute, seq << 16 | slot`.
+pub(super) type ParkedKey = (u32, u32, u64);
 
 pub(super) const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
 pub(super) const PENDING: TableDefinition<u64, &[u8]> = TableDefinition::new("pending");
@@ -31,6 +34,7 @@ pub(super) const HISTORY: TableDefinition<u64, &[u8]> = TableDefinition::new("hi
 pub(super) const ATTEMPTS: TableDefinition<u64, &[u8]> = TableDefinition::new("attempts");
 pub(super) const IDS: TableDefinition<u64, &[u8]> = TableDefinition::new("ids");
 pub(super) const FILES: TableDefinition<FileKey, u64> = TableDefinition::new("files");
+pub(super) const PARKED: TableDefinition<ParkedKey, u64> = TableDefinition::new("parked");
 pub(super) const ENDPOINTS: TableDefinition<u32, &[u8]> = TableDefinition::new("endpoints");
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
@@ -87,6 +91,7 @@ pub(super) struct Tables<'txn> {
     attempts: Option<Table<'txn, u64, &'static [u8]>>,
     ids: Option<Table<'txn, u64, &'static [u8]>>,
     files: Option<Table<'txn, FileKey, u64>>,
+    parked: Option<Table<'txn, ParkedKey, u64>>,
     endpoints: Option<Table<'txn, u32, &'static [u8]>>,
 }
 
@@ -111,6 +116,7 @@ impl<'txn> Tables<'txn> {
             attempts: None,
             ids: None,
             files: None,
+            parked: None,
             endpoints: None,
         }
     }
@@ -121,5 +127,6 @@ impl<'txn> Tables<'txn> {
     table!(attempts, ATTEMPTS, u64, &'static [u8]);
     table!(ids, IDS, u64, &'static [u8]);
     table!(files, FILES, FileKey, u64);
+    table!(parked, PARKED, ParkedKey, u64);
     table!(endpoints, ENDPOINTS, u32, &'static [u8]);
 }

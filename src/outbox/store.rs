@@ -12,6 +12,7 @@ use super::{
     depths::Depths,
     endpoints::{Configured, reconcile},
     error::StoreError,
+    parked::{Load, Loaded, load, park},
     record::IdRow,
     schema::{ATTEMPTS, EVENTS, IDS, META, Tables, meta},
     settle::{NotSettled, Settle, settle},
@@ -22,7 +23,7 @@ use crate::model::{
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
     id::IdKey,
-    time::Timestamp,
+    time::{Minute, Timestamp},
 };
 
 /// What the writer knows besides the file.
@@ -42,6 +43,15 @@ pub(super) struct Group {
     pub(super) settles: Vec<Settle>,
     pub(super) batches: Vec<Batch>,
     pub(super) unlinked: Vec<FileIdentity>,
+    pub(super) park: Vec<Scheduled>,
+    pub(super) loads: Vec<Load>,
+}
+
+impl Group {
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { settles, batches, unlinked, park, loads } = self;
+        settles.is_empty() && batches.is_empty() && unlinked.is_empty() && park.is_empty() && loads.is_empty()
+    }
 }
 
 /// What a commit brought about.
@@ -52,6 +62,9 @@ pub(super) struct Committed {
     pub(super) scheduled: Vec<Scheduled>,
     /// The group's outcomes that were not written.
     pub(super) not_settled: Vec<(DeliveryKey, NotSettled)>,
+    /// The lanes of the keys that were parked, each with the first minute of them.
+    pub(super) parked: Vec<(EndpointNumber, Minute)>,
+    pub(super) loaded: Vec<Loaded>,
 }
 
 /// The open store.
@@ -106,6 +119,10 @@ impl Store {
             }
             for batch in &group.batches {
                 done.answers.push(accept(batch, state, tables, &mut done.scheduled)?);
+            }
+            done.parked = park(&group.park, tables)?;
+            for one in &group.loads {
+                done.loaded.push(load(*one, tables)?);
             }
             Ok(())
         })?;

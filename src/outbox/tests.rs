@@ -3,6 +3,7 @@
 mod backend;
 mod model;
 mod opening;
+mod parked;
 mod random;
 mod writing;
 

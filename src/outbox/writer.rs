@@ -22,6 +22,7 @@ use super::{
     accept::{Batch, BatchAnswer, FileIdentity},
     endpoints::Configured,
     error::{StoreError, contain},
+    parked::{Load, Loaded},
     settle::{NotSettled, Settle},
     store::{Group, Store},
 };
@@ -29,12 +30,13 @@ use crate::model::{
     delivery::{DeliveryKey, Scheduled},
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
-    time::Timestamp,
+    time::{Minute, Timestamp},
 };
 
 pub(super) const GROUP_EVENTS: usize = 512;
 pub(super) const GROUP_BYTES: usize = 1 << 20;
 pub(super) const GROUP_SETTLES: usize = 512;
+const GROUP_PARKED: usize = 4096;
 
 /// What the writer tells the engine, after the commit that made it so.
 #[derive(Debug)]
@@ -45,6 +47,10 @@ pub enum Notice {
     Settled(Vec<DeliveryKey>),
     /// Nothing was written of the outcomes of these deliveries.
     NotSettled(Vec<(DeliveryKey, NotSettled)>),
+    /// This many keys have been parked, of these lanes; with each the first minute of its keys.
+    Parked(usize, Vec<(EndpointNumber, Minute)>),
+    /// Keys have been taken from the disk.
+    Loaded(Loaded),
     /// Nothing more will be written.
     Failed(StoreError),
 }
@@ -65,6 +71,8 @@ struct Work {
     /// Batches with an event that carries an id, until the map of ids is whole.
     unresolved: VecDeque<(Batch, Answer<BatchAnswer>)>,
     unlinked: Vec<FileIdentity>,
+    park: Vec<Scheduled>,
+    loads: Vec<Load>,
     configure: Vec<Configure>,
     ids: Vec<(u64, Seq)>,
     ids_whole: bool,
@@ -105,6 +113,14 @@ impl Queue {
 
     pub(super) fn unlinked(&self, file: FileIdentity) {
         self.add(|work| work.unlinked.push(file));
+    }
+
+    pub(super) fn park(&self, keys: Vec<Scheduled>) {
+        self.add(|work| work.park.extend(keys));
+    }
+
+    pub(super) fn load(&self, load: Load) {
+        self.add(|work| work.loads.push(load));
     }
 
     pub(super) fn configure(
@@ -154,7 +170,7 @@ impl Queue {
 
 impl Work {
     fn is_empty(&self) -> bool {
-        self.settles.is_empty() && self.unlinked.is_empty() && !self.is_urgent()
+        self.settles.is_empty() && self.unlinked.is_empty() && self.park.is_empty() && !self.is_urgent()
     }
 
     /// Whether there is something to do that must not wait for company.
@@ -162,6 +178,8 @@ impl Work {
         !self.batches.is_empty()
             || !self.configure.is_empty()
             || !self.ids.is_empty()
+            || !self.loads.is_empty()
+            || self.park.len() >= GROUP_PARKED
             || self.settles.len() >= GROUP_SETTLES
             || self.failed.is_some()
             || self.stop != Stop::Run
@@ -279,12 +297,8 @@ fn end(store: Store, stop: Stop) -> Result<(), StoreError> {
 
 impl Round {
     /// Whether the store is to be closed and nothing is left to write.
-    const fn is_last(&self) -> bool {
-        matches!(self.stop, Stop::Close(_))
-            && self.group.settles.is_empty()
-            && self.group.batches.is_empty()
-            && self.group.unlinked.is_empty()
-            && self.configure.is_empty()
+    fn is_last(&self) -> bool {
+        matches!(self.stop, Stop::Close(_)) && self.group.is_empty() && self.configure.is_empty()
     }
 }
 
@@ -298,8 +312,13 @@ fn next_round(queue: &Queue, settle_delay: Duration) -> Round {
         work = waited.unwrap_or_else(PoisonError::into_inner).0;
     }
     let (batches, answers) = work.take_batches();
-    let group =
-        Group { settles: mem::take(&mut work.settles), batches, unlinked: mem::take(&mut work.unlinked) };
+    let group = Group {
+        settles: mem::take(&mut work.settles),
+        batches,
+        unlinked: mem::take(&mut work.unlinked),
+        park: mem::take(&mut work.park),
+        loads: mem::take(&mut work.loads),
+    };
     Round {
         group,
         answers,
@@ -316,7 +335,7 @@ fn write(store: &mut Store, round: Round, notices: &mpsc::UnboundedSender<Notice
         // An asker that has gone needs no answer, here and below.
         let _ = answer.send(Ok(store.configure(&wanted, at)?));
     }
-    if round.group.settles.is_empty() && round.group.batches.is_empty() && round.group.unlinked.is_empty() {
+    if round.group.is_empty() {
         return Ok(());
     }
     let committed = store.commit(&round.group)?;
@@ -332,6 +351,12 @@ fn write(store: &mut Store, round: Round, notices: &mpsc::UnboundedSender<Notice
     }
     if !committed.scheduled.is_empty() {
         let _ = notices.send(Notice::Scheduled(committed.scheduled));
+    }
+    if !committed.parked.is_empty() {
+        let _ = notices.send(Notice::Parked(round.group.park.len(), committed.parked));
+    }
+    for loaded in committed.loaded {
+        let _ = notices.send(Notice::Loaded(loaded));
     }
     for (answer, result) in round.answers.into_iter().zip(committed.answers) {
         let _ = answer.send(Ok(result));

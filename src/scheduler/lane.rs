@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::{LaneStatus, Verdict, key::PackedKey};
+use super::{LaneStatus, Verdict, key::PackedKey, room::Keys};
 
 /// How many requests a lane that was never tried may open, if its concurrency allows as many.
 pub(super) const FIRST_WINDOW: u16 = 2;
@@ -26,6 +26,8 @@ pub(super) struct Lane {
     /// The last success or failure; `None`: it was never tried.
     last: Option<Verdict>,
     held: bool,
+    /// Its keys in memory and on disk, as [`super::room::Room`] counts them.
+    pub(super) keys: Keys,
     /// Where it stands in [`super::turns::Turns`], which alone sets this: so it stands there at most once.
     pub(super) standing: Standing,
 }
@@ -57,6 +59,7 @@ impl Lane {
             concurrency,
             last: None,
             held: false,
+            keys: Keys::default(),
             standing: Standing::Nowhere,
         }
     }

@@ -1,6 +1,7 @@
-//! The scheduler's rules one by one; against a model in [`model`]; over simulated days in [`simulation`].
+//! The scheduler's rules one by one; against models in [`model`] and [`parking`]; over simulated days in [`simulation`].
 
 mod model;
+mod parking;
 mod simulation;
 
 use std::time::Duration;
@@ -39,7 +40,7 @@ fn lanes(starts: &[Start]) -> Vec<u32> {
 
 /// A scheduler with lanes 1 to `count`, each with `keys` due keys; lane n's keys are n × 1,000,000 and on.
 fn with_due(in_flight: usize, count: u32, concurrency: u16, keys: u64) -> Scheduler {
-    let mut scheduler = Scheduler::new(in_flight, NOW);
+    let mut scheduler = Scheduler::new(in_flight, usize::MAX, NOW);
     for number in 1..=count {
         scheduler.set_lane(lane(number), concurrency);
         for seq in 0..keys {
@@ -51,7 +52,7 @@ fn with_due(in_flight: usize, count: u32, concurrency: u16, keys: u64) -> Schedu
 
 #[test]
 fn a_key_goes_from_the_wheel_to_its_lane_to_flight() {
-    let mut scheduler = Scheduler::new(8, NOW);
+    let mut scheduler = Scheduler::new(8, usize::MAX, NOW);
     scheduler.set_lane(lane(1), 4);
     scheduler.handle_scheduled(key(1), lane(1), later(500), NOW);
     assert_eq!((scheduler.scheduled(), scheduler.poll_timeout()), (1, Some(later(500))));
@@ -71,7 +72,7 @@ fn a_key_goes_from_the_wheel_to_its_lane_to_flight() {
 
 #[test]
 fn what_is_due_goes_at_once_and_in_its_order() {
-    let mut scheduler = Scheduler::new(8, NOW);
+    let mut scheduler = Scheduler::new(8, usize::MAX, NOW);
     scheduler.set_lane(lane(1), 8);
     for (seq, due) in [(3, NOW), (1, Timestamp::EPOCH), (2, NOW)] {
         scheduler.handle_scheduled(key(seq), lane(1), due, NOW);
@@ -85,7 +86,7 @@ fn what_is_due_goes_at_once_and_in_its_order() {
 
 #[test]
 fn a_lane_not_known_is_made_for_one_request_and_keeps_a_hold() {
-    let mut scheduler = Scheduler::new(8, NOW);
+    let mut scheduler = Scheduler::new(8, usize::MAX, NOW);
     for seq in 0..3 {
         scheduler.handle_scheduled(key(seq), lane(1), NOW, NOW);
         scheduler.handle_scheduled(key(10 + seq), lane(2), later(10), NOW);
@@ -308,7 +309,7 @@ fn a_pool_of_one_still_serves_lanes_in_doubt() {
 
 #[test]
 fn a_second_turn_of_a_key_during_its_attempt_is_dropped() {
-    let mut scheduler = Scheduler::new(8, NOW);
+    let mut scheduler = Scheduler::new(8, usize::MAX, NOW);
     scheduler.set_lane(lane(1), 8);
     scheduler.handle_scheduled(key(1), lane(1), later(1_000), NOW);
     scheduler.handle_scheduled(key(1), lane(1), NOW, NOW);

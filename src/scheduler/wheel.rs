@@ -82,9 +82,9 @@ impl Wheel {
         self.place(due, Entry { due: low_half(due), lane: timer.lane, key: timer.key.into() });
     }
 
-    /// Moves on to `now` and hands every timer due by then to `fire`, in the order of their ticks. A `now` before
+    /// Moves on to `now` and hands every timer due by then to `fire`, in the order of their ticks, with its tick. A `now` before
     /// that of an earlier call counts as that one.
-    pub fn advance(&mut self, now: Timestamp, fire: &mut impl FnMut(Timer)) {
+    pub fn advance(&mut self, now: Timestamp, fire: &mut impl FnMut(Timestamp, Timer)) {
         let now = tick_before(now).max(self.elapsed);
         while let Some(at) = self.next_turn().filter(|at| *at <= now) {
             self.turn(at, fire);
@@ -130,7 +130,7 @@ impl Wheel {
     /// Moves on to `at`, before which there is nothing to do, and takes the slots that begin there. Level 0 comes
     /// last, since what lay higher may be due at once; the others in any order, since from the start of a block its
     /// timers are placed lower and never into a present slot but level 0's.
-    fn turn(&mut self, at: u64, fire: &mut impl FnMut(Timer)) {
+    fn turn(&mut self, at: u64, fire: &mut impl FnMut(Timestamp, Timer)) {
         self.elapsed = at;
         if self.far.fits_from().is_some_and(|from| from <= at) {
             for (due, entry) in mem::take(&mut self.far).entries {
@@ -149,7 +149,8 @@ impl Wheel {
         let mut taken = self.levels[0].take(slot);
         self.len -= taken.len();
         for entry in taken.drain(..) {
-            fire(Timer { key: entry.key.into(), lane: entry.lane });
+            let timer = Timer { key: entry.key.into(), lane: entry.lane };
+            fire(Timestamp::from_millis(at * TICK_MILLIS), timer);
         }
         self.levels[0].keep_room(slot, taken);
     }

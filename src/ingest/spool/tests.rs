@@ -81,6 +81,7 @@ impl World {
             pending_per_endpoint: 1_000,
             in_flight: 1,
             in_flight_bytes: 1 << 20,
+            keys_in_memory: 1_000,
         };
         let accounts = ["default", "shop"].map(|name| (account(name), Vec::new()));
         let clock = Clock::start();

@@ -327,7 +327,7 @@ fn outcomes(notices: &mut mpsc::UnboundedReceiver<Notice>, count: usize) -> (Vec
                 not.extend(all.into_iter().map(|(key, why)| format!("{}: {why:?}", key.seq.get())));
             }
             Notice::Scheduled(_) => {}
-            Notice::Failed(error) => panic!("{error}"),
+            other => panic!("not now: {other:?}"),
         }
     }
     (settled, not)

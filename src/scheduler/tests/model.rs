@@ -59,6 +59,7 @@ impl Rules {
 
     fn schedule(&mut self, start: Start, due: Timestamp) {
         let joined = (self.operation, Timestamp::EPOCH);
+        self.lane(start.lane);
         if due <= self.now {
             self.lane(start.lane).queue.push((joined, start.key));
         } else {
@@ -174,7 +175,7 @@ impl Run {
         let rules = Rules { limit, now: NOW, timers: BTreeMap::new(), lanes: BTreeMap::new(), operation: 0 };
         Self {
             random,
-            scheduler: Scheduler::new(limit, NOW),
+            scheduler: Scheduler::new(limit, usize::MAX, NOW),
             rules,
             open: Vec::new(),
             keys: 0,

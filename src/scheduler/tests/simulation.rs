@@ -1,4 +1,5 @@
-//! Days of deliveries to receivers of every kind, in simulated time.
+//! Days of deliveries to receivers of every kind, in simulated time; with all keys in memory, and with room for few, so
+//! that most lie on a disk that takes its time.
 
 use std::collections::BTreeMap;
 
@@ -50,14 +51,32 @@ impl Receiver {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Happening {
     Answer(Start, Verdict),
     /// An event comes in for all receivers.
     Event,
     /// The first lane is disabled or enabled.
     Hold(bool),
+    /// Keys are on the disk.
+    Parked(Vec<Scheduled>),
+    /// Keys are to be taken from the disk.
+    Load(Load),
 }
+
+/// How much happens, and how much room there is for it.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    /// Keys that memory may hold.
+    keys: usize,
+    /// The longest pause between two events.
+    pause: Duration,
+}
+
+/// Room for all.
+const ROOMY: Scale = Scale { keys: usize::MAX, pause: MINUTE.saturating_mul(30) };
+/// More events, and room for few of them.
+const NARROW: Scale = Scale { keys: 1_000, pause: MINUTE.saturating_mul(15) };
 
 #[derive(Debug, Default)]
 struct Delivery {
@@ -66,9 +85,17 @@ struct Delivery {
 }
 
 struct World {
+    scale: Scale,
     random: fastrand::Rng,
     now: Timestamp,
     scheduler: Scheduler,
+    /// Parked keys, by lane, minute and key.
+    disk: BTreeMap<(EndpointNumber, Minute, DeliveryKey), Timestamp>,
+    /// How many keys are on their way to the disk.
+    parking: usize,
+    /// The most keys that have been on the disk at once, and how many have been loaded.
+    parked: usize,
+    loaded: usize,
     /// By time, then by the order in which they were foreseen.
     happenings: BTreeMap<(Timestamp, u64), Happening>,
     foreseen: u64,
@@ -82,15 +109,20 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
-        let mut scheduler = Scheduler::new(IN_FLIGHT, NOW);
+    fn new(seed: u64, scale: Scale) -> Self {
+        let mut scheduler = Scheduler::new(IN_FLIGHT, scale.keys, NOW);
         for index in 0..RECEIVERS.len() {
             scheduler.set_lane(lane_of(index), CONCURRENCY);
         }
         let mut world = Self {
+            scale,
             random: fastrand::Rng::with_seed(seed),
             now: NOW,
             scheduler,
+            disk: BTreeMap::new(),
+            parking: 0,
+            parked: 0,
+            loaded: 0,
             happenings: BTreeMap::new(),
             foreseen: 0,
             events: 0,
@@ -120,10 +152,9 @@ impl World {
         };
         assert!(at >= self.now, "time goes on");
         self.now = at;
-        if timer.is_some_and(|timer| timer <= at) {
-            let before = self.scheduler.scheduled();
-            self.scheduler.handle_timeout(at);
-            assert!(self.scheduler.scheduled() < before, "no wake-up is for nothing");
+        self.scheduler.handle_timeout(at);
+        if timer == Some(at) {
+            assert_ne!(self.scheduler.poll_timeout(), timer, "no wake-up is for nothing");
         }
         while let Some(first) = self.happenings.first_entry().filter(|first| first.key().0 <= at) {
             let happening = first.remove();
@@ -132,8 +163,57 @@ impl World {
         while let Some(start) = self.scheduler.poll_start() {
             self.begin(start);
         }
+        self.move_keys();
         self.check();
         true
+    }
+
+    /// The disk takes some milliseconds for what it is told to do, one thing after the other.
+    fn move_keys(&mut self) {
+        let mut at = self.now;
+        while let Some(keys) = self.scheduler.poll_park() {
+            self.parking += keys.len();
+            at = at.plus(Duration::from_millis(self.random.u64(..30)));
+            self.foresee(at, Happening::Parked(keys));
+        }
+        while let Some(load) = self.scheduler.poll_load() {
+            at = at.plus(Duration::from_millis(self.random.u64(..30)));
+            self.foresee(at, Happening::Load(load));
+        }
+    }
+
+    fn park(&mut self, keys: Vec<Scheduled>) {
+        self.parking -= keys.len();
+        for Scheduled { key, endpoint, due } in keys {
+            assert!(
+                self.disk.insert((endpoint, due.minute(), key), due).is_none(),
+                "{key:?} is parked twice"
+            );
+            self.scheduler.handle_parked(endpoint, due.minute());
+        }
+        self.parked = self.parked.max(self.disk.len());
+    }
+
+    fn load(&mut self, Load { lane, until, limit }: Load) {
+        let first = DeliveryKey { seq: Seq::ZERO, slot: 0 };
+        let all = self.disk.range((lane, Minute::default(), first)..);
+        let mut own =
+            all.take_while(|((of, ..), _)| *of == lane).map(|((_, minute, key), due)| (*minute, *key, *due));
+        let mut found = Vec::new();
+        let next = loop {
+            match own.next() {
+                Some((minute, key, due)) if minute <= until && found.len() < limit => {
+                    found.push(Scheduled { key, endpoint: lane, due });
+                }
+                other => break other.map(|(minute, ..)| minute),
+            }
+        };
+        for one in &found {
+            let minute = one.due.minute();
+            self.disk.remove(&(lane, minute, one.key)).expect("it was found there");
+        }
+        self.loaded += found.len();
+        self.scheduler.handle_loaded(lane, &found, next, self.now);
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -141,6 +221,8 @@ impl World {
             Happening::Answer(start, verdict) => self.answer(start, verdict),
             Happening::Event => self.event(),
             Happening::Hold(held) => self.scheduler.hold(lane_of(0), held),
+            Happening::Parked(keys) => self.park(keys),
+            Happening::Load(load) => self.load(load),
         }
     }
 
@@ -155,7 +237,8 @@ impl World {
             }
         }
         if self.now < NOW.plus(DAYS) {
-            let pause = Duration::from_millis(self.random.u64(..1_800_000));
+            let most = u64::try_from(self.scale.pause.as_millis()).expect("an hour at most");
+            let pause = Duration::from_millis(self.random.u64(..most));
             self.foresee(self.now.plus(pause), Happening::Event);
         }
     }
@@ -208,7 +291,9 @@ impl World {
             in_flight += status.in_flight;
         }
         assert_eq!((queued, in_flight), (scheduler.queued(), scheduler.in_flight()));
-        let held = queued + in_flight + scheduler.scheduled();
+        let memory = queued + scheduler.scheduled();
+        assert!(memory <= self.scale.keys.saturating_add(RECEIVERS.len()), "{memory} keys in memory");
+        let held = memory + in_flight + self.parking + self.disk.len();
         assert_eq!(held, self.pending.len(), "each pending delivery is in one place");
     }
 }
@@ -217,16 +302,24 @@ fn lane_of(index: usize) -> EndpointNumber {
     lane(1 + u32::try_from(index).expect("few receivers"))
 }
 
-fn run(seed: u64) -> World {
-    let mut world = World::new(seed);
+fn run(seed: u64, scale: Scale) -> World {
+    let mut world = World::new(seed, scale);
     while world.step() {}
     world
 }
 
 #[test]
 fn days_among_bad_receivers_do_not_delay_the_good_ones() {
-    for seed in 0..3 {
-        let world = run(seed);
+    for (seed, scale) in [(0, ROOMY), (1, ROOMY), (2, ROOMY), (3, NARROW)] {
+        let world = run(seed, scale);
+        eprintln!(
+            "seed {seed}: {} attempts, {} keys parked at most, {} loaded",
+            world.history.len(),
+            world.parked,
+            world.loaded
+        );
+        let parks = scale.keys < usize::MAX;
+        assert_eq!((world.parked > 1_000, world.loaded > 20_000), (parks, parks), "seed {seed}");
         let events = usize::try_from(world.events).expect("small");
         assert!(world.pending.is_empty(), "seed {seed}: all ended");
         for (index, receiver) in RECEIVERS.iter().enumerate() {
@@ -253,9 +346,11 @@ fn days_among_bad_receivers_do_not_delay_the_good_ones() {
 
 #[test]
 fn equal_worlds_have_equal_histories() {
-    let history = run(42).history;
-    assert!(history.len() > 10_000, "{} attempts", history.len());
-    assert_eq!(history, run(42).history);
+    for scale in [ROOMY, NARROW] {
+        let history = run(42, scale).history;
+        assert!(history.len() > 10_000, "{} attempts", history.len());
+        assert_eq!(history, run(42, scale).history);
+    }
 }
 
 /// Forty receivers that answer well after four seconds, with more due than they can take, and one with little that
@@ -266,7 +361,7 @@ fn slow_receivers_that_succeed_do_not_delay_a_fast_one() {
     const SLOW: u32 = 40;
     const FAST: u32 = 41;
     let end = NOW.plus(5 * MINUTE);
-    let mut scheduler = Scheduler::new(POOL, NOW);
+    let mut scheduler = Scheduler::new(POOL, usize::MAX, NOW);
     let mut random = fastrand::Rng::with_seed(7);
     for number in 1..=FAST {
         scheduler.set_lane(lane(number), 16);

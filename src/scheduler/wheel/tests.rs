@@ -20,7 +20,7 @@ fn timer(seq: u64) -> Timer {
 
 fn advance(wheel: &mut Wheel, now: Timestamp) -> Vec<Timer> {
     let mut fired = Vec::new();
-    wheel.advance(now, &mut |timer| fired.push(timer));
+    wheel.advance(now, &mut |_, timer| fired.push(timer));
     fired
 }
 
@@ -177,7 +177,8 @@ fn a_jump_of_centuries_costs_by_timers_and_keeps_their_order() {
     let mut turns = 0;
     let mut due = Vec::new();
     while let Some(at) = wheel.next_turn() {
-        wheel.turn(at, &mut |fired| due.push(delays[usize::try_from(fired.key.seq.get()).expect("small")]));
+        wheel
+            .turn(at, &mut |_, fired| due.push(delays[usize::try_from(fired.key.seq.get()).expect("small")]));
         turns += 1;
     }
     assert!(due.is_sorted() && due.len() == delays.len());
@@ -207,7 +208,7 @@ fn memory_is_given_back_after_a_burst() {
     assert!((TIMERS * 16..=TIMERS * 24 * 9 / 8).contains(&full), "{full} bytes for {TIMERS} timers");
     let mut fired = 0;
     for hours in [1, 2, 73, 24 * 365 * 4] {
-        wheel.advance(start().plus(HOUR * hours), &mut |_| fired += 1);
+        wheel.advance(start().plus(HOUR * hours), &mut |_, _| fired += 1);
     }
     assert_eq!(fired, TIMERS);
     let most = LEVELS * 256 * KEPT_ROOM * size_of::<Entry>();
