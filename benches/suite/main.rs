@@ -1,0 +1,90 @@
+//! posthaste's figures, by one command: `cargo bench`, or `cargo bench -- [--long] [--json FILE] [NAME…]`.
+//!
+//! The daemon under test is the built binary in a directory of its own, driven through its socket and looked at from
+//! outside, through `/proc`. Machines are noisy: so every figure that can have one stands beside a floor, what the bare
+//! parts of the same work cost, measured in the same run, in turn with it, round by round; what is printed is
+//! the median of the rounds. Nothing is asserted. What the figures mean stands in `docs/performance.md`.
+//!
+//! Receiver and floors are processes of their own, this program again: see [`helper`].
+
+#![allow(clippy::cast_precision_loss, reason = "figures are shown with three digits")]
+
+mod arguments;
+mod clock;
+mod daemon;
+mod floor;
+mod helper;
+mod machine;
+mod process;
+mod producer;
+mod receiver;
+mod report;
+mod socket;
+mod whole_way;
+
+use std::{env, error::Error, fs, process::ExitCode};
+
+use serde_json::{Value, json};
+
+use crate::{
+    arguments::{Arguments, Form},
+    floor::{appending, sending, storing},
+    report::Figures,
+};
+
+/// What can go wrong here is told to a person, and handled by nobody.
+type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// A benchmark: its name, and what runs it.
+type Benchmark = (&'static str, fn(Form) -> Result<Figures>);
+
+const BENCHMARKS: &[Benchmark] = &[("whole_way", whole_way::run)];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let result = match arguments.as_slice() {
+        [first, role, rest @ ..] if first == helper::ARGUMENT => help(role, rest),
+        _ => Arguments::parse(arguments.into_iter()).and_then(|arguments| run(&arguments)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help(role: &str, arguments: &[String]) -> Result<()> {
+    helper::end_with_parent();
+    match role {
+        receiver::ROLE => receiver::run(arguments),
+        sending::ROLE => sending::run(arguments),
+        storing::ROLE => storing::run(arguments),
+        appending::ROLE => appending::run(arguments),
+        _ => Err(format!("no helper is a {role}").into()),
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    println!("{}", machine::words());
+    let mut results = Vec::new();
+    for (_, benchmark) in BENCHMARKS.iter().filter(|(name, _)| arguments.wants(name)) {
+        let figures = benchmark(arguments.form)?;
+        figures.print();
+        results.push(figures.json());
+    }
+    if let Some(file) = &arguments.json {
+        fs::write(file, document(arguments.form, &results).to_string() + "\n")?;
+    }
+    Ok(())
+}
+
+fn document(form: Form, results: &[Value]) -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "form": form.pick("short", "long"),
+        "machine": machine::json(),
+        "benchmarks": results,
+    })
+}
