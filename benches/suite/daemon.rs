@@ -108,7 +108,7 @@ impl<'home> Daemon<'home> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let started = clock::now();
         let mut daemon = Self { home, child: command.spawn()?, started };
-        let took = daemon.until("the daemon takes events", Daemon::is_ready)?;
+        let took = daemon.until("the daemon takes events", |daemon| Ok(daemon.is_ready()))?;
         Ok((daemon, took))
     }
 
@@ -122,9 +122,9 @@ impl<'home> Daemon<'home> {
         })
     }
 
-    fn is_ready(&self) -> Result<bool> {
+    fn is_ready(&self) -> bool {
         // Before it listens there is nobody to ask, and until the store is open it says no.
-        Ok(Http::connect(&self.home.socket()).and_then(|mut http| http.get("/readyz")).is_ok())
+        Http::connect(&self.home.socket()).and_then(|mut http| http.get("/readyz")).is_ok()
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -10,19 +10,26 @@
 #![allow(clippy::cast_precision_loss, reason = "figures are shown with three digits")]
 
 mod arguments;
+mod backlog;
 mod clock;
 mod daemon;
+mod dead_endpoint;
+mod fan_out;
 mod floor;
 mod helper;
+mod idle;
+mod latency;
+mod lone_ack;
 mod machine;
 mod process;
 mod producer;
+mod producers;
 mod receiver;
 mod report;
 mod socket;
 mod whole_way;
 
-use std::{env, error::Error, fs, process::ExitCode};
+use std::{env, fs, process::ExitCode};
 
 use serde_json::{Value, json};
 
@@ -33,12 +40,22 @@ use crate::{
 };
 
 /// What can go wrong here is told to a person, and handled by nobody.
-type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A benchmark: its name, and what runs it.
 type Benchmark = (&'static str, fn(Form) -> Result<Figures>);
 
-const BENCHMARKS: &[Benchmark] = &[("whole_way", whole_way::run)];
+const BENCHMARKS: [Benchmark; 8] = [
+    ("whole_way", whole_way::run),
+    ("lone_ack", lone_ack::run),
+    ("producers", producers::run),
+    ("idle", idle::run),
+    ("backlog", backlog::run),
+    ("fan_out", fan_out::run),
+    ("dead_endpoint", dead_endpoint::run),
+    ("latency", latency::run),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

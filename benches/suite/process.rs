@@ -29,19 +29,26 @@ impl Sub for Cpu {
     }
 }
 
+/// What a thread has used.
+#[derive(Clone, Debug)]
+struct Thread {
+    name: String,
+    cpu: Cpu,
+    voluntary: u64,
+    involuntary: u64,
+}
+
 /// What a process has used so far, or between two looks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Usage {
-    /// By the threads' names; those of one name together, those that have ended left out.
-    pub(crate) threads: BTreeMap<String, Cpu>,
+    /// Those that have not ended, by their ids.
+    threads: BTreeMap<String, Thread>,
     /// Of the process, threads that have ended included.
     pub(crate) cpu: Cpu,
-    /// Times that its threads went to sleep.
-    pub(crate) voluntary: u64,
-    /// Times that they had to make room for others.
-    pub(crate) involuntary: u64,
     /// Bytes of pages that it made dirty.
     pub(crate) written: u64,
+    /// Threads that have ended between the two looks.
+    ended: u64,
 }
 
 impl Usage {
@@ -52,52 +59,77 @@ impl Usage {
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let mut usage = Self { cpu: cpu(&read(&format!("/proc/{pid}/stat"))?)?, ..Self::default() };
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-            // A thread that has just ended is no error.
-            let _ = usage.add_thread(&task?.path().display().to_string());
+            let task = task?;
+            // One that has just ended is no error.
+            if let Ok(thread) = thread(&task.path().display().to_string()) {
+                usage.threads.insert(task.file_name().display().to_string(), thread);
+            }
         }
         usage.written = number(&read(&format!("/proc/{pid}/io"))?, "write_bytes:")?;
         Ok(usage)
     }
 
-    fn add_thread(&mut self, task: &str) -> Result<()> {
-        let name = read(&format!("{task}/comm"))?.trim().to_owned();
-        let used = cpu(&read(&format!("{task}/stat"))?)?;
-        let status = read(&format!("{task}/status"))?;
-        let sum = self.threads.entry(name).or_default();
-        *sum = Cpu { user: sum.user + used.user, system: sum.system + used.system };
-        // The longer name ends in the shorter one: the line has to begin with it.
-        self.voluntary += number(&status, "voluntary_ctxt_switches:")?;
-        self.involuntary += number(&status, "nonvoluntary_ctxt_switches:")?;
-        Ok(())
-    }
-
     /// What has been used since `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
-        let less = |(name, cpu): (&String, &Cpu)| {
-            (name.clone(), *cpu - before.threads.get(name).copied().unwrap_or_default())
+        let less = |(id, thread): (&String, &Thread)| {
+            (id.clone(), before.threads.get(id).map_or_else(|| thread.clone(), |before| thread.since(before)))
         };
+        let ended = before.threads.keys().filter(|id| !self.threads.contains_key(*id)).count();
         Self {
             threads: self.threads.iter().map(less).collect(),
             cpu: self.cpu - before.cpu,
-            voluntary: self.voluntary.saturating_sub(before.voluntary),
-            involuntary: self.involuntary.saturating_sub(before.involuntary),
             written: self.written - before.written,
+            ended: ended.try_into().expect("a count of threads"),
         }
     }
 
-    /// Of the threads of this name.
+    /// Of the threads of this name, but for those that have ended.
     pub(crate) fn thread(&self, name: &str) -> Cpu {
-        self.threads.get(name).copied().unwrap_or_default()
+        let of = self.threads.values().filter(|thread| thread.name == name).map(|thread| thread.cpu);
+        of.fold(Cpu::default(), |sum, cpu| Cpu { user: sum.user + cpu.user, system: sum.system + cpu.system })
+    }
+
+    /// Times that its threads went to sleep; a thread that has ended woke up once, for that.
+    pub(crate) fn voluntary(&self) -> u64 {
+        self.threads.values().map(|thread| thread.voluntary).sum::<u64>() + self.ended
+    }
+
+    /// Times that its threads had to make room for others.
+    pub(crate) fn involuntary(&self) -> u64 {
+        self.threads.values().map(|thread| thread.involuntary).sum()
     }
 }
 
-/// Bytes of memory of a process.
+impl Thread {
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            name: self.name.clone(),
+            cpu: self.cpu - before.cpu,
+            voluntary: self.voluntary - before.voluntary,
+            involuntary: self.involuntary - before.involuntary,
+        }
+    }
+}
+
+/// The thread whose directory this is.
+fn thread(task: &str) -> Result<Thread> {
+    let status = read(&format!("{task}/status"))?;
+    Ok(Thread {
+        name: read(&format!("{task}/comm"))?.trim().to_owned(),
+        cpu: cpu(&read(&format!("{task}/stat"))?)?,
+        // The other's name ends in this one: the line has to begin with it.
+        voluntary: number(&status, "voluntary_ctxt_switches:")?,
+        involuntary: number(&status, "nonvoluntary_ctxt_switches:")?,
+    })
+}
+
+/// Memory of a process, in MiB.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
     /// Resident now.
-    pub(crate) resident: u64,
+    pub(crate) resident: f64,
     /// The most so far.
-    pub(crate) peak: u64,
+    pub(crate) peak: f64,
 }
 
 impl Memory {
@@ -107,7 +139,8 @@ impl Memory {
     /// It is not there.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let status = read(&format!("/proc/{pid}/status"))?;
-        Ok(Self { resident: number(&status, "VmRSS:")? << 10, peak: number(&status, "VmHWM:")? << 10 })
+        let mebibytes = |name| Ok::<_, crate::Error>(number(&status, name)? as f64 / 1024.0);
+        Ok(Self { resident: mebibytes("VmRSS:")?, peak: mebibytes("VmHWM:")? })
     }
 }
 

@@ -37,12 +37,12 @@ struct Figure {
 pub(crate) struct Figures {
     benchmark: &'static str,
     about: String,
-    figures: Vec<Figure>,
+    all: Vec<Figure>,
 }
 
 impl Figures {
     pub(crate) const fn new(benchmark: &'static str, about: String) -> Self {
-        Self { benchmark, about, figures: Vec::new() }
+        Self { benchmark, about, all: Vec::new() }
     }
 
     /// Adds a round's value to the figure of this name.
@@ -57,31 +57,26 @@ impl Figures {
         figure.target = Some(target);
     }
 
-    /// The median of the figure of this name.
-    pub(crate) fn median(&self, name: &str) -> Option<f64> {
-        self.figures.iter().find(|figure| figure.name == name).map(|figure| median(&figure.rounds))
-    }
-
     fn figure(&mut self, name: &str, unit: &'static str) -> &mut Figure {
-        let index = self.figures.iter().position(|figure| figure.name == name).unwrap_or_else(|| {
-            self.figures.push(Figure { name: name.to_owned(), unit, rounds: Vec::new(), target: None });
-            self.figures.len() - 1
+        let index = self.all.iter().position(|figure| figure.name == name).unwrap_or_else(|| {
+            self.all.push(Figure { name: name.to_owned(), unit, rounds: Vec::new(), target: None });
+            self.all.len() - 1
         });
-        &mut self.figures[index]
+        &mut self.all[index]
     }
 
     /// Prints the table.
     pub(crate) fn print(&self) {
         println!("\n{}: {}", self.benchmark, self.about);
-        let width = self.figures.iter().map(|figure| figure.name.chars().count()).max().unwrap_or(0);
-        for figure in &self.figures {
+        let width = self.all.iter().map(|figure| figure.name.chars().count()).max().unwrap_or(0);
+        for figure in &self.all {
             println!("  {:width$}  {}", figure.name, figure.line());
         }
     }
 
     /// The same for programs.
     pub(crate) fn json(&self) -> Value {
-        let figures: Vec<_> = self.figures.iter().map(Figure::json).collect();
+        let figures: Vec<_> = self.all.iter().map(Figure::json).collect();
         json!({"benchmark": self.benchmark, "about": self.about, "figures": figures})
     }
 }
@@ -89,15 +84,15 @@ impl Figures {
 impl Figure {
     fn line(&self) -> String {
         let value = median(&self.rounds);
-        let mut line = format!("{:>10} {:<6}", number(value), self.unit);
+        let mut range = String::new();
         if self.rounds.len() > 1 {
-            let (least, most) = (least(&self.rounds), most(&self.rounds));
-            line += &format!("  {:>20}", format!("{} to {}", number(least), number(most)));
+            range = format!("{} to {}", number(least(&self.rounds)), number(most(&self.rounds)));
         }
-        if let Some(target) = self.target {
+        let verdict = self.target.map_or_else(String::new, |target| {
             let verdict = if target.is_met(value) { "met" } else { "missed" };
-            line += &format!("  target {}: {verdict}", target.words());
-        }
+            format!("target {}: {verdict}", target.words())
+        });
+        let line = format!("{:>10} {:<7} {range:>20}  {verdict}", number(value), self.unit);
         line.trim_end().to_owned()
     }
 

@@ -7,7 +7,7 @@
 use std::{thread, time::Duration};
 
 use crate::{
-    Result,
+    Error, Result,
     arguments::Form,
     clock,
     daemon::{Daemon, Home, signed_endpoint},
@@ -27,7 +27,7 @@ const STREAMS: usize = 4;
 
 /// Runs the benchmark.
 pub(crate) fn run(form: Form) -> Result<Figures> {
-    let (events, rounds) = form.pick((30_000, 3), (200_000, 7));
+    let (events, rounds) = form.pick((20_000, 3), (200_000, 7));
     let about = format!("{events} events of 1 KiB, one endpoint, full rate; {rounds} rounds");
     let mut figures = Figures::new("whole_way", about);
     let mut receiver = Receiver::start(&[Duration::ZERO])?;
@@ -60,7 +60,7 @@ pub(crate) struct Way {
     pub(crate) usage: Usage,
     pub(crate) receiver: Usage,
     pub(crate) commits: u64,
-    pub(crate) peak_memory: u64,
+    pub(crate) peak_memory: f64,
     pub(crate) sizes: RowSizes,
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn go(receiver: &mut Receiver, events: u64, streams: usize) -> Result
             .spawn(|| producer::streams(&socket, &event, count, streams).map(|()| clock::now() - started));
         let done = receiver.done().map(|_| clock::now() - started);
         let accepted = producing.join().expect("a producer does not panic")?;
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>((accepted, done?))
+        Ok::<_, Error>((accepted, done?))
     })?;
     daemon.settled()?;
     let usage = daemon.usage()?.since(&before);
@@ -119,10 +119,10 @@ fn add_way(figures: &mut Figures, way: &Way, of: &str) {
     add("CPU of the receiver for each", way.micros(way.receiver.cpu.seconds()), "µs");
     add("written for each event", way.usage.written as f64 / events, "B");
     add("  of that rows", way.sizes.total() as f64, "B");
-    add("times asleep for each event", way.usage.voluntary as f64 / events, "");
-    add("times displaced for each event", way.usage.involuntary as f64 / events, "");
+    add("times asleep for each event", way.usage.voluntary() as f64 / events, "");
+    add("times displaced for each event", way.usage.involuntary() as f64 / events, "");
     add("events and outcomes in a commit, each", events / way.commits as f64, "");
-    add("peak memory", way.peak_memory as f64 / (1 << 20) as f64, "MiB");
+    add("peak memory", way.peak_memory, "MiB");
 }
 
 fn add_floors(figures: &mut Figures, events: u64, sent: &Floor, stored: &Floor, appended: &Floor) {

@@ -1,0 +1,108 @@
+//! The lone acknowledgement: one producer that waits for each answer, and beside it a bare commit of the same rows.
+//!
+//! In turn, again and again: an event over a stream, one over HTTP, a bare commit on the same file system; what
+//! disturbs the disk disturbs all three. With an endpoint a commit holds the outcome of the event before as well, and so
+//! does the bare one.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+use crate::{
+    Result,
+    arguments::Form,
+    clock,
+    daemon::{Daemon, Home, signed_endpoint},
+    floor::storing::{Bare, RowSizes},
+    producer,
+    receiver::Receiver,
+    report::{Figures, Target, median, quantile},
+    socket::{self, Http},
+};
+
+/// Turns of a block, of which medians are taken.
+const BLOCK: usize = 25;
+
+/// Runs the benchmark.
+pub(crate) fn run(form: Form) -> Result<Figures> {
+    let blocks = form.pick(20, 100);
+    let about = format!("one producer that waits for each answer; {blocks} times {BLOCK} events each way");
+    let mut figures = Figures::new("lone_ack", about);
+    let receiver = Receiver::start(&[Duration::ZERO])?;
+    one_case(&mut figures, "no endpoint", "", blocks)?;
+    let endpoint = signed_endpoint("bench", receiver.port(0));
+    one_case(&mut figures, "one endpoint", &endpoint, blocks)?;
+    Ok(figures)
+}
+
+fn one_case(figures: &mut Figures, case: &str, configuration: &str, blocks: usize) -> Result<()> {
+    let home = Home::new(configuration)?;
+    let mut bare = Bare::create(&home.path("bare.redb"), sizes(&home)?)?;
+    let daemon = Daemon::start(&home)?;
+    let mut stream = Stream::connect(&daemon.socket())?;
+    let mut http = Http::connect(&daemon.socket())?;
+    let event = producer::event("bench.event");
+    let (line, request) = (format!("{event}\n"), socket::post(&event));
+    let mut all = [const { Vec::new() }; 3];
+    for _ in 0..blocks {
+        let mut block = [const { Vec::new() }; 3];
+        for _ in 0..BLOCK {
+            block[0].push(time(|| stream.hand_in(&line))?);
+            block[1].push(time(|| http.hand_in(&request))?);
+            block[2].push(time(|| bare.commit(1))?);
+        }
+        let [by_stream, by_http, floor] = [0, 1, 2].map(|way: usize| median(&block[way]));
+        figures.add(&format!("{case}: stream"), by_stream, "µs");
+        figures.add(&format!("{case}: HTTP"), by_http, "µs");
+        figures.add(&format!("{case}: bare commit"), floor, "µs");
+        let target = Target::AtMost(1.3);
+        figures.hold(&format!("{case}: stream, of a bare commit"), by_stream / floor, "×", target);
+        figures.hold(&format!("{case}: HTTP, of a bare commit"), by_http / floor, "×", target);
+        all.iter_mut().zip(block).for_each(|(all, block)| all.extend(block));
+    }
+    for (way, values) in ["stream", "HTTP", "bare commit"].into_iter().zip(&mut all) {
+        figures.add(&format!("{case}: {way}, 99 of 100 within"), quantile(values, 0.99), "µs");
+    }
+    daemon.stop().map(drop)
+}
+
+/// How long the rows of an event are with this configuration.
+fn sizes(home: &Home) -> Result<RowSizes> {
+    let daemon = Daemon::start(home)?;
+    producer::stream(&daemon.socket(), &producer::event("bench.event"), 1)?;
+    daemon.settled()?;
+    daemon.stop()?;
+    RowSizes::of(&home.store())
+}
+
+/// Microseconds of one.
+fn time(one: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let started = clock::now();
+    one()?;
+    Ok((clock::now() - started).as_secs_f64() * 1e6)
+}
+
+/// A stream of JSON lines, one event at a time.
+struct Stream {
+    stream: BufReader<UnixStream>,
+    answer: String,
+}
+
+impl Stream {
+    fn connect(socket: &Path) -> Result<Self> {
+        Ok(Self { stream: BufReader::new(socket::connect(socket)?), answer: String::new() })
+    }
+
+    fn hand_in(&mut self, line: &str) -> Result<()> {
+        self.stream.get_mut().write_all(line.as_bytes())?;
+        self.answer.clear();
+        self.stream.read_line(&mut self.answer)?;
+        if self.answer.starts_with(r#"{"id":"#) {
+            return Ok(());
+        }
+        Err(format!("an event was answered: {}", self.answer).into())
+    }
+}
