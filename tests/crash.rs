@@ -1,249 +1,25 @@
-//! Ends and starts: `kill -9` in the middle of everything, SIGTERM, restarts, two daemons.
+//! Ends and starts: SIGKILL, SIGTERM, restarts, two daemons. SIGKILL at random moments is in `kill.rs`.
 
 mod support;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::BTreeSet,
     os::unix::fs::FileTypeExt as _,
     path::Path,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 use support::{
     config::{endpoint, profile},
-    eventually, http, now,
-    receiver::{Hook, Receiver, Reply},
-    stream::Stream,
+    eventually, now,
+    receiver::{Receiver, Reply},
     world::{World, run_in, stderr},
 };
-
-/// Requests open at once in the crash test.
-const IN_FLIGHT: usize = 8;
-/// How long an outcome may wait for company in the crash test.
-const SETTLE_DELAY: Duration = Duration::from_millis(20);
-/// What a commit, and a busy machine, may add to it.
-const SLACK: Duration = Duration::from_secs(2);
-/// How often the daemon is killed.
-const ROUNDS: usize = 6;
-/// How far the producers may be ahead of the receiver.
-const AHEAD: u64 = 150;
-
-/// What the producers know.
-#[derive(Default)]
-struct Producers {
-    next: AtomicU64,
-    /// The numbers that were acknowledged, with the events' ids.
-    acknowledged: Mutex<BTreeMap<u64, String>>,
-    stop: AtomicBool,
-}
-
-impl Producers {
-    fn line(&self) -> (u64, String) {
-        let n = self.next.fetch_add(1, Ordering::Relaxed);
-        (n, format!("{{\"type\":\"a.b\",\"data\":{{\"n\":{n}}}}}\n"))
-    }
-
-    fn acknowledge(&self, n: u64, answer: &Value) {
-        let id = answer["id"].as_str().unwrap_or_else(|| panic!("{n} was refused: {answer}")).to_owned();
-        assert!(self.lock().insert(n, id).is_none(), "{n} was handed in once");
-    }
-
-    fn count(&self) -> u64 {
-        u64::try_from(self.lock().len()).expect("few")
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, String>> {
-        self.acknowledged.lock().expect("no producer panicked")
-    }
-
-    /// Waits until the receiver is not too far behind; says whether to go on.
-    fn go_on(&self, receiver: &Receiver) -> bool {
-        let count = self.count();
-        let near = move |hooks: &[Arc<Hook>]| u64::try_from(hooks.len()).expect("few") + AHEAD > count;
-        while !self.stop.load(Ordering::Relaxed) {
-            if receiver.wait_at_most(Duration::from_millis(20), near) {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Hands in over streams, some lines at a time, until it is over; a broken connection is made anew.
-    fn over_streams(&self, socket: &Path, receiver: &Receiver, mut random: fastrand::Rng) {
-        while self.go_on(receiver) {
-            let Ok(mut stream) = Stream::try_connect(socket) else { continue };
-            while self.go_on(receiver) {
-                let lines: Vec<_> = (0..random.usize(1..20)).map(|_| self.line()).collect();
-                let text: String = lines.iter().map(|(_, line)| line.as_str()).collect();
-                if stream.try_send(text).is_err() {
-                    break;
-                }
-                let mut answers = lines.iter().map(|(n, _)| (*n, stream.try_answer()));
-                let broken = answers.any(|(n, answer)| match answer {
-                    Ok(Some(answer)) => {
-                        self.acknowledge(n, &answer);
-                        false
-                    }
-                    Ok(None) | Err(_) => true,
-                });
-                if broken {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Hands in one by one over HTTP until it is over.
-    fn over_http(&self, socket: &Path, receiver: &Receiver) {
-        while self.go_on(receiver) {
-            let (n, line) = self.line();
-            if let Ok(answer) = http::request(socket, "POST", "/v1/events", &[], line.as_bytes()) {
-                self.acknowledge(n, &answer.expect(202));
-            }
-        }
-    }
-}
-
-/// One `kill -9`.
-struct Kill {
-    at: Instant,
-    /// The deliveries whose success was recorded by then.
-    recorded: BTreeSet<String>,
-}
-
-/// Ends the producers when it is dropped, also by a panic.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn number(hook: &Hook) -> u64 {
-    hook.json()["n"].as_u64().expect("a number")
-}
-
-/// What the receiver answers to the first arrival of a number: mostly yes, sometimes no.
-fn takes(n: u64) -> bool {
-    !n.is_multiple_of(23)
-}
-
-#[test]
-fn nothing_acknowledged_is_lost_by_kill_9_and_only_what_was_open_is_repeated() {
-    let seed = 20_261_122;
-    eprintln!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    let receiver = Receiver::answering(|hook| {
-        let n = number(hook);
-        let status = if hook.earlier == 0 && !takes(n) { 503 } else { 200 };
-        Reply::After(Duration::from_millis(1 + n * 7 % 12), status)
-    });
-    let text = endpoint("erp", &receiver.url("/"), &["*"], "quick")
-        + &profile("quick", &["0s", "50ms", "100ms", "1s", "1s", "1s", "1s"], "");
-    let settle = SETTLE_DELAY.as_millis();
-    let mut world = World::running(&format!(
-        "store.settle_delay = \"{settle}ms\"\nlimits.in_flight = {IN_FLIGHT}\n{text}"
-    ));
-    let producers = Producers::default();
-    let mut kills = Vec::new();
-    let socket = world.socket();
-    thread::scope(|scope| {
-        let (producers, receiver, socket) = (&producers, &receiver, &socket);
-        let over = Over(&producers.stop);
-        let stream_random = random.fork();
-        let producing = [
-            scope.spawn(move || producers.over_streams(socket, receiver, stream_random)),
-            scope.spawn(move || producers.over_http(socket, receiver)),
-        ];
-        for round in 0..ROUNDS {
-            if round % 2 == 0 {
-                let enough = receiver.hooks().len() + random.usize(30..200);
-                receiver.wait_for("deliveries between two kills", |hooks| hooks.len() >= enough);
-            } else {
-                let enough = producers.count() + random.u64(30..200);
-                eventually("events between two kills", || (producers.count() >= enough).then_some(()));
-            }
-            let recorded = world.list("/v1/deliveries?status=succeeded");
-            let recorded = recorded.iter().map(|one| one["id"].as_str().expect("an id").to_owned());
-            let recorded = recorded.collect();
-            world.kill();
-            kills.push(Kill { at: now(), recorded });
-            world.start();
-            assert_eq!(world.get("/v1/status")["store"]["unclean_start"], true);
-        }
-        drop(over);
-        for thread in producing {
-            thread.join().expect("no producer panicked");
-        }
-    });
-    world.settled();
-
-    let acknowledged = producers.lock().clone();
-    let hooks = receiver.hooks();
-    eprintln!("{} acknowledged, {} requests", acknowledged.len(), hooks.len());
-    assert!(acknowledged.len() > 100, "the test has something to say");
-    assert_all_kept(&world, &acknowledged);
-    let arrived: BTreeSet<u64> = hooks.iter().map(|hook| number(hook)).collect();
-    let lost: Vec<_> = acknowledged.keys().filter(|n| !arrived.contains(n)).collect();
-    assert_eq!(lost, [&0; 0], "acknowledged and never delivered");
-    assert_repeats(&world, &hooks, &kills);
-}
-
-/// Everything acknowledged is in the store, and its deliveries have succeeded.
-fn assert_all_kept(world: &World, acknowledged: &BTreeMap<u64, String>) {
-    let events = world.list("/v1/events");
-    let events: HashMap<&str, &Value> =
-        events.iter().map(|event| (event["id"].as_str().expect("an id"), event)).collect();
-    for (n, id) in acknowledged {
-        let event = events.get(id.as_str()).unwrap_or_else(|| panic!("{n}, acknowledged as {id}, is gone"));
-        assert_eq!(event["deliveries"]["succeeded"], 1, "{n}: {event}");
-    }
-}
-
-/// What was taken by the receiver and came again was open or unsettled at a kill, is not too much, and is marked.
-fn assert_repeats(world: &World, hooks: &[Arc<Hook>], kills: &[Kill]) {
-    let mut arrivals: BTreeMap<&str, Vec<&Hook>> = BTreeMap::new();
-    for hook in hooks {
-        arrivals.entry(hook.header("webhook-id")).or_default().push(hook);
-    }
-    let mut repeated = vec![0; kills.len()];
-    for (delivery, arrivals) in &arrivals {
-        for pair in arrivals.windows(2) {
-            let taken = pair[0].earlier > 0 || takes(number(pair[0]));
-            if !taken {
-                continue;
-            }
-            // The receiver may have seen the request only after the kill.
-            let between = |kill: &Kill| pair[0].at <= kill.at + SLACK && kill.at <= pair[1].at;
-            let index =
-                kills.iter().rposition(between).unwrap_or_else(|| panic!("{delivery} without a kill"));
-            let age = kills[index].at.saturating_duration_since(pair[0].at);
-            assert!(age < SETTLE_DELAY + SLACK, "{delivery} was taken {age:?} before the kill");
-            assert!(!kills[index].recorded.contains(*delivery), "{delivery} was recorded, and came again");
-            repeated[index] += 1;
-            let shown = world.get(&format!("/v1/deliveries/{delivery}"));
-            let marked =
-                shown["attempts"].as_array().expect("a list").iter().any(|a| a["why"] == "after_crash");
-            assert!(marked, "a repeat that is not marked: {shown}");
-        }
-    }
-    eprintln!("repeats by kill: {repeated:?}");
-    for (kill, repeats) in kills.iter().zip(repeated) {
-        let unsettled = hooks.iter().filter(|hook| {
-            let age = kill.at.saturating_duration_since(hook.at);
-            hook.at <= kill.at && age <= SETTLE_DELAY + SLACK
-        });
-        let bound = IN_FLIGHT + unsettled.count();
-        assert!(repeats <= bound, "{repeats} repeats, of which {bound} may be");
-    }
-}
 
 #[test]
 fn a_retry_that_waits_survives_a_restart_and_comes_when_it_is_due() {

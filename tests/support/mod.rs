@@ -1,7 +1,8 @@
 //! What the tests of the built binary share: a daemon with its directory ([`world`]), a receiver of webhooks
 //! ([`receiver`]), clients of the socket ([`http`], [`stream`]) and a check of signatures of its own ([`sign`]).
 //!
-//! Nothing here calls the crate: what is tested is what a user has, the binary, the socket and the wire.
+//! Nothing here calls the crate: what is tested is what a user has, the binary, the socket and the wire. (The kill test
+//! reads copies of the store with it; `kill/record.rs` says why.)
 
 #![allow(dead_code, unreachable_pub, reason = "several test programs share this, and each uses a part of it")]
 
