@@ -1,5 +1,6 @@
 //! What the tests of the built binary share: a daemon with its directory ([`world`]), a receiver of webhooks
-//! ([`receiver`]), clients of the socket ([`http`], [`stream`]) and a check of signatures of its own ([`sign`]).
+//! ([`receiver`]) and one that means no good ([`hostile`]), clients of the socket ([`http`], [`stream`]) and a check of
+//! signatures of its own ([`sign`]).
 //!
 //! Nothing here calls the crate: what is tested is what a user has, the binary, the socket and the wire. (The kill test
 //! reads copies of the store with it; `kill/record.rs` says why.)
@@ -12,6 +13,7 @@ use std::{
 };
 
 pub mod config;
+pub mod hostile;
 pub mod http;
 pub mod receiver;
 pub mod sign;

@@ -272,7 +272,7 @@ fn response(status: u16, (name, value): (&str, &str), body: &str) -> Vec<u8> {
 }
 
 /// Reads one request; `None` at the end of the connection. What came behind it stays in `buffer`.
-fn read_request(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Option<Hook>> {
+pub fn read_request(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Option<Hook>> {
     let mut chunk = [0; 16 << 10];
     let mut more = |buffer: &mut Vec<u8>| {
         let count = stream.read(&mut chunk)?;
