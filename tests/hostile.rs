@@ -141,6 +141,13 @@ fn greedy() -> Vec<Case> {
             }),
             fails("protocol", "the answer's headers are too many or too large"),
         ),
+        Case::new(
+            "interim",
+            begin("", |connection| {
+                connection.flood(&b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(300), GIGABYTE);
+            }),
+            fails("protocol", "the exchange failed: too much came before the answer's headers were complete"),
+        ),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! A stream that counts what it receives: whether a byte of an answer came back is then a fact, not a guess
-//! from an error.
+//! from an error. And it takes no more than it is allowed to: who sends interim answers without end, each of them small
+//! enough, would else be read as fast as it can send for as long as the attempt may last.
 
 use std::{
     io,
@@ -13,13 +14,33 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many bytes a [`Counted`] stream has received so far.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Received(Arc<AtomicU64>);
+/// How many bytes a [`Counted`] stream has received so far, and may receive.
+#[derive(Clone, Debug)]
+pub(super) struct Received(Arc<Counts>);
+
+#[derive(Debug)]
+struct Counts {
+    bytes: AtomicU64,
+    allowed: AtomicU64,
+}
 
 impl Received {
     pub(super) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Fails reads once more than `more` further bytes have come.
+    pub(super) fn allow(&self, more: u64) {
+        self.0.allowed.store(self.bytes().saturating_add(more), Ordering::Relaxed);
+    }
+
+    /// Takes note of `count` further bytes; an error where they are too many.
+    fn add(&self, count: u64) -> io::Result<()> {
+        let bytes = self.0.bytes.fetch_add(count, Ordering::Relaxed) + count;
+        if bytes > self.0.allowed.load(Ordering::Relaxed) {
+            return Err(io::Error::other("too much came before the answer's headers were complete"));
+        }
+        Ok(())
     }
 }
 
@@ -31,7 +52,8 @@ pub(super) struct Counted<T> {
 
 impl<T> Counted<T> {
     pub(super) fn new(inner: T) -> (Self, Received) {
-        let received = Received::default();
+        let counts = Counts { bytes: AtomicU64::new(0), allowed: AtomicU64::new(u64::MAX) };
+        let received = Received(Arc::new(counts));
         (Self { inner, received: received.clone() }, received)
     }
 }
@@ -45,8 +67,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         let before = buf.filled().len();
         let result = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
         let count = (buf.filled().len() - before) as u64;
-        self.received.0.fetch_add(count, Ordering::Relaxed);
-        Poll::Ready(result)
+        Poll::Ready(result.and(self.received.add(count)))
     }
 }
 

@@ -41,6 +41,9 @@ const IDLE_AGE: Duration = Duration::from_secs(30);
 const READY: Duration = Duration::from_millis(250);
 /// The connection's buffer: an answer's headers must fit in it.
 const BUFFER: usize = 64 << 10;
+/// What may come until an answer's headers are complete: interim answers, the headers, and what of the body is read
+/// along with them.
+const BEFORE_BODY: u64 = 4 * (BUFFER as u64);
 
 /// What idle connections may cost, the box over.
 #[derive(Clone)]
@@ -205,7 +208,11 @@ impl Connection {
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, SendError> {
         let before = self.received.bytes();
-        self.sender.try_send_request(request).await.map_err(|failed| SendError {
+        self.received.allow(BEFORE_BODY);
+        let sent = self.sender.try_send_request(request).await;
+        // Nothing of the body is read before it is asked for; how much of it is, is up to who asks.
+        self.received.allow(u64::MAX);
+        sent.map_err(|failed| SendError {
             unanswered: failed.message().is_some() || self.received.bytes() == before,
             error: failed.into_error(),
         })

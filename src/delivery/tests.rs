@@ -446,12 +446,16 @@ async fn headers_that_drip_run_out_of_time() {
 }
 
 #[tokio::test]
-async fn interim_answers_are_passed_over_until_the_deadline() {
+async fn interim_answers_are_passed_over_until_the_deadline_or_a_limit() {
     let interim = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
     let (exchange, _) = once(vec![answer(&[interim, OK].concat())], AMPLE).await;
     assert_eq!(response(&exchange).status, 200);
-    let (exchange, mut peer) = once(vec![answer(interim), Act::Flood(interim.to_vec())], SHORT).await;
+    let (exchange, mut peer) = once(vec![answer(interim), Act::Drip(interim.to_vec())], SHORT).await;
     assert_eq!(failure(&exchange).kind, FailureKind::Timeout);
+    peer.ended().await;
+    let (exchange, mut peer) = once(vec![answer(interim), Act::Flood(interim.repeat(100))], AMPLE).await;
+    assert_eq!(failure(&exchange).kind, FailureKind::Protocol);
+    assert!(failure(&exchange).message.contains("too much came"), "{:?}", exchange.outcome);
     peer.ended().await;
 }
 
