@@ -11,7 +11,7 @@ use std::{
 
 use tokio::net::TcpSocket;
 
-use super::{DEADLINE, receiver::read_request};
+use super::receiver::read_request;
 
 /// From one drop to the next.
 const DRIP: Duration = Duration::from_millis(10);
@@ -80,14 +80,6 @@ impl Hostile {
 
     pub fn seen(&self) -> Seen {
         *self.shared.lock()
-    }
-
-    /// Waits until what was seen is enough.
-    pub fn wait_for(&self, what: &str, enough: impl Fn(&Seen) -> bool) {
-        let waiting = |seen: &mut Seen| !enough(seen);
-        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), DEADLINE, waiting);
-        let (seen, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-        assert!(!waited.timed_out(), "waited for {what}: {seen:?}");
     }
 }
 
