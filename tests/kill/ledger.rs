@@ -135,7 +135,7 @@ impl Ledger {
             self.failed
         );
         eprintln!(
-            "not on disk at the kills: {} open requests and {} answers; {repeated} came again, {} explained, {} marked",
+            "not on disk at the kills: {} open requests and {} answers; {repeated} came again, {} explained, {} marked (the others came yet again)",
             sum(|left| left.open),
             sum(|left| left.unsettled),
             self.explained,
