@@ -4,6 +4,7 @@
 //! end; blank lines are passed over.
 
 use bytes::{Buf, Bytes, BytesMut};
+use memchr::memchr;
 
 /// Splits what is pushed into lines.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Lines {
     /// The next line; `None` when more bytes are needed.
     pub fn next_line(&mut self) -> Option<Line> {
         loop {
-            let end = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
+            let end = memchr(b'\n', &self.buffer[self.searched..]);
             let Some(end) = end.map(|end| self.searched + end) else { return self.wait_for_more() };
             let line = self.buffer.split_to(end).freeze();
             self.buffer.advance(1);

@@ -1,12 +1,15 @@
 //! JSON lines: an event a line, answered in order by a line each, after it is durable.
 //!
 //! A producer may send many before it reads an answer: what stands in the buffer becomes one batch, several batches
-//! are on their way at once, and when too many are, nothing more is read, so that the producer waits at its own
+//! are on their way at once, and when too many events are, nothing more is read, so that the producer waits at its own
 //! socket. A bad line is answered with an error and the stream goes on; an unterminated last line is refused.
 
 use std::{
+    future::poll_fn,
     io,
     pin::pin,
+    sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -17,7 +20,7 @@ use tokio::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{timeout, timeout_at},
 };
 
@@ -49,10 +52,11 @@ impl Timing {
     };
 }
 
-/// Batches on their way at once.
-const PIPELINE: usize = 4;
+/// Events on their way at once, answers that the producer has not taken included; so many that a commit is worth its
+/// fsync, whatever the size of the pieces in which they come.
+const PIPELINE: usize = 640;
 /// Events of one batch at most.
-const BATCH: usize = 128;
+const BATCH_EVENTS: usize = 128;
 /// What an event costs besides its bytes, about.
 const ITEM_BYTES: usize = 512;
 /// A buffer up to this size costs nothing of the budget: as many as there are connections are bounded anyway.
@@ -79,7 +83,7 @@ async fn serve_within(
     timing: Timing,
 ) -> io::Result<()> {
     let (reader, writer) = stream.into_split();
-    let (sender, receiver) = mpsc::channel(PIPELINE);
+    let (sender, receiver) = mpsc::unbounded_channel();
     let mut lines = Lines::new(intake.limits().event_size);
     lines.buffer().extend_from_slice(first);
     let session = Session {
@@ -88,6 +92,7 @@ async fn serve_within(
         intake,
         account: AccountName::default(),
         answers: sender,
+        places: Arc::new(Semaphore::new(PIPELINE)),
         permit: Permit::default(),
         line: None,
         timing,
@@ -101,13 +106,21 @@ async fn serve_within(
     }
 }
 
+/// A batch on its way, with the places of its events.
+struct Batch {
+    submitted: Submitted,
+    places: OwnedSemaphorePermit,
+}
+
 struct Session {
     reader: OwnedReadHalf,
     lines: Lines,
     intake: Intake,
     /// Whose events are that name no account.
     account: AccountName,
-    answers: mpsc::Sender<Submitted>,
+    answers: mpsc::UnboundedSender<Batch>,
+    /// One for each event on its way.
+    places: Arc<Semaphore>,
     permit: Permit,
     /// The line that has begun, and when it must have ended.
     line: Option<(u64, Instant)>,
@@ -162,7 +175,7 @@ impl Session {
         loop {
             let mut items = Vec::new();
             let mut bytes = 0;
-            while items.len() < BATCH
+            while items.len() < BATCH_EVENTS
                 && bytes <= self.intake.limits().event_size
                 && let Some(line) = self.lines.next_line()
             {
@@ -175,12 +188,13 @@ impl Session {
             if items.is_empty() {
                 return Ok(());
             }
+            let places = self.places(items.len()).await?;
             let mut permit = std::mem::take(&mut self.permit);
             if let Err(busy) = self.intake.budget().cover(&mut permit, bytes).await {
                 items = items.into_iter().map(|_| Err(busy.clone())).collect();
                 permit = Permit::default();
             }
-            self.send(self.intake.submit(items, permit)).await?;
+            self.send(Batch { submitted: self.intake.submit(items, permit), places })?;
         }
     }
 
@@ -203,7 +217,8 @@ impl Session {
 
     /// Answers with a refusal, as the last word.
     async fn end_with(self, refusal: Refusal) -> io::Result<()> {
-        self.send(self.intake.submit(vec![Err(refusal)], Permit::default())).await
+        let places = self.places(1).await?;
+        self.send(Batch { submitted: self.intake.submit(vec![Err(refusal)], Permit::default()), places })
     }
 
     async fn refuse_rest(mut self) -> io::Result<()> {
@@ -213,8 +228,15 @@ impl Session {
         self.end_with(Refusal::new(Code::UnterminatedLine, message)).await
     }
 
-    async fn send(&self, submitted: Submitted) -> io::Result<()> {
-        self.answers.send(submitted).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    /// Waits until so many events more may be on their way.
+    async fn places(&self, events: usize) -> io::Result<OwnedSemaphorePermit> {
+        let events = u32::try_from(events).expect("a batch at most");
+        let places = Arc::clone(&self.places).acquire_many_owned(events).await;
+        places.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn send(&self, batch: Batch) -> io::Result<()> {
+        self.answers.send(batch).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
@@ -242,18 +264,35 @@ async fn read_some(reader: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Res
 
 async fn write_answers(
     mut writer: OwnedWriteHalf,
-    mut batches: mpsc::Receiver<Submitted>,
+    mut batches: mpsc::UnboundedReceiver<Batch>,
     time: Duration,
 ) -> io::Result<()> {
     let mut out = Vec::new();
-    while let Some(batch) = batches.recv().await {
-        for answer in batch.answers().await {
+    while let Some(Batch { submitted, places }) = batches.recv().await {
+        let mut answers = pin!(submitted.answers());
+        // What one commit has answered goes out in one piece.
+        let answers = match poll_fn(|context| Poll::Ready(answers.as_mut().poll(context))).await {
+            Poll::Ready(answers) => answers,
+            Poll::Pending => {
+                flush(&mut writer, &mut out, time).await?;
+                answers.await
+            }
+        };
+        for answer in answers {
             push_line(&mut out, &wire(answer));
         }
-        timeout(time, writer.write_all(&out)).await??;
-        out.clear();
+        drop(places);
+        if batches.is_empty() || out.len() >= FREE_BYTES {
+            flush(&mut writer, &mut out, time).await?;
+        }
     }
     writer.shutdown().await
+}
+
+async fn flush(writer: &mut OwnedWriteHalf, out: &mut Vec<u8>, time: Duration) -> io::Result<()> {
+    timeout(time, writer.write_all(out)).await??;
+    out.clear();
+    Ok(())
 }
 
 fn push_line(out: &mut Vec<u8>, answer: &Answer) {
