@@ -174,14 +174,14 @@ impl Lane {
     /// Reads the body, gives the connection back if it can be used again, and keeps what is kept of an answer.
     async fn body(
         &self,
-        connection: Connection,
+        mut connection: Connection,
         response: http::Response<Incoming>,
         deadline: Instant,
         within: &str,
         is_success: impl Fn(u16) -> bool,
     ) -> Response {
         let (head, incoming) = response.into_parts();
-        let mut body = Body::read(incoming, deadline).await;
+        let mut body = connection.drive(Body::read(incoming, deadline)).await;
         // After a 101 whatever comes is no HTTP.
         if body.is_complete() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             self.pool.checkin(connection);

@@ -1,14 +1,17 @@
 //! A lane's connections: opened, kept while idle, given out again, the last one used first.
 //!
-//! Each connection has one task, which ends with it, and which is stopped when its [`Connection`] is dropped: so
-//! an attempt that is dropped closes its connection, and so does a pool that is dropped with all that are idle in
-//! it. The task closes a connection that has been idle too long by a timer of its own, which is set anew only
-//! when it fires: nothing wakes up where no connection is open.
+//! A connection has no task of its own: whoever uses it moves its bytes, so that an answer wakes the attempt that waits
+//! for it and nobody else. What is dropped is closed: a connection with the attempt that uses it, the idle ones with
+//! their pool. An idle connection that its peer has closed is found out when it is taken; and while there are idle ones,
+//! one timer closes those that have been so for too long, or whose peer has gone. Nothing wakes up where no connection
+//! is open.
 
 use std::{
+    future::{Future, poll_fn},
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -23,7 +26,6 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinHandle,
     time::{sleep_until, timeout},
 };
 
@@ -74,10 +76,10 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct State {
-    /// The number of the next connection.
-    next: u64,
     /// Ascending by `since`.
     idle: Vec<Idle>,
+    /// Whether the timer for them runs.
+    reaping: bool,
 }
 
 struct Idle {
@@ -88,19 +90,37 @@ struct Idle {
 
 /// A connection that nobody else uses.
 pub(super) struct Connection {
-    number: u64,
     address: SocketAddr,
     sender: SendRequest<Full<Bytes>>,
     received: Received,
-    _task: Task,
+    exchange: Exchange,
 }
 
-/// A task that does not outlive its owner.
-struct Task(JoinHandle<()>);
+/// What moves a connection's bytes, until it is closed.
+struct Exchange(Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>);
 
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Exchange {
+    /// Moves what can be moved now; whether the connection is open still.
+    fn advance(&mut self, context: &mut Context<'_>) -> bool {
+        // What went wrong is told to the request under way; without one it is of no interest.
+        let open = self.0.as_mut().is_some_and(|exchange| exchange.as_mut().poll(context).is_pending());
+        if !open {
+            self.0 = None;
+        }
+        open
+    }
+
+    /// Does `work`, which is about this connection, and moves its bytes meanwhile.
+    async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(done);
+            }
+            self.advance(context);
+            work.as_mut().poll(context)
+        })
+        .await
     }
 }
 
@@ -126,15 +146,18 @@ impl Pool {
         // At most 100 headers: hyper's own default, for which it needs no allocation.
         let (sender, exchange) =
             http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(io)).await?;
-        let number = self.number();
-        let task = tokio::spawn(drive(exchange, Arc::downgrade(self), number, self.limits.age));
-        Ok(Connection { number, address, sender, received, _task: Task(task) })
+        let exchange = Exchange(Some(Box::pin(exchange)));
+        Ok(Connection { address, sender, received, exchange })
     }
 
     /// The idle connection last used, if it can still be used.
     pub(super) async fn checkout(&self) -> Option<Connection> {
         while let Some(mut connection) = self.pop() {
-            if let Ok(Ok(())) = timeout(READY, connection.sender.ready()).await {
+            if !connection.is_open() {
+                continue;
+            }
+            let Connection { sender, exchange, .. } = &mut connection;
+            if let Ok(Ok(())) = timeout(READY, exchange.drive(sender.ready())).await {
                 return Some(connection);
             }
         }
@@ -142,13 +165,19 @@ impl Pool {
     }
 
     /// Takes back a connection whose answer has been read to its end; closes it where it cannot be kept.
-    pub(super) fn checkin(&self, connection: Connection) {
+    pub(super) fn checkin(self: &Arc<Self>, mut connection: Connection) {
         let Ok(slot) = Arc::clone(&self.limits.slots).try_acquire_owned() else { return };
+        if !connection.is_open() {
+            return;
+        }
         let since = self.clock.instant();
         let mut state = self.lock();
-        // Asked under the lock: a task that ends takes the lock to forget its connection, after it has closed it.
-        if !connection.sender.is_closed() && state.idle.len() < IDLE_PER_LANE {
-            state.idle.push(Idle { connection, since, _slot: slot });
+        if state.idle.len() == IDLE_PER_LANE {
+            return;
+        }
+        state.idle.push(Idle { connection, since, _slot: slot });
+        if !std::mem::replace(&mut state.reaping, true) {
+            tokio::spawn(reap(Arc::downgrade(self), since + self.limits.age));
         }
     }
 
@@ -164,30 +193,15 @@ impl Pool {
         None
     }
 
-    fn number(&self) -> u64 {
-        let mut state = self.lock();
-        state.next += 1;
-        state.next
-    }
-
-    /// Takes connection `number` out if it has been idle too long; else, when to look again.
-    fn reap(&self, number: u64) -> Option<Instant> {
+    /// Closes what has been idle too long, or has been closed by its peer; says when to look again, if there is
+    /// anything left to look at.
+    fn sweep(&self) -> Option<Instant> {
         let now = self.clock.instant();
         let mut state = self.lock();
-        let Some(index) = state.idle.iter().position(|idle| idle.connection.number == number) else {
-            return Some(now + self.limits.age);
-        };
-        let due = state.idle[index].since + self.limits.age;
-        if due > now {
-            return Some(due);
-        }
-        state.idle.remove(index);
-        None
-    }
-
-    /// Takes connection `number` out: it is closed.
-    fn forget(&self, number: u64) {
-        self.lock().idle.retain(|idle| idle.connection.number != number);
+        state.idle.retain_mut(|idle| idle.since + self.limits.age > now && idle.connection.is_open());
+        let next = state.idle.first().map(|oldest| oldest.since + self.limits.age);
+        state.reaping = next.is_some();
+        next
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -209,7 +223,7 @@ impl Connection {
     ) -> Result<Response<Incoming>, SendError> {
         let before = self.received.bytes();
         self.received.allow(BEFORE_BODY);
-        let sent = self.sender.try_send_request(request).await;
+        let sent = self.exchange.drive(self.sender.try_send_request(request)).await;
         // Nothing of the body is read before it is asked for; how much of it is, is up to who asks.
         self.received.allow(u64::MAX);
         sent.map_err(|failed| SendError {
@@ -217,36 +231,25 @@ impl Connection {
             error: failed.into_error(),
         })
     }
-}
 
-/// The connection's task: moves its bytes until it is closed, and closes it when it has been idle for `age`.
-async fn drive<T>(
-    exchange: http1::Connection<TokioIo<Counted<T>>, Full<Bytes>>,
-    pool: Weak<Pool>,
-    number: u64,
-    age: Duration,
-) where
-    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    {
-        let exchange = pin!(exchange);
-        tokio::select! {
-            // What went wrong is told to the request under way; without one it is of no interest.
-            _ = exchange => (),
-            () = idle_too_long(&pool, number, age) => (),
-        }
+    /// Reads an answer's body, or does whatever else needs the connection's bytes to be moved.
+    pub(super) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+        self.exchange.drive(work).await
     }
-    if let Some(pool) = pool.upgrade() {
-        pool.forget(number);
+
+    /// Whether it can be used again, as far as it can be told without waiting.
+    fn is_open(&mut self) -> bool {
+        // Nobody waits: whoever uses it next looks again.
+        self.exchange.advance(&mut Context::from_waker(Waker::noop())) && !self.sender.is_closed()
     }
 }
 
-async fn idle_too_long(pool: &Weak<Pool>, number: u64, age: Duration) {
-    let Some(mut due) = pool.upgrade().map(|pool| pool.clock.instant() + age) else { return };
+/// Sweeps the pool for as long as there is something idle in it.
+async fn reap(pool: Weak<Pool>, mut due: Instant) {
     loop {
         sleep_until(due.into()).await;
-        match pool.upgrade().and_then(|pool| pool.reap(number)) {
-            Some(later) => due = later,
+        match pool.upgrade().and_then(|pool| pool.sweep()) {
+            Some(next) => due = next,
             None => return,
         }
     }
@@ -255,10 +258,7 @@ async fn idle_too_long(pool: &Weak<Pool>, number: u64, age: Duration) {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-        task::yield_now,
-    };
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
 
@@ -268,16 +268,20 @@ mod tests {
 
     /// A connection whose answer has been read to its end, and the peer's end of it.
     async fn used(pool: &Arc<Pool>) -> (Connection, DuplexStream) {
+        used_to(pool, 80).await
+    }
+
+    /// The same, to a port.
+    async fn used_to(pool: &Arc<Pool>, port: u16) -> (Connection, DuplexStream) {
         let (ours, mut theirs) = duplex(4096);
-        let mut connection =
-            pool.open(ours, "127.0.0.1:80".parse().expect("an address")).await.expect("a connection");
+        let mut connection = pool.open(ours, ([127, 0, 0, 1], port).into()).await.expect("a connection");
         let answer = async {
             assert!(theirs.read(&mut [0; 4096]).await.expect("a request") > 0);
             theirs.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.expect("room");
         };
         let (response, ()) = tokio::join!(connection.send(Request::new(Full::default())), answer);
         let response = response.unwrap_or_else(|failed| panic!("{}", failed.error));
-        assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "ok");
+        assert_eq!(connection.drive(response.into_body().collect()).await.expect("a body").to_bytes(), "ok");
         (connection, theirs)
     }
 
@@ -286,16 +290,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_closed_while_idle_leaves_the_pool() {
-        let pool = pool();
-        let (connection, peer) = used(&pool).await;
-        pool.checkin(connection);
-        assert_eq!(idle(&pool), (1, 1));
-        drop(peer);
-        while idle(&pool) != (0, 0) {
-            yield_now().await;
+    async fn a_connection_closed_while_idle_is_not_given_out() {
+        for swept in [false, true] {
+            let pool = pool();
+            let (connection, peer) = used(&pool).await;
+            pool.checkin(connection);
+            assert_eq!(idle(&pool), (1, 1));
+            assert!(pool.sweep().is_some(), "it is open, and looked at again");
+            assert_eq!(idle(&pool), (1, 1));
+            drop(peer);
+            if swept {
+                assert!(pool.sweep().is_none(), "nothing is left to look at");
+                assert_eq!(idle(&pool), (0, 0));
+            }
+            assert!(pool.checkout().await.is_none());
+            assert_eq!(idle(&pool), (0, 0));
         }
-        assert!(pool.checkout().await.is_none());
     }
 
     #[tokio::test]
@@ -303,9 +313,6 @@ mod tests {
         let pool = pool();
         let (connection, peer) = used(&pool).await;
         drop(peer);
-        while !connection.sender.is_closed() {
-            yield_now().await;
-        }
         pool.checkin(connection);
         assert_eq!(idle(&pool), (0, 0));
     }
@@ -314,14 +321,14 @@ mod tests {
     async fn the_last_one_used_comes_first_and_few_are_kept() {
         let pool = pool();
         let mut peers = Vec::new();
-        for _ in 0..IDLE_PER_LANE + 3 {
-            let (connection, peer) = used(&pool).await;
+        for port in 1..=u16::try_from(IDLE_PER_LANE + 3).expect("few") {
+            let (connection, peer) = used_to(&pool, port).await;
             peers.push(peer);
             pool.checkin(connection);
         }
         assert_eq!(idle(&pool), (IDLE_PER_LANE, IDLE_PER_LANE));
         let connection = pool.checkout().await.expect("an idle connection");
-        assert_eq!(connection.number, IDLE_PER_LANE as u64);
+        assert_eq!(usize::from(connection.address().port()), IDLE_PER_LANE);
         // Those that were not kept are closed.
         assert_eq!(peers.pop().expect("a peer").read(&mut [0; 1]).await.expect("an end"), 0);
         let slots = Arc::clone(&pool.limits.slots);
