@@ -1,6 +1,7 @@
 //! The store against a simple model, its thread under faults, and its file in every condition.
 
 mod backend;
+mod crash;
 mod model;
 mod opening;
 mod parked;

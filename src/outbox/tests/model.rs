@@ -19,14 +19,14 @@ use crate::{
 /// What two events with the same id are compared by.
 type Content = (EventType, Option<Timestamp>, Bytes);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Id {
     of: (String, String),
     content: Content,
     at: Timestamp,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Model {
     pub(super) options: Options,
     pub(super) events: BTreeMap<Seq, Event>,

@@ -1,0 +1,207 @@
+//! All that is in a store, and whether it is what must be there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redb::ReadableTable;
+
+use super::super::model::{Model, is_pending};
+use crate::{
+    model::{
+        attempt::{Attempt, AttemptRow},
+        delivery::{Delivery, DeliveryKey},
+        endpoint::{Endpoint, EndpointNumber},
+        event::{Event, Seq},
+    },
+    outbox::{
+        FileIdentity, Reader, Row,
+        database::Shared,
+        record::{IdRow, decode_attempt, decode_endpoint, decode_event, decode_row},
+        schema::{ATTEMPTS, ENDPOINTS, EVENTS, FILES, HISTORY, IDS, META, PENDING, meta, row_seq, row_slot},
+    },
+};
+
+/// The content of every table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Found {
+    /// Whether the store says that it was closed.
+    pub(super) clean: bool,
+    pub(super) events: BTreeMap<Seq, Event>,
+    pub(super) pending: BTreeMap<DeliveryKey, Row>,
+    pub(super) history: BTreeMap<DeliveryKey, Row>,
+    pub(super) attempts: BTreeMap<AttemptRow, Attempt>,
+    pub(super) endpoints: BTreeMap<EndpointNumber, Endpoint>,
+    pub(super) ids: BTreeSet<Seq>,
+    pub(super) files: BTreeSet<(String, u64, u64, i64, u64)>,
+    /// What the scan of the backlog tells, page by page.
+    pub(super) backlog: Vec<(DeliveryKey, Delivery)>,
+}
+
+impl Found {
+    /// What the model says is there.
+    pub(super) fn expected(model: &Model, clean: bool) -> Self {
+        let rows = model.rows().into_iter().map(|placed| (placed.first, placed.row));
+        let (pending, history) = rows.partition(|(_, row)| row.deliveries.iter().any(is_pending));
+        let backlog = model.deliveries.iter().filter(|(_, delivery)| is_pending(delivery));
+        Self {
+            clean,
+            events: model.events.clone(),
+            pending,
+            history,
+            attempts: model.attempts.clone(),
+            endpoints: model.endpoints.clone(),
+            ids: model.remembered().collect(),
+            files: model.files.iter().map(file).collect(),
+            backlog: backlog.map(|(key, delivery)| (*key, *delivery)).collect(),
+        }
+    }
+
+    /// Reads all of it; every row must be readable.
+    pub(super) fn read(database: &Shared) -> Self {
+        let txn = database.begin_read().expect("a reader");
+        let events = rows(&txn.open_table(EVENTS).expect("a table"), |seq, row| {
+            (Seq::new(seq), decode_event(Seq::new(seq), row).expect("an event"))
+        });
+        let attempts = rows(&txn.open_table(ATTEMPTS).expect("a table"), |row, attempt| {
+            (AttemptRow::new(row), decode_attempt(attempt).expect("an attempt"))
+        });
+        let ids: BTreeMap<Seq, IdRow> = rows(&txn.open_table(IDS).expect("a table"), |seq, row| {
+            (Seq::new(seq), IdRow::decode(row).expect("an id's row"))
+        });
+        assert!(ids.iter().all(|(seq, row)| row.at == events[seq].accepted_at), "ids are of their events");
+        let endpoints = txn.open_table(ENDPOINTS).expect("a table");
+        let endpoints = endpoints.iter().expect("it is read").map(|entry| {
+            let (number, row) = entry.expect("a row");
+            (EndpointNumber::new(number.value()), decode_endpoint(row.value()).expect("an endpoint"))
+        });
+        let files = txn.open_table(FILES).expect("a table");
+        let files = files.iter().expect("it is read").map(|entry| {
+            let (directory, device, inode, mtime, size) = entry.as_ref().expect("a row").0.value();
+            (directory.to_owned(), device, inode, mtime, size)
+        });
+        Self {
+            clean: txn.open_table(META).expect("a table").get(meta::CLEAN).expect("it is read").is_some(),
+            events,
+            pending: rows(&txn.open_table(PENDING).expect("a table"), placed),
+            history: rows(&txn.open_table(HISTORY).expect("a table"), placed),
+            attempts,
+            endpoints: endpoints.collect(),
+            ids: ids.into_keys().collect(),
+            files: files.collect(),
+            backlog: backlog(database),
+        }
+    }
+
+    /// Whether all is there that `before` has, which was acknowledged. The commit that was under way may have gone
+    /// further: it may have ended what was pending, and added.
+    pub(super) fn keeps(&self, before: &Self) -> Result<(), String> {
+        for (seq, event) in &before.events {
+            if self.events.get(seq) != Some(event) {
+                return Err(format!("the acknowledged event {seq:?} is lost"));
+            }
+        }
+        for (key, (_, row)) in before.rows() {
+            self.keeps_row(key, row)?;
+        }
+        for (row, attempt) in &before.attempts {
+            if self.attempts.get(row) != Some(attempt) {
+                return Err(format!("the committed attempt {row:?} is lost"));
+            }
+        }
+        match before.endpoints.keys().find(|number| !self.endpoints.contains_key(number)) {
+            Some(number) => Err(format!("the endpoint {number:?} is forgotten")),
+            None => Ok(()),
+        }
+    }
+
+    fn keeps_row(&self, key: DeliveryKey, row: &Row) -> Result<(), String> {
+        let found = self.pending.get(&key).or_else(|| self.history.get(&key));
+        let Some(found) = found.filter(|found| found.deliveries.len() == row.deliveries.len()) else {
+            return Err(format!("deliveries of the acknowledged event {:?} are lost", key.seq));
+        };
+        for (was, is) in row.deliveries.iter().zip(&found.deliveries) {
+            if !is_pending(was) && is != was {
+                return Err(format!("the end of a delivery in the row {key:?} is not in force"));
+            }
+            if is.attempt < was.attempt || is.last_attempt < was.last_attempt {
+                return Err(format!("the outcome of an attempt in the row {key:?} is not in force"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether each delivery has its one record, in the one table where it belongs, and each unfinished one its one
+    /// place in the backlog.
+    pub(super) fn is_in_order(&self) -> Result<(), String> {
+        if let Some(key) = self.pending.keys().find(|key| self.history.contains_key(key)) {
+            return Err(format!("the row {key:?} is in `pending` and in `history`"));
+        }
+        if let Some((key, _)) =
+            self.rows().find(|(_, (in_pending, row))| row.deliveries.iter().any(is_pending) != *in_pending)
+        {
+            return Err(format!("the row {key:?} is in the wrong table"));
+        }
+        let have_rows: BTreeSet<Seq> = self.rows().map(|(key, _)| key.seq).collect();
+        if !have_rows.iter().eq(self.events.keys()) {
+            return Err("not each event has rows, or not each row an event".to_owned());
+        }
+        let unfinished = self.pending.iter().flat_map(|(first, row)| {
+            let keys = (first.slot..).map(|slot| DeliveryKey { seq: first.seq, slot });
+            keys.zip(row.deliveries.iter().copied()).filter(|(_, delivery)| is_pending(delivery))
+        });
+        if !unfinished.eq(self.backlog.iter().copied()) {
+            return Err("the backlog is not each unfinished delivery once".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The parts in which it is not as expected.
+    pub(super) fn differences(&self, expected: &Self) -> Vec<&'static str> {
+        let parts = [
+            ("the clean mark", self.clean == expected.clean),
+            ("events", self.events == expected.events),
+            ("pending", self.pending == expected.pending),
+            ("history", self.history == expected.history),
+            ("attempts", self.attempts == expected.attempts),
+            ("endpoints", self.endpoints == expected.endpoints),
+            ("ids", self.ids == expected.ids),
+            ("files", self.files == expected.files),
+            ("the backlog", self.backlog == expected.backlog),
+        ];
+        parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+
+    /// All rows of deliveries, and whether they are in `pending`.
+    fn rows(&self) -> impl Iterator<Item = (DeliveryKey, (bool, &Row))> {
+        let pending = self.pending.iter().map(|(key, row)| (*key, (true, row)));
+        pending.chain(self.history.iter().map(|(key, row)| (*key, (false, row))))
+    }
+}
+
+fn file(file: &FileIdentity) -> (String, u64, u64, i64, u64) {
+    (file.directory.clone(), file.device, file.inode, file.mtime, file.size)
+}
+
+fn placed(key: u64, row: &[u8]) -> (DeliveryKey, Row) {
+    let key = DeliveryKey { seq: row_seq(key), slot: row_slot(key) };
+    (key, decode_row(row).expect("a row of deliveries"))
+}
+
+fn rows<K: Ord, V>(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+    read: impl Fn(u64, &[u8]) -> (K, V),
+) -> BTreeMap<K, V> {
+    let entries = table.iter().expect("it is read").map(|entry| entry.expect("a row"));
+    entries.map(|(key, row)| read(key.value(), row.value())).collect()
+}
+
+fn backlog(database: &Shared) -> Vec<(DeliveryKey, Delivery)> {
+    let reader = Reader::new(database).expect("a reader");
+    let (mut all, mut from) = (Vec::new(), Some(0));
+    while let Some(place) = from {
+        let page = reader.backlog(place, Seq::MAX, 7).expect("the backlog is read");
+        assert!(page.unreadable.is_empty(), "{:?}", page.unreadable);
+        all.extend(page.found);
+        from = page.next;
+    }
+    all
+}

@@ -1,0 +1,351 @@
+//! A store on a disk that remembers, the random work that is done with it, and what it should hold after each step.
+//!
+//! Drives [`Store`] without its thread, so that a step is one commit, and the same seed does the same.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    super::{
+        model::{Model, is_pending},
+        options, report,
+    },
+    found::Found,
+    power::Disk,
+};
+use crate::{
+    model::{
+        attempt::{Outcome, Report, Response, Why},
+        delivery::{DeliveryKey, FailReason, State},
+        endpoint::{DisableReason, EndpointNumber},
+        event::NewEvent,
+        time::Timestamp,
+    },
+    outbox::{
+        Acceptance, Batch, BatchAnswer, Configured, FileIdentity, Options, Routed, Settle,
+        database::Shared,
+        depths::Depths,
+        open,
+        store::{Group, Store, scan_ids},
+    },
+};
+
+const ENDPOINTS: u32 = 9;
+
+/// What was promised when a step had returned.
+#[derive(Clone, Debug)]
+pub(super) struct Promise {
+    /// How many operations the disk had seen by then.
+    pub(super) position: usize,
+    pub(super) model: Model,
+    pub(super) found: Found,
+}
+
+/// One run of a store, from its opening on.
+#[derive(Debug)]
+pub(super) struct History {
+    pub(super) random: fastrand::Rng,
+    pub(super) disk: Disk,
+    /// What was on the disk at the beginning.
+    pub(super) base: Vec<u8>,
+    /// What was promised before the first step and after each.
+    pub(super) promises: Vec<Promise>,
+    now: Timestamp,
+    database: Shared,
+    store: Option<Store>,
+}
+
+impl History {
+    /// A new store, closed, with its options.
+    pub(super) fn create(quick_repair: bool, random: &mut fastrand::Rng) -> (Vec<u8>, Promise) {
+        let options = Options {
+            // From less than a group needs to more than there is.
+            cache: random.choice([128 << 10, 512 << 10, 4 << 20]).expect("one of them"),
+            quick_repair,
+            dedup_window: Duration::from_secs(2),
+            dedup_entries: random.usize(10..60),
+            pending_per_endpoint: random.u64(50..600),
+            ..options()
+        };
+        let disk = Disk::new(Vec::new());
+        let database = disk.database(&options).expect("a new database");
+        open::fill(&database, super::super::ID_KEY, quick_repair).expect("it is filled");
+        database.close().expect("it is closed");
+        let model = Model::new(options);
+        let found = Found::expected(&model, true);
+        (disk.bytes(), Promise { position: 0, model, found })
+    }
+
+    /// Opens what is on a disk, after a cut at which `before` was promised and `after` may have been reached; an error
+    /// says what is wrong with it.
+    pub(super) fn recover(
+        image: Vec<u8>,
+        random: fastrand::Rng,
+        before: &Promise,
+        after: Option<&Promise>,
+    ) -> Result<Self, String> {
+        let (options, disk) = (before.model.options, Disk::new(image.clone()));
+        let (database, unclean) = open(&disk, &options)?;
+        let promise = kept(&database, unclean, before, after)?;
+        let promises = vec![Promise { position: 0, ..promise.clone() }];
+        let now = promise.model.events.values().last().map_or(Timestamp::from_millis(1_000), |e| e.accepted_at);
+        let mut history = Self { random, disk, base: image, promises, now, database, store: None };
+        history.start();
+        Ok(history)
+    }
+
+    /// Takes an opened database over: as [`crate::outbox::Outbox`] does, and a little more at once.
+    fn start(&mut self) {
+        let depths = Depths::default();
+        let model = &self.last().model;
+        let mut store = Store::new(self.database.clone(), &model.options, depths.clone()).expect("it starts");
+        assert_eq!(store.state().next_seq, model.last_seq().next(), "no sequence number is given twice");
+        assert_eq!(store.state().next_attempt, model.next_attempt(), "no row of an attempt is given twice");
+        scan_ids(&self.database, 7, |page| store.fill_dedup(&page)).expect("ids are read");
+        depths.found(model.deliveries.values().filter(|d| is_pending(d)).map(|d| d.endpoint));
+        self.store = Some(store);
+        self.promise(self.last().model.clone(), false);
+    }
+
+    /// Closes the store and opens it again.
+    pub(super) fn reopen(&mut self) {
+        self.close();
+        let (database, unclean) = open(&self.disk, &self.last().model.options).expect("it opens again");
+        assert!(!unclean, "it was closed");
+        self.database = database;
+        self.start();
+    }
+
+    pub(super) fn close(&mut self) {
+        self.store.take().expect("it is open").close().expect("it closes");
+        self.promise(self.last().model.clone(), true);
+    }
+
+    /// What was promised after `position` operations, and what would have been next.
+    pub(super) fn promised_at(&self, position: usize) -> (&Promise, Option<&Promise>) {
+        let next = self.promises.partition_point(|promise| promise.position <= position);
+        (&self.promises[next - 1], self.promises.get(next))
+    }
+
+    pub(super) fn last(&self) -> &Promise {
+        self.promises.last().expect("there is one from the beginning")
+    }
+
+    fn promise(&mut self, model: Model, clean: bool) {
+        let found = Found::expected(&model, clean);
+        self.promises.push(Promise { position: self.disk.position(), model, found });
+    }
+
+    /// Holds what is there now against the promise.
+    pub(super) fn check(&self) {
+        let found = Found::read(&self.database);
+        let differences = found.differences(&self.last().found);
+        assert!(differences.is_empty(), "it differs in {differences:?}");
+        found.is_in_order().expect("all is in its place");
+    }
+
+    /// The first step of a new store: endpoints to deliver to. Then `steps` of all kinds.
+    pub(super) fn go(&mut self, steps: usize) {
+        self.configure();
+        for _ in 0..steps {
+            match self.random.u8(..20) {
+                0 => self.configure(),
+                1 => self.reopen(),
+                _ => self.work(),
+            }
+        }
+    }
+
+    /// One group of everything.
+    pub(super) fn work(&mut self) {
+        self.now = self.now.plus(Duration::from_millis(self.random.u64(..800)));
+        let mut model = self.last().model.clone();
+        let settles = if self.random.u8(..4) > 0 { self.settles(&mut model) } else { Vec::new() };
+        let mut unlinked: Vec<_> = model.files.iter().cloned().collect();
+        unlinked.sort_by_key(|file| file.inode);
+        unlinked.retain(|_| self.random.u8(..4) == 0);
+        let batches = if self.random.u8(..4) > 0 { self.random.usize(1..4) } else { 0 };
+        let batches = (0..batches).map(|_| self.batch()).collect();
+        self.commit(Group { settles, batches, unlinked }, model);
+    }
+
+    /// Commits a group whose outcomes the model knows already, and holds the answers against the model's.
+    fn commit(&mut self, group: Group, mut model: Model) -> Vec<BatchAnswer> {
+        for file in &group.unlinked {
+            model.files.remove(file);
+        }
+        let mut scheduled = Vec::new();
+        let answers: Vec<_> = group.batches.iter().map(|batch| model.accept(batch, &mut scheduled)).collect();
+        let done = self.store.as_mut().expect("it is open").commit(&group).expect("it commits");
+        assert_eq!((&done.answers, done.scheduled), (&answers, scheduled));
+        assert!(done.not_settled.is_empty(), "{:?}", done.not_settled);
+        self.promise(model, false);
+        answers
+    }
+
+    /// Hands in again what the store should know, as producers do that had no answer; says how many ids and files.
+    pub(super) fn hand_in_again(&mut self) -> (usize, usize) {
+        let model = self.last().model.clone();
+        let known = model.remembered().map(|seq| &model.events[&seq]);
+        let in_window = known.filter(|event| self.now.since(event.accepted_at) <= model.options.dedup_window);
+        let events: Vec<_> = in_window.collect();
+        let routed = events.iter().map(|event| Routed { event: event.new.clone(), deliveries: Vec::new() });
+        let mut batches = vec![Batch { at: self.now, events: routed.collect(), file: None, room: None }];
+        batches.extend(model.files.iter().map(|file| Batch { file: Some(file.clone()), ..self.batch() }));
+        let (ids, files) = (events.len(), model.files.len());
+        let before = model.last_seq();
+        let answers = self.commit(Group { batches, ..Group::default() }, model);
+        let BatchAnswer::Events(first) = &answers[0] else { panic!("no file was given") };
+        assert!(first.iter().all(|one| matches!(one, Acceptance::Duplicate(_))), "all ids are known: {first:?}");
+        assert!(answers[1..].iter().all(|one| *one == BatchAnswer::FileKnown), "all files are known: {answers:?}");
+        assert_eq!(self.last().model.last_seq(), before, "nothing was taken twice");
+        (ids, files)
+    }
+
+    pub(super) fn configure(&mut self) {
+        let first = self.last().model.endpoints.is_empty();
+        let mut wanted = Vec::new();
+        for number in 1..=ENDPOINTS {
+            if first || self.random.u8(..5) > 0 {
+                wanted.push(Configured {
+                    account: "default".parse().expect("an account"),
+                    name: format!("endpoint {number}"),
+                    disabled: (self.random.u8(..4) == 0).then_some(DisableReason::NoCredential),
+                    expire: Duration::from_millis(self.now.as_millis() % 3),
+                });
+            }
+        }
+        let mut model = self.last().model.clone();
+        model.configure(&wanted, self.now);
+        let all = self.store.as_mut().expect("it is open").configure(&wanted, self.now).expect("it commits");
+        assert!(all.iter().map(|(number, one)| (number, one)).eq(&model.endpoints));
+        self.promise(model, false);
+    }
+
+    fn batch(&mut self) -> Batch {
+        let events = (0..self.random.usize(..6)).map(|_| self.routed()).collect();
+        let file = (self.random.u8(..3) == 0).then(|| FileIdentity {
+            directory: "/spool".to_owned(),
+            device: 1,
+            inode: self.random.u64(..40),
+            mtime: -1,
+            size: 7,
+        });
+        Batch { at: self.now, events, file, room: None }
+    }
+
+    fn routed(&mut self) -> Routed {
+        let random = &mut self.random;
+        let id = (random.u8(..3) > 0).then(|| format!("id {}", random.u8(..60)));
+        let size = match random.u8(..4) {
+            0 => random.usize(..60_000),
+            1 => random.usize(..5_000),
+            _ => random.usize(..300),
+        };
+        let event = NewEvent {
+            account: "default".parse().expect("an account"),
+            event_type: "a.b".parse().expect("a type"),
+            data: Bytes::from(vec![random.u8(..); size]),
+            producer_id: id,
+            time: None,
+        };
+        let count = random.choice([0, 1, 1, 1, 2, 3, 3, 9, 127, 129, 300]).expect("one of them");
+        let deliver = |_| {
+            let due = self.now.plus(Duration::from_millis(random.u64(..10_000)));
+            (EndpointNumber::new(random.u32(1..=ENDPOINTS)), due)
+        };
+        Routed { event, deliveries: (0..count).map(deliver).collect() }
+    }
+
+    /// Outcomes of what is pending, each in the model at once: a delivery may come more than once.
+    fn settles(&mut self, model: &mut Model) -> Vec<Settle> {
+        let pending = model.deliveries.iter().filter(|(_, delivery)| is_pending(delivery));
+        let mut keys: Vec<_> = pending.map(|(key, _)| *key).collect();
+        // Of some events all deliveries, so that rows end.
+        if self.random.bool() {
+            self.random.shuffle(&mut keys);
+        }
+        keys.truncate(self.random.usize(1..160));
+        let settle = |key| {
+            let settle = self.outcome(key, model);
+            model.settle(&settle);
+            settle
+        };
+        keys.into_iter().map(settle).collect()
+    }
+
+    fn outcome(&mut self, key: DeliveryKey, model: &Model) -> Settle {
+        let mut delivery = model.deliveries[&key];
+        let attempted = self.random.u8(..5) > 0;
+        delivery.attempt += u32::from(attempted);
+        delivery.last_status = self.random.bool().then_some(503);
+        delivery.due = self.now.plus(Duration::from_millis(self.random.u64(..9_000)));
+        delivery.state = match self.random.u8(..4) {
+            0 => State::Failed(FailReason::Exhausted),
+            1 | 2 => State::Succeeded,
+            _ => State::Pending,
+        };
+        // The store knows better which attempt was the last.
+        delivery.last_attempt = None;
+        let why = if self.random.bool() { Why::Schedule } else { Why::AfterCrash };
+        Settle {
+            key,
+            delivery,
+            attempt: attempted.then(|| (why, self.report())),
+            consecutive_failures: self.random.bool().then(|| self.random.u32(..9)),
+        }
+    }
+
+    fn report(&mut self) -> Report {
+        let mut report = report(self.now);
+        if self.random.bool() {
+            report.outcome = Outcome::Response(Response {
+                status: 500,
+                headers: vec![("server".to_owned(), "x".to_owned())],
+                body: vec![0; self.random.usize(..900)],
+                body_truncated: self.random.bool(),
+                body_error: None,
+            });
+        }
+        report
+    }
+}
+
+impl Drop for History {
+    /// Nobody needs what redb would write in closing it.
+    fn drop(&mut self) {
+        self.disk.turn_off();
+    }
+}
+
+/// Which of two promises an opened store keeps. One that is kept in part only is none.
+pub(super) fn kept<'a>(
+    database: &Shared,
+    unclean: bool,
+    before: &'a Promise,
+    after: Option<&'a Promise>,
+) -> Result<&'a Promise, String> {
+    let mut found = Found::read(database);
+    assert!(!found.clean, "an open store has no clean mark");
+    found.clean = !unclean;
+    found.is_in_order()?;
+    found.keeps(&before.found)?;
+    let from = |one: &Promise| found.differences(&one.found);
+    let both = [Some(before), after].into_iter().flatten();
+    both.into_iter().find(|one| from(one).is_empty()).ok_or_else(|| {
+        format!(
+            "it is neither as promised nor as it was to be next: from the one it differs in {:?}, from the other in {:?}",
+            from(before),
+            after.map(from),
+        )
+    })
+}
+
+/// As the product opens a store that is there.
+fn open(disk: &Disk, options: &Options) -> Result<(Shared, bool), String> {
+    let database = disk.database(options).map_err(|error| format!("it does not open: {error}"))?;
+    let unclean = open::take_clean_mark(&database, options.quick_repair);
+    let unclean = unclean.map_err(|error| format!("its mark is not taken: {error}"))?;
+    Ok((Shared::new(database), unclean))
+}
