@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use redb::{Builder, Database, ReadableDatabase, backends::FileBackend};
+use redb::{Builder, Database, ReadableDatabase, StorageBackend, backends::FileBackend};
 use rustix::io::Errno;
 
 use super::{
@@ -67,14 +67,24 @@ fn create(path: &Path, options: &Options, id_key: [u8; 16]) -> Result<(), OpenEr
     }
     // An empty file that was there already may have any mode.
     file.set_permissions(Permissions::from_mode(0o600)).map_err(io_error("set the mode of", &temporary))?;
-    let mut builder = Builder::new();
-    builder.set_cache_size(options.cache);
-    let database = FileBackend::new(file).and_then(|backend| builder.create_with_backend(backend));
-    let database = database.map_err(open_error(&temporary))?;
-    fill(&database, id_key, options.quick_repair).map_err(store_error(&temporary))?;
-    database.close().map_err(store_error(&temporary))?;
+    let backend = FileBackend::new(file).map_err(open_error(&temporary))?;
+    make(backend, &temporary, options, id_key)?;
     rename(&temporary, path)?;
     sync_directory(directory)
+}
+
+/// Makes a new store: it is whole and synced when this returns, and may be renamed then.
+pub(super) fn make(
+    backend: impl StorageBackend,
+    path: &Path,
+    options: &Options,
+    id_key: [u8; 16],
+) -> Result<(), OpenError> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(options.cache);
+    let database = builder.create_with_backend(backend).map_err(open_error(path))?;
+    fill(&database, id_key, options.quick_repair).map_err(store_error(path))?;
+    database.close().map_err(store_error(path))
 }
 
 /// Removes what a crash left of a store that was being made.

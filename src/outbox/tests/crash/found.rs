@@ -16,15 +16,13 @@ use crate::{
         FileIdentity, Reader, Row,
         database::Shared,
         record::{IdRow, decode_attempt, decode_endpoint, decode_event, decode_row},
-        schema::{ATTEMPTS, ENDPOINTS, EVENTS, FILES, HISTORY, IDS, META, PENDING, meta, row_seq, row_slot},
+        schema::{ATTEMPTS, ENDPOINTS, EVENTS, FILES, HISTORY, IDS, PENDING, row_seq, row_slot},
     },
 };
 
 /// The content of every table.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Found {
-    /// Whether the store says that it was closed.
-    pub(super) clean: bool,
     pub(super) events: BTreeMap<Seq, Event>,
     pub(super) pending: BTreeMap<DeliveryKey, Row>,
     pub(super) history: BTreeMap<DeliveryKey, Row>,
@@ -38,12 +36,11 @@ pub(super) struct Found {
 
 impl Found {
     /// What the model says is there.
-    pub(super) fn expected(model: &Model, clean: bool) -> Self {
+    pub(super) fn expected(model: &Model) -> Self {
         let rows = model.rows().into_iter().map(|placed| (placed.first, placed.row));
         let (pending, history) = rows.partition(|(_, row)| row.deliveries.iter().any(is_pending));
         let backlog = model.deliveries.iter().filter(|(_, delivery)| is_pending(delivery));
         Self {
-            clean,
             events: model.events.clone(),
             pending,
             history,
@@ -79,7 +76,6 @@ impl Found {
             (directory.to_owned(), device, inode, mtime, size)
         });
         Self {
-            clean: txn.open_table(META).expect("a table").get(meta::CLEAN).expect("it is read").is_some(),
             events,
             pending: rows(&txn.open_table(PENDING).expect("a table"), placed),
             history: rows(&txn.open_table(HISTORY).expect("a table"), placed),
@@ -157,7 +153,6 @@ impl Found {
     /// The parts in which it is not as expected.
     pub(super) fn differences(&self, expected: &Self) -> Vec<&'static str> {
         let parts = [
-            ("the clean mark", self.clean == expected.clean),
             ("events", self.events == expected.events),
             ("pending", self.pending == expected.pending),
             ("history", self.history == expected.history),

@@ -2,12 +2,13 @@
 //!
 //! Drives [`Store`] without its thread, so that a step is one commit, and the same seed does the same.
 
-use std::time::Duration;
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::{
     super::{
+        ID_KEY,
         model::{Model, is_pending},
         options, report,
     },
@@ -38,8 +39,11 @@ const ENDPOINTS: u32 = 9;
 pub(super) struct Promise {
     /// How many operations the disk had seen by then.
     pub(super) position: usize,
-    pub(super) model: Model,
-    pub(super) found: Found,
+    pub(super) model: Arc<Model>,
+    /// What is to be found in the store then.
+    pub(super) found: Arc<Found>,
+    /// Whether it says that it was closed.
+    pub(super) clean: bool,
 }
 
 /// One run of a store, from its opening on.
@@ -51,6 +55,8 @@ pub(super) struct History {
     pub(super) base: Vec<u8>,
     /// What was promised before the first step and after each.
     pub(super) promises: Vec<Promise>,
+    /// Of so many of 8 events the payload is large.
+    heavy: u8,
     now: Timestamp,
     database: Shared,
     store: Option<Store>,
@@ -69,12 +75,10 @@ impl History {
             ..options()
         };
         let disk = Disk::new(Vec::new());
-        let database = disk.database(&options).expect("a new database");
-        open::fill(&database, super::super::ID_KEY, quick_repair).expect("it is filled");
-        database.close().expect("it is closed");
+        open::make(disk.clone(), Path::new("memory"), &options, ID_KEY).expect("it is made");
         let model = Model::new(options);
-        let found = Found::expected(&model, true);
-        (disk.bytes(), Promise { position: 0, model, found })
+        let found = Arc::new(Found::expected(&model));
+        (disk.bytes(), Promise { position: 0, model: Arc::new(model), found, clean: true })
     }
 
     /// Opens what is on a disk, after a cut at which `before` was promised and `after` may have been reached; an error
@@ -89,8 +93,9 @@ impl History {
         let (database, unclean) = open(&disk, &options)?;
         let promise = kept(&database, unclean, before, after)?;
         let promises = vec![Promise { position: 0, ..promise.clone() }];
-        let now = promise.model.events.values().last().map_or(Timestamp::from_millis(1_000), |e| e.accepted_at);
-        let mut history = Self { random, disk, base: image, promises, now, database, store: None };
+        let now =
+            promise.model.events.values().last().map_or(Timestamp::from_millis(1_000), |e| e.accepted_at);
+        let mut history = Self { random, disk, base: image, promises, heavy: 1, now, database, store: None };
         history.start();
         Ok(history)
     }
@@ -98,14 +103,14 @@ impl History {
     /// Takes an opened database over: as [`crate::outbox::Outbox`] does, and a little more at once.
     fn start(&mut self) {
         let depths = Depths::default();
-        let model = &self.last().model;
+        let model = Arc::clone(&self.last().model);
         let mut store = Store::new(self.database.clone(), &model.options, depths.clone()).expect("it starts");
         assert_eq!(store.state().next_seq, model.last_seq().next(), "no sequence number is given twice");
         assert_eq!(store.state().next_attempt, model.next_attempt(), "no row of an attempt is given twice");
         scan_ids(&self.database, 7, |page| store.fill_dedup(&page)).expect("ids are read");
         depths.found(model.deliveries.values().filter(|d| is_pending(d)).map(|d| d.endpoint));
         self.store = Some(store);
-        self.promise(self.last().model.clone(), false);
+        self.say_clean(false);
     }
 
     /// Closes the store and opens it again.
@@ -119,7 +124,7 @@ impl History {
 
     pub(super) fn close(&mut self) {
         self.store.take().expect("it is open").close().expect("it closes");
-        self.promise(self.last().model.clone(), true);
+        self.say_clean(true);
     }
 
     /// What was promised after `position` operations, and what would have been next.
@@ -132,9 +137,15 @@ impl History {
         self.promises.last().expect("there is one from the beginning")
     }
 
-    fn promise(&mut self, model: Model, clean: bool) {
-        let found = Found::expected(&model, clean);
-        self.promises.push(Promise { position: self.disk.position(), model, found });
+    fn promise(&mut self, model: Model) {
+        let found = Arc::new(Found::expected(&model));
+        let position = self.disk.position();
+        self.promises.push(Promise { position, model: Arc::new(model), found, clean: false });
+    }
+
+    fn say_clean(&mut self, clean: bool) {
+        let position = self.disk.position();
+        self.promises.push(Promise { position, clean, ..self.last().clone() });
     }
 
     /// Holds what is there now against the promise.
@@ -145,13 +156,14 @@ impl History {
         found.is_in_order().expect("all is in its place");
     }
 
-    /// The first step of a new store: endpoints to deliver to. Then `steps` of all kinds.
-    pub(super) fn go(&mut self, steps: usize) {
+    /// The first step of a new store: endpoints to deliver to. Then `steps` of all kinds; `heavy` of 8 events are large.
+    pub(super) fn go(&mut self, steps: usize, heavy: u8) {
+        self.heavy = heavy;
         self.configure();
         for _ in 0..steps {
             match self.random.u8(..20) {
                 0 => self.configure(),
-                1 => self.reopen(),
+                1..4 => self.reopen(),
                 _ => self.work(),
             }
         }
@@ -160,7 +172,7 @@ impl History {
     /// One group of everything.
     pub(super) fn work(&mut self) {
         self.now = self.now.plus(Duration::from_millis(self.random.u64(..800)));
-        let mut model = self.last().model.clone();
+        let mut model = Model::clone(&self.last().model);
         let settles = if self.random.u8(..4) > 0 { self.settles(&mut model) } else { Vec::new() };
         let mut unlinked: Vec<_> = model.files.iter().cloned().collect();
         unlinked.sort_by_key(|file| file.inode);
@@ -180,13 +192,13 @@ impl History {
         let done = self.store.as_mut().expect("it is open").commit(&group).expect("it commits");
         assert_eq!((&done.answers, done.scheduled), (&answers, scheduled));
         assert!(done.not_settled.is_empty(), "{:?}", done.not_settled);
-        self.promise(model, false);
+        self.promise(model);
         answers
     }
 
     /// Hands in again what the store should know, as producers do that had no answer; says how many ids and files.
     pub(super) fn hand_in_again(&mut self) -> (usize, usize) {
-        let model = self.last().model.clone();
+        let model = Arc::clone(&self.last().model);
         let known = model.remembered().map(|seq| &model.events[&seq]);
         let in_window = known.filter(|event| self.now.since(event.accepted_at) <= model.options.dedup_window);
         let events: Vec<_> = in_window.collect();
@@ -195,10 +207,16 @@ impl History {
         batches.extend(model.files.iter().map(|file| Batch { file: Some(file.clone()), ..self.batch() }));
         let (ids, files) = (events.len(), model.files.len());
         let before = model.last_seq();
-        let answers = self.commit(Group { batches, ..Group::default() }, model);
+        let answers = self.commit(Group { batches, ..Group::default() }, Model::clone(&model));
         let BatchAnswer::Events(first) = &answers[0] else { panic!("no file was given") };
-        assert!(first.iter().all(|one| matches!(one, Acceptance::Duplicate(_))), "all ids are known: {first:?}");
-        assert!(answers[1..].iter().all(|one| *one == BatchAnswer::FileKnown), "all files are known: {answers:?}");
+        assert!(
+            first.iter().all(|one| matches!(one, Acceptance::Duplicate(_))),
+            "all ids are known: {first:?}"
+        );
+        assert!(
+            answers[1..].iter().all(|one| *one == BatchAnswer::FileKnown),
+            "all files are known: {answers:?}"
+        );
         assert_eq!(self.last().model.last_seq(), before, "nothing was taken twice");
         (ids, files)
     }
@@ -216,11 +234,11 @@ impl History {
                 });
             }
         }
-        let mut model = self.last().model.clone();
+        let mut model = Model::clone(&self.last().model);
         model.configure(&wanted, self.now);
         let all = self.store.as_mut().expect("it is open").configure(&wanted, self.now).expect("it commits");
         assert!(all.iter().map(|(number, one)| (number, one)).eq(&model.endpoints));
-        self.promise(model, false);
+        self.promise(model);
     }
 
     fn batch(&mut self) -> Batch {
@@ -238,9 +256,9 @@ impl History {
     fn routed(&mut self) -> Routed {
         let random = &mut self.random;
         let id = (random.u8(..3) > 0).then(|| format!("id {}", random.u8(..60)));
-        let size = match random.u8(..4) {
-            0 => random.usize(..60_000),
-            1 => random.usize(..5_000),
+        let size = match random.u8(..8) {
+            large if large < self.heavy => random.usize(20_000..90_000),
+            7 => random.usize(..3_000),
             _ => random.usize(..300),
         };
         let event = NewEvent {
@@ -250,7 +268,8 @@ impl History {
             producer_id: id,
             time: None,
         };
-        let count = random.choice([0, 1, 1, 1, 2, 3, 3, 9, 127, 129, 300]).expect("one of them");
+        let counts = [0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 4, 5, 9, 9, 127, 129, 300];
+        let count = random.choice(counts).expect("one of them");
         let deliver = |_| {
             let due = self.now.plus(Duration::from_millis(random.u64(..10_000)));
             (EndpointNumber::new(random.u32(1..=ENDPOINTS)), due)
@@ -326,12 +345,16 @@ pub(super) fn kept<'a>(
     before: &'a Promise,
     after: Option<&'a Promise>,
 ) -> Result<&'a Promise, String> {
-    let mut found = Found::read(database);
-    assert!(!found.clean, "an open store has no clean mark");
-    found.clean = !unclean;
+    let found = Found::read(database);
     found.is_in_order()?;
     found.keeps(&before.found)?;
-    let from = |one: &Promise| found.differences(&one.found);
+    if ![Some(before), after].into_iter().flatten().any(|one| one.clean != unclean) {
+        return Err("it is not known whether it was closed".to_owned());
+    }
+    let from = |one: &Promise| {
+        let mark = (one.clean == unclean).then_some("the clean mark");
+        found.differences(&one.found).into_iter().chain(mark).collect::<Vec<_>>()
+    };
     let both = [Some(before), after].into_iter().flatten();
     both.into_iter().find(|one| from(one).is_empty()).ok_or_else(|| {
         format!(

@@ -242,9 +242,12 @@ enum Share {
 }
 
 impl Moment<'_> {
-    /// The fates that can differ from each other at this moment.
-    pub(super) fn fates(&self) -> &'static [Fate] {
-        if self.pending.is_empty() { &[Fate::Lost] } else { &Fate::ALL }
+    /// At most `count` of the fates that can differ from each other at this moment.
+    pub(super) fn fates(&self, random: &mut fastrand::Rng, count: usize) -> Vec<Fate> {
+        let all: &[Fate] = if self.pending.is_empty() { &[Fate::Lost] } else { &Fate::ALL };
+        let mut fates = random.choose_multiple(all, count);
+        random.shuffle(&mut fates);
+        fates.into_iter().copied().collect()
     }
 
     /// What is on the disk when the power comes back.

@@ -53,7 +53,11 @@ impl Tally {
     /// The test has not become smaller than it is meant to be.
     pub(super) fn assert_at_least(mut self, seeds: usize) {
         for (name, count, least) in self.fields() {
-            assert!(*count >= least * seeds, "{name}: {count}, of {seeds} histories {} are due", least * seeds);
+            assert!(
+                *count >= least * seeds,
+                "{name}: {count}, of {seeds} histories {} are due",
+                least * seeds
+            );
         }
     }
 }
