@@ -87,7 +87,7 @@ fn a_disk_that_lies_is_found_out() {
             assert_eq!(recovered.is_err(), lost, "without what came at {}", last.position);
             found_out += usize::from(lost);
         }
-        assert!(found_out > STEPS, "{found_out}");
+        assert!(found_out > STEPS / 2, "{found_out}");
     }
 }
 
@@ -147,7 +147,7 @@ impl Cutter {
         self.tally.under_way += usize::from(!Arc::ptr_eq(&history.promises[0].found, &before.found));
         match self.random.u8(..40) {
             0 => self.cut_again(history, place),
-            1..3 => self.go_on(&mut history),
+            1..4 => self.go_on(&mut history),
             _ => {}
         }
     }
@@ -189,16 +189,19 @@ impl Cutter {
         let ops = history.disk.ops();
         let mut tape = Tape::new(&history.base, &ops);
         for cut in self.cuts(&ops) {
+            let in_opening = cut <= history.promises[1].position;
+            if !in_opening && self.random.bool() {
+                continue;
+            }
             let moment = tape.at(cut);
             let (before, after) = history.promised_at(cut);
-            for fate in moment.fates(&mut self.random, 1) {
+            for fate in moment.fates(&mut self.random, if in_opening { 4 } else { 1 }) {
                 let place = format!("{place}; and then again at {cut} of {}: {fate:?}", ops.len());
                 let _place = Place(&place);
                 let image = moment.image(fate, &mut self.random);
                 self.tally.second_images += 1;
-                self.tally.bytes += image.len();
-                let in_opening = cut <= history.promises[1].position;
                 self.tally.second_in_opening += usize::from(in_opening);
+                self.tally.bytes += image.len();
                 drop(self.recover(image, before, after));
             }
         }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::{
     super::{ID_KEY, batch, open, options, wait},
     Place,
-    power::{Disk, Op, Tape},
+    power::{Disk, Fate, Op, Tape},
 };
 use crate::outbox::{BatchAnswer, End, Opened, Options, open as opening};
 
@@ -41,7 +41,7 @@ fn a_making_that_was_cut_off_is_begun_again() {
         for cut in 0..=ops.len() {
             let moment = tape.at(cut);
             grown += usize::from(moment.is_growing());
-            for fate in moment.fates(&mut random, usize::MAX) {
+            for fate in moment.fates(&mut random, Fate::ALL.len()) {
                 let place = format!("at {cut} of the making's {}: {fate:?}", ops.len());
                 let _place = Place(&place);
                 let directory = tempfile::tempdir().expect("a directory");
