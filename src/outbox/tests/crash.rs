@@ -48,8 +48,8 @@ fn no_power_cut_loses_what_was_acknowledged_with_quick_repair() {
 }
 
 fn cut_everywhere(quick_repair: bool) {
-    let seeds =
-        variable("POSTHASTE_SEEDS").map(|count| usize::try_from(count).expect("fits")).unwrap_or(HISTORIES);
+    let seeds = variable("POSTHASTE_SEEDS");
+    let seeds = seeds.map_or(HISTORIES, |count| usize::try_from(count).expect("fits"));
     let first = variable("POSTHASTE_SEED").unwrap_or(1);
     let mut all = Tally::default();
     for seed in (first..).take(seeds) {
@@ -60,7 +60,10 @@ fn cut_everywhere(quick_repair: bool) {
         all.add(&cutter.tally);
     }
     println!("in all, quick_repair {quick_repair}: {all}");
-    all.assert_at_least(seeds);
+    // One seed alone may have less of something.
+    if seeds >= HISTORIES {
+        all.assert_at_least(seeds);
+    }
 }
 
 /// A seed tells all: what failed once fails again.

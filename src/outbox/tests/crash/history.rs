@@ -179,17 +179,17 @@ impl History {
         unlinked.retain(|_| self.random.u8(..4) == 0);
         let batches = if self.random.u8(..4) > 0 { self.random.usize(1..4) } else { 0 };
         let batches = (0..batches).map(|_| self.batch()).collect();
-        self.commit(Group { settles, batches, unlinked }, model);
+        self.commit(&Group { settles, batches, unlinked }, model);
     }
 
     /// Commits a group whose outcomes the model knows already, and holds the answers against the model's.
-    fn commit(&mut self, group: Group, mut model: Model) -> Vec<BatchAnswer> {
+    fn commit(&mut self, group: &Group, mut model: Model) -> Vec<BatchAnswer> {
         for file in &group.unlinked {
             model.files.remove(file);
         }
         let mut scheduled = Vec::new();
         let answers: Vec<_> = group.batches.iter().map(|batch| model.accept(batch, &mut scheduled)).collect();
-        let done = self.store.as_mut().expect("it is open").commit(&group).expect("it commits");
+        let done = self.store.as_mut().expect("it is open").commit(group).expect("it commits");
         assert_eq!((&done.answers, done.scheduled), (&answers, scheduled));
         assert!(done.not_settled.is_empty(), "{:?}", done.not_settled);
         self.promise(model);
@@ -207,7 +207,7 @@ impl History {
         batches.extend(model.files.iter().map(|file| Batch { file: Some(file.clone()), ..self.batch() }));
         let (ids, files) = (events.len(), model.files.len());
         let before = model.last_seq();
-        let answers = self.commit(Group { batches, ..Group::default() }, Model::clone(&model));
+        let answers = self.commit(&Group { batches, ..Group::default() }, Model::clone(&model));
         let BatchAnswer::Events(first) = &answers[0] else { panic!("no file was given") };
         assert!(
             first.iter().all(|one| matches!(one, Acceptance::Duplicate(_))),
@@ -349,7 +349,7 @@ pub(super) fn kept<'a>(
     found.is_in_order()?;
     found.keeps(&before.found)?;
     if ![Some(before), after].into_iter().flatten().any(|one| one.clean != unclean) {
-        return Err("it is not known whether it was closed".to_owned());
+        return Err("its clean mark says what was promised at no time".to_owned());
     }
     let from = |one: &Promise| {
         let mark = (one.clean == unclean).then_some("the clean mark");

@@ -229,6 +229,23 @@ impl Fate {
         Self::Reordered,
         Self::ReorderedTorn,
     ];
+
+    /// How much of `op` reaches the disk; of all that could, one is `chosen`.
+    fn share(self, op: &Op, chosen: bool, random: &mut fastrand::Rng) -> Share {
+        let is_head = matches!(op, Op::Write(0, _));
+        let whole = match self {
+            Self::Lost => false,
+            Self::Whole | Self::Reordered => true,
+            Self::AllButOne => !chosen,
+            Self::HeadFirst => is_head || random.bool(),
+            Self::Some | Self::Torn | Self::ReorderedTorn => random.bool(),
+        };
+        match self {
+            _ if whole => Share::Whole,
+            Self::AllButOne | Self::Torn | Self::ReorderedTorn => not_whole(random),
+            _ => Share::Nothing,
+        }
+    }
 }
 
 /// How much of an operation reaches the disk.
@@ -259,17 +276,7 @@ impl Moment<'_> {
         }
         let chosen = random.usize(..order.len().max(1));
         for (index, op) in order.into_iter().enumerate() {
-            let share = match fate {
-                Fate::Lost => Share::Nothing,
-                Fate::Whole | Fate::Reordered => Share::Whole,
-                Fate::AllButOne if index == chosen => not_whole(random),
-                Fate::AllButOne => Share::Whole,
-                Fate::HeadFirst if matches!(op, Op::Write(0, _)) => Share::Whole,
-                Fate::Some | Fate::HeadFirst if random.bool() => Share::Whole,
-                Fate::Some | Fate::HeadFirst => Share::Nothing,
-                Fate::Torn | Fate::ReorderedTorn if random.bool() => Share::Whole,
-                Fate::Torn | Fate::ReorderedTorn => not_whole(random),
-            };
+            let share = fate.share(op, index == chosen, random);
             op.reach_in_part(&mut image, share);
         }
         image
