@@ -193,12 +193,12 @@ impl Cutter {
         let mut tape = Tape::new(&history.base, &ops);
         for cut in self.cuts(&ops) {
             let in_opening = cut <= history.promises[1].position;
-            if !in_opening && self.random.bool() {
+            if !in_opening && self.random.u8(..3) > 0 {
                 continue;
             }
             let moment = tape.at(cut);
             let (before, after) = history.promised_at(cut);
-            for fate in moment.fates(&mut self.random, if in_opening { 4 } else { 1 }) {
+            for fate in moment.fates(&mut self.random, if in_opening { 3 } else { 1 }) {
                 let place = format!("{place}; and then again at {cut} of {}: {fate:?}", ops.len());
                 let _place = Place(&place);
                 let image = moment.image(fate, &mut self.random);
