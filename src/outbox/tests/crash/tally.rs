@@ -23,23 +23,24 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Each with its name, and how much is due of ten histories.
     fn fields(&mut self) -> [(&'static str, &mut usize, usize); 15] {
         [
-            ("histories", &mut self.histories, 1),
-            ("commits", &mut self.commits, 9),
-            ("cuts", &mut self.cuts, 55),
-            ("images", &mut self.images, 180),
-            ("images of second cuts", &mut self.second_images, 60),
-            ("of them in the opening", &mut self.second_in_opening, 40),
-            ("bytes", &mut self.bytes, 100 << 20),
-            ("growths", &mut self.growths, 1),
-            ("cuts in growth", &mut self.cuts_in_growth, 1),
-            ("overlapping writes", &mut self.overlaps, 5),
-            ("commits under way that were kept", &mut self.under_way, 3),
-            ("went on", &mut self.went_on, 12),
-            ("duplicates", &mut self.duplicates, 60),
-            ("known files", &mut self.files, 10),
-            ("opened from a real disk", &mut self.on_disk, 5),
+            ("histories", &mut self.histories, 10),
+            ("commits", &mut self.commits, 80),
+            ("cuts", &mut self.cuts, 400),
+            ("images", &mut self.images, 1200),
+            ("images of second cuts", &mut self.second_images, 600),
+            ("of them in the opening", &mut self.second_in_opening, 400),
+            ("bytes", &mut self.bytes, 1 << 30),
+            ("growths", &mut self.growths, 7),
+            ("cuts in growth", &mut self.cuts_in_growth, 7),
+            ("overlapping writes", &mut self.overlaps, 50),
+            ("commits under way that were kept", &mut self.under_way, 30),
+            ("went on", &mut self.went_on, 120),
+            ("duplicates", &mut self.duplicates, 600),
+            ("known files", &mut self.files, 100),
+            ("opened from a real disk", &mut self.on_disk, 50),
         ]
     }
 
@@ -51,13 +52,10 @@ impl Tally {
     }
 
     /// The test has not become smaller than it is meant to be.
-    pub(super) fn assert_at_least(mut self, seeds: usize) {
-        for (name, count, least) in self.fields() {
-            assert!(
-                *count >= least * seeds,
-                "{name}: {count}, of {seeds} histories {} are due",
-                least * seeds
-            );
+    pub(super) fn assert_at_least(mut self, histories: usize) {
+        for (name, count, of_ten) in self.fields() {
+            let least = (of_ten * histories).div_ceil(10);
+            assert!(*count >= least, "{name}: {count}, of {histories} histories {least} are due");
         }
     }
 }
