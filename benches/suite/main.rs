@@ -29,7 +29,7 @@ mod report;
 mod socket;
 mod whole_way;
 
-use std::{env, fs, process::ExitCode};
+use std::{env, fs, process::ExitCode, sync::mpsc, thread};
 
 use serde_json::{Value, json};
 
@@ -46,11 +46,10 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 /// A benchmark: its name, and what runs it.
 type Benchmark = (&'static str, fn(Form) -> Result<Figures>);
 
-const BENCHMARKS: [Benchmark; 8] = [
+const BENCHMARKS: [Benchmark; 7] = [
     ("whole_way", whole_way::run),
     ("lone_ack", lone_ack::run),
     ("producers", producers::run),
-    ("idle", idle::run),
     ("backlog", backlog::run),
     ("fan_out", fan_out::run),
     ("dead_endpoint", dead_endpoint::run),
@@ -86,15 +85,29 @@ fn help(role: &str, arguments: &[String]) -> Result<()> {
 fn run(arguments: &Arguments) -> Result<()> {
     println!("{}", machine::words());
     let mut results = Vec::new();
-    for (_, benchmark) in BENCHMARKS.iter().filter(|(name, _)| arguments.wants(name)) {
-        let figures = benchmark(arguments.form)?;
-        figures.print();
-        results.push(figures.json());
-    }
+    thread::scope(|scope| {
+        let form = arguments.form;
+        let (quiet, is_quiet) = mpsc::channel();
+        let idle = arguments.wants("idle").then(|| scope.spawn(move || idle::run(form, &quiet)));
+        // Also where it has failed, or is not wanted: then the other end has gone.
+        let _ = is_quiet.recv();
+        for (_, benchmark) in BENCHMARKS.iter().filter(|(name, _)| arguments.wants(name)) {
+            results.push(printed(&benchmark(form)?));
+        }
+        if let Some(idle) = idle {
+            results.push(printed(&idle.join().expect("it does not panic")?));
+        }
+        Ok::<_, Error>(())
+    })?;
     if let Some(file) = &arguments.json {
         fs::write(file, document(arguments.form, &results).to_string() + "\n")?;
     }
     Ok(())
+}
+
+fn printed(figures: &Figures) -> Value {
+    figures.print();
+    figures.json()
 }
 
 fn document(form: Form, results: &[Value]) -> Value {

@@ -27,7 +27,7 @@ const STREAMS: usize = 4;
 
 /// Runs the benchmark.
 pub(crate) fn run(form: Form) -> Result<Figures> {
-    let (events, rounds) = form.pick((20_000, 3), (200_000, 7));
+    let (events, rounds) = form.pick((20_000, 3), (100_000, 5));
     let about = format!("{events} events of 1 KiB, one endpoint, full rate; {rounds} rounds");
     let mut figures = Figures::new("whole_way", about);
     let mut receiver = Receiver::start(&[Duration::ZERO])?;
@@ -117,6 +117,8 @@ fn add_way(figures: &mut Figures, way: &Way, of: &str) {
     let rest = cpu.seconds() - writer.seconds() - runtime.seconds();
     add("  of other threads", way.micros(rest.max(0.0)), "µs");
     add("CPU of the receiver for each", way.micros(way.receiver.cpu.seconds()), "µs");
+    let busy = (cpu.seconds() + way.receiver.cpu.seconds()) / way.took.as_secs_f64();
+    add("cores busy with daemon and receiver", busy, "");
     add("written for each event", way.usage.written as f64 / events, "B");
     add("  of that rows", way.sizes.total() as f64, "B");
     add("times asleep for each event", way.usage.voluntary() as f64 / events, "");
