@@ -35,7 +35,7 @@ const CASES: [Case; 6] = [
 
 /// Runs the benchmark.
 pub(crate) fn run(form: Form) -> Result<Figures> {
-    let (rounds, times) = form.pick((1, 1), (3, 5));
+    let (rounds, times) = form.pick((1, 1), (3, 3));
     let about = format!("every event to all endpoints, 16 requests open to each at most; {rounds} rounds");
     let mut figures = Figures::new("fan_out", about);
     for _ in 0..rounds {

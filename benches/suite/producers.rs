@@ -32,7 +32,7 @@ const CASES: [(usize, u64); 3] = [(1, 1_000), (16, 8_000), (256, 30_000)];
 
 /// Runs the benchmark.
 pub(crate) fn run(form: Form) -> Result<Figures> {
-    let (rounds, times) = form.pick((2, 1), (7, 4));
+    let (rounds, times) = form.pick((2, 1), (4, 2));
     let about = format!("events of 1 KiB, each producer waits for every answer; {rounds} rounds");
     let mut figures = Figures::new("producers", about);
     for _ in 0..rounds {
