@@ -16,6 +16,9 @@ use crate::{
     report::{Figures, Target},
 };
 
+/// Events that are handed in between two starts; as many streams hand in the others.
+const LATER: usize = 4;
+
 /// Runs the benchmark.
 pub(crate) fn run(form: Form) -> Result<Figures> {
     let pending: u64 = form.pick(200_000, 1_000_000);
@@ -44,11 +47,16 @@ fn in_a_lane(figures: &mut Figures, pending: u64, receiver: &mut Receiver) -> Re
     drain(figures, &home, pending, receiver)
 }
 
-/// Hands the events in, and leaves a store that was closed.
+/// Hands all events in but those that [`restart`] needs, and leaves a store that was closed.
 fn make(figures: &mut Figures, home: &Home, pending: u64, case: &str) -> Result<()> {
     let daemon = Daemon::start(home)?;
     let started = clock::now();
-    producer::streams(&daemon.socket(), &producer::event("bench.event"), usize::try_from(pending)?, 4)?;
+    producer::streams(
+        &daemon.socket(),
+        &producer::event("bench.event"),
+        usize::try_from(pending)? - LATER,
+        LATER,
+    )?;
     let took = clock::now() - started;
     figures.add(&format!("{case}: accepted"), pending as f64 / took.as_secs_f64(), "/s");
     let memory = daemon.memory()?;
@@ -62,8 +70,9 @@ fn make(figures: &mut Figures, home: &Home, pending: u64, case: &str) -> Result<
 /// Starts after a clean stop, and after a SIGKILL.
 fn restart<'home>(figures: &mut Figures, home: &'home Home, case: &str) -> Result<Daemon<'home>> {
     let clean = start(figures, home, &format!("{case}: after a clean stop"), true)?;
-    // Something has to be written, or there is nothing that a SIGKILL could leave open.
-    producer::stream(&clean.socket(), &producer::event("bench.event"), 1)?;
+    // Something has to be written, or there is nothing that a SIGKILL could leave open. No more than were announced: as
+    // many as an endpoint may have pending by default.
+    producer::stream(&clean.socket(), &producer::event("bench.event"), LATER)?;
     clean.kill()?;
     start(figures, home, &format!("{case}: after SIGKILL"), false)
 }
@@ -89,8 +98,6 @@ fn is_running(daemon: &Daemon<'_>) -> Result<bool> {
 
 /// Starts with the credential, and takes the time until all have been delivered.
 fn drain(figures: &mut Figures, home: &Home, pending: u64, receiver: &mut Receiver) -> Result<()> {
-    // One more was handed in between the starts.
-    let pending = pending + 1;
     receiver.expect(&[pending])?;
     let started = clock::now();
     let daemon = Daemon::start(home)?;

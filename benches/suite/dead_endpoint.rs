@@ -15,7 +15,7 @@ use crate::{
 
 /// Runs the benchmark.
 pub(crate) fn run(form: Form) -> Result<Figures> {
-    let (pending, time): (usize, u64) = form.pick((10_000, 4), (100_000, 30));
+    let (pending, time): (usize, u64) = form.pick((10_000, 4), (100_000, 15));
     let about =
         format!("{pending} pending, a retry every second, connection refused; looked at for {time} s");
     let mut figures = Figures::new("dead_endpoint", about);

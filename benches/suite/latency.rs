@@ -41,7 +41,7 @@ const MARK: &str = "0000000#";
 
 /// Runs the benchmark.
 pub(crate) fn run(form: Form) -> Result<Figures> {
-    let (seconds, probe) = form.pick((3, 10_000), (20, 50_000));
+    let (seconds, probe) = form.pick((3, 10_000), (10, 50_000));
     let full = whole_way::go(&mut Receiver::start(&[Duration::ZERO])?, probe, 1)?.rate();
     let mut figures =
         Figures::new("latency", format!("one endpoint, at half of {full:.0}/s, for {seconds} s"));

@@ -27,7 +27,7 @@ const STREAMS: usize = 4;
 
 /// Runs the benchmark.
 pub(crate) fn run(form: Form) -> Result<Figures> {
-    let (events, rounds) = form.pick((20_000, 3), (100_000, 5));
+    let (events, rounds) = form.pick((20_000, 3), (60_000, 5));
     let about = format!("{events} events of 1 KiB, one endpoint, full rate; {rounds} rounds");
     let mut figures = Figures::new("whole_way", about);
     let mut receiver = Receiver::start(&[Duration::ZERO])?;
