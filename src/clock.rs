@@ -47,9 +47,9 @@ impl Clock {
         Instant::now()
     }
 
-    /// The monotonic instant at which [`Clock::now`] will say `at`; in the past it is now.
+    /// The monotonic instant at which [`Clock::now`] says `at`; for what is before the start, the start.
     pub fn instant_of(self, at: Timestamp) -> Instant {
-        self.instant() + at.since(self.now())
+        self.started + at.since(self.started_at)
     }
 }
 

@@ -139,7 +139,8 @@ impl Lane {
                 Err(failed) => return Err(failure::exchanging(&failed.error)),
             }
         }
-        let mut connection = self.open(trace).await?;
+        // Rare, and large: in a place of its own, or every attempt would carry room for it.
+        let mut connection = Box::pin(self.open(trace)).await?;
         trace.begin(Phase::Headers);
         let response = connection.send(self.wire(request)).await;
         response.map(|response| (connection, response)).map_err(|failed| failure::exchanging(&failed.error))

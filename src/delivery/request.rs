@@ -80,9 +80,19 @@ fn headers(
     let mut headers = HeaderMap::with_capacity(2 + form.headers().len() + endpoint_headers.len());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("posthaste/", env!("CARGO_PKG_VERSION"))));
+    let mut plain = String::with_capacity(128);
     for (name, pattern) in form.headers() {
-        let text = render(pattern, secret, signatures, facts);
-        headers.insert(name, value(name, &text, pattern.holds(Placeholder::Secret))?);
+        let value = if pattern.holds(Placeholder::Secret) {
+            // Wiped afterwards; with room for all of it, since a string that grows leaves its old bytes behind.
+            let mut text = Zeroizing::new(String::with_capacity(256 + secret.len() * pattern.parts().len()));
+            render(pattern, secret, signatures, facts, &mut text);
+            value(name, &text, true)?
+        } else {
+            plain.clear();
+            render(pattern, secret, signatures, facts, &mut plain);
+            value(name, &plain, false)?
+        };
+        headers.insert(name, value);
     }
     for (name, text) in endpoint_headers {
         headers.insert(name, value(name, text.expose(), true)?);
@@ -104,17 +114,13 @@ pub enum PrepareError {
     },
 }
 
-fn render(pattern: &Pattern, secret: &str, signatures: &Signatures, facts: &Facts<'_>) -> Zeroizing<String> {
-    // Room for a secret from the start: a string that grows leaves its old bytes behind.
-    let room = if pattern.holds(Placeholder::Secret) { secret.len() } else { 0 };
-    let mut text = Zeroizing::new(String::with_capacity(256 + room * pattern.parts().len()));
-    pattern.render(&mut text, |placeholder, out| match placeholder {
+fn render(pattern: &Pattern, secret: &str, signatures: &Signatures, facts: &Facts<'_>, text: &mut String) {
+    pattern.render(text, |placeholder, out| match placeholder {
         Placeholder::Secret => out.push_str(secret),
         Placeholder::Signature => out.push_str(&signatures.newest),
         Placeholder::Signatures => out.push_str(&signatures.all),
         fact => facts.write(fact, out),
     });
-    text
 }
 
 fn value(name: &HeaderName, text: &str, secret: bool) -> Result<HeaderValue, PrepareError> {

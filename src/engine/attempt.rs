@@ -24,7 +24,7 @@ use crate::{
         id::IdKey,
         time::Timestamp,
     },
-    outbox::{Head, Outbox, StoreError},
+    outbox::{Outbox, Reader, StoreError},
     policy::{facts::Facts, template::RenderError},
 };
 
@@ -94,7 +94,8 @@ pub(super) async fn attempt(
     mut stop: watch::Receiver<Stop>,
 ) -> Ended {
     let now = around.clock.now();
-    let (head, before) = match load_delivery(key, &around.outbox) {
+    let read = around.outbox.read().and_then(|reader| Ok(reader.delivery(key)?.map(|found| (reader, found))));
+    let (reader, (head, before)) = match read {
         Ok(Some(found)) => found,
         Ok(None) => return Ended::NotPending,
         Err(error) => return Ended::Store { accepted_at: None, error },
@@ -111,14 +112,24 @@ pub(super) async fn attempt(
     if before.due > now {
         return Ended::NotDue { due: before.due };
     }
-    // Room first, then the payload.
-    let _room = tokio::select! {
-        biased;
-        // The daemon's end, also when nobody is left to speak of it.
-        _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ended::NotDue { due: before.due },
-        room = around.memory.take(head.size, doubtful) => room,
+    // Room first, then the payload; as a rule both are there at once.
+    let at_once = around.memory.try_take(head.size, doubtful);
+    let event = at_once.as_ref().filter(|_| head.size <= INLINE).map(|_| read_event(key.seq, &reader));
+    drop(reader);
+    let _room = match at_once {
+        Some(room) => room,
+        None => tokio::select! {
+            biased;
+            // The daemon's end, also when nobody is left to speak of it.
+            _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ended::NotDue { due: before.due },
+            room = around.memory.take(head.size, doubtful) => room,
+        },
     };
-    let event = match load_event(key.seq, head.size, &around.outbox).await {
+    let event = match event {
+        Some(event) => event,
+        None => load_event(key.seq, head.size, &around.outbox).await,
+    };
+    let event = match event {
         Ok(event) => event,
         Err(error) => return Ended::Store { accepted_at: Some(head.accepted_at), error },
     };
@@ -130,16 +141,9 @@ pub(super) async fn attempt(
     }
 }
 
-fn load_delivery(key: DeliveryKey, outbox: &Outbox) -> Result<Option<(Head, Delivery)>, StoreError> {
-    outbox.read()?.delivery(key)
-}
-
 /// Reads an event; a large one where it may take its time.
 async fn load_event(seq: Seq, size: u32, outbox: &Outbox) -> Result<Event, StoreError> {
-    let read = move |outbox: &Outbox| {
-        let missing = StoreError::Row { table: "events", key: seq.get() };
-        outbox.read()?.event(seq)?.ok_or(missing)
-    };
+    let read = move |outbox: &Outbox| read_event(seq, &outbox.read()?);
     if size <= INLINE {
         return read(outbox);
     }
@@ -151,6 +155,11 @@ async fn load_event(seq: Seq, size: u32, outbox: &Outbox) -> Result<Event, Store
             Err(_) => Err(StoreError::Stopped),
         },
     }
+}
+
+fn read_event(seq: Seq, reader: &Reader) -> Result<Event, StoreError> {
+    let missing = StoreError::Row { table: "events", key: seq.get() };
+    reader.event(seq)?.ok_or(missing)
 }
 
 /// Which attempt of which delivery.

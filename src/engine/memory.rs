@@ -41,6 +41,16 @@ impl Memory {
         }))
     }
 
+    /// Room for `bytes` of payload, if there is some at once.
+    pub(super) fn try_take(&self, bytes: u32, doubtful: bool) -> Option<Taken<'_>> {
+        let Room { all, all_size, doubtful: half, doubtful_size } = &*self.0;
+        let wanted = bytes / 1024 + 1;
+        let half =
+            if doubtful { Some(half.try_acquire_many(wanted.min(*doubtful_size)).ok()?) } else { None };
+        let all = all.try_acquire_many(wanted.min(*all_size)).ok()?;
+        Some(Taken { _all: all, _doubtful: half })
+    }
+
     /// Waits for room for `bytes` of payload; one that is larger than all there is waits for all of it. `doubtful`:
     /// the endpoint's last attempt failed.
     pub(super) async fn take(&self, bytes: u32, doubtful: bool) -> Taken<'_> {

@@ -18,7 +18,7 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::HashMap, convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -244,6 +244,9 @@ impl Engine {
             self.handle.clone(),
         ));
         let mut heard = Vec::new();
+        // Set anew only when the time has changed for which it is set.
+        let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut armed = None;
         let result = loop {
             let stopping = *stop.borrow();
             if stopping == Stop::Now || (stopping == Stop::Drain && self.attempts.is_empty()) {
@@ -253,13 +256,19 @@ impl Engine {
                 self.start_attempts(&stop);
             }
             self.move_keys();
-            let wake = self.next_wake();
+            let wake = self.scheduler.poll_timeout();
+            if wake != armed
+                && let Some(at) = wake
+            {
+                alarm.as_mut().reset(self.alarm_at(at).into());
+            }
+            armed = wake;
             let result = tokio::select! {
                 count = notices.recv_many(&mut heard, 64) => self.hear(count, &mut heard),
-                Some(ended) = self.attempts.join_next_with_id() => self.finish(ended),
+                Some(ended) = self.attempts.join_next_with_id() => self.finish_all(ended),
                 page = backlog.recv(), if !self.running && self.parking < MAX_PARKING => self.take_backlog(page),
                 Some(command) = self.commands.recv() => { self.obey(command); Ok(()) }
-                () = tokio::time::sleep_until(wake.into()) => Ok(()),
+                () = &mut alarm, if armed.is_some() => { armed = None; Ok(()) }
                 _ = stop.changed() => Ok(()),
             };
             if let Err(error) = result {
@@ -282,10 +291,9 @@ impl Engine {
         }
     }
 
-    fn next_wake(&self) -> std::time::Instant {
+    fn alarm_at(&self, at: Timestamp) -> std::time::Instant {
         let clock = self.around.clock;
-        let latest = clock.instant() + MAX_SLEEP;
-        self.scheduler.poll_timeout().map_or(latest, |at| clock.instant_of(at).min(latest))
+        clock.instant_of(at).min(clock.instant() + MAX_SLEEP)
     }
 
     fn start_attempts(&mut self, stop: &watch::Receiver<Stop>) {
@@ -387,6 +395,16 @@ impl Engine {
         self.schedule(&page.unparked, self.around.clock.now());
         self.parked(0, &page.parked);
         self.running = page.last;
+        Ok(())
+    }
+
+    /// Takes in an attempt that has ended, and all others that have.
+    fn finish_all(&mut self, first: Result<(task::Id, (Start, Ended)), JoinError>) -> Result<(), StoreError> {
+        let mut next = Some(first);
+        while let Some(ended) = next {
+            self.finish(ended)?;
+            next = self.attempts.try_join_next_with_id();
+        }
         Ok(())
     }
 

@@ -5,13 +5,14 @@ use redb::ReadableTable;
 use super::{
     error::StoreError,
     record::{
-        any_pending, decode_delivery, decode_endpoint, delivery_bytes, encode_attempt, encode_endpoint, patch,
+        AttemptHead, any_pending, decode_delivery, decode_endpoint, delivery_bytes, encode_attempt,
+        encode_endpoint, patch,
     },
     schema::{Tables, row_key, row_slot},
     store::State as StoreState,
 };
 use crate::model::{
-    attempt::{Attempt, AttemptRow, Report, Why},
+    attempt::{AttemptRow, Report, Why},
     delivery::{Delivery, DeliveryKey, State},
     endpoint::EndpointNumber,
 };
@@ -99,15 +100,14 @@ fn append_attempt(
 ) -> Result<AttemptRow, StoreError> {
     let row = state.next_attempt;
     state.next_attempt = AttemptRow::new(row.get() + 1);
-    let attempt = Attempt {
+    let attempt = AttemptHead {
         delivery: settle.key,
         endpoint: settle.delivery.endpoint,
         number: settle.delivery.attempt,
         previous,
         why,
-        report: report.clone(),
     };
-    tables.attempts()?.insert(row.get(), encode_attempt(&attempt).as_slice())?;
+    tables.attempts()?.insert(row.get(), encode_attempt(&attempt, report).as_slice())?;
     Ok(row)
 }
 

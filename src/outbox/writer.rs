@@ -79,6 +79,19 @@ struct Work {
     /// The map of ids cannot be had.
     failed: Option<StoreError>,
     stop: Stop,
+    asleep: Asleep,
+}
+
+/// What the thread waits for, so that it is woken by nothing else: outcomes that wait for company are thousands a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Asleep {
+    /// Nothing: it is at work.
+    #[default]
+    No,
+    /// Anything.
+    Idle,
+    /// Something urgent.
+    Unurgent,
 }
 
 #[derive(Debug)]
@@ -156,8 +169,18 @@ impl Queue {
     /// Dropping what is given after the end makes its asker see that the writer has stopped.
     fn add(&self, change: impl FnOnce(&mut Work)) {
         let mut work = self.lock();
-        if work.stop != Stop::Ended {
-            change(&mut work);
+        if work.stop == Stop::Ended {
+            return;
+        }
+        change(&mut work);
+        let wake = match work.asleep {
+            Asleep::No => false,
+            Asleep::Idle => true,
+            Asleep::Unurgent => work.is_urgent(),
+        };
+        if wake {
+            work.asleep = Asleep::No;
+            drop(work);
             self.wake.notify_one();
         }
     }
@@ -305,12 +328,15 @@ impl Round {
 fn next_round(queue: &Queue, settle_delay: Duration) -> Round {
     let mut work = queue.lock();
     while work.is_empty() {
+        work.asleep = Asleep::Idle;
         work = queue.wake.wait(work).unwrap_or_else(PoisonError::into_inner);
     }
     if !work.is_urgent() {
+        work.asleep = Asleep::Unurgent;
         let waited = queue.wake.wait_timeout_while(work, settle_delay, |work| !work.is_urgent());
         work = waited.unwrap_or_else(PoisonError::into_inner).0;
     }
+    work.asleep = Asleep::No;
     let (batches, answers) = work.take_batches();
     let group = Group {
         settles: mem::take(&mut work.settles),

@@ -179,7 +179,7 @@ impl History {
         unlinked.retain(|_| self.random.u8(..4) == 0);
         let batches = if self.random.u8(..4) > 0 { self.random.usize(1..4) } else { 0 };
         let batches = (0..batches).map(|_| self.batch()).collect();
-        self.commit(&Group { settles, batches, unlinked }, model);
+        self.commit(&Group { settles, batches, unlinked, ..Group::default() }, model);
     }
 
     /// Commits a group whose outcomes the model knows already, and holds the answers against the model's.
