@@ -25,7 +25,7 @@ use crate::{
         time::Timestamp,
     },
     outbox::{Outbox, Reader, StoreError},
-    policy::{facts::Facts, template::RenderError},
+    policy::{facts::Facts, form::Form, placeholder::Placeholder, template::RenderError},
 };
 
 /// Payloads up to so many bytes are read where the attempt runs: some ten microseconds. Larger ones would keep others
@@ -178,8 +178,8 @@ async fn exchange(
     around: &Surroundings,
 ) -> Result<Report, RenderError> {
     let started_at = around.clock.wall();
-    let names = Names::new(identity, target, around.outbox.id_key());
-    let facts = names.facts(identity, event, started_at);
+    let names = Names::new(identity, &configured.form, around.outbox.id_key());
+    let facts = names.facts(identity, target, event, started_at);
     let profile = configured.form.profile();
     let prepared = match prepare(&configured.form, &active.signer, &configured.headers, &facts) {
         Ok(prepared) => prepared,
@@ -216,27 +216,36 @@ fn unsent(started_at: Timestamp, error: &PrepareError) -> Report {
 struct Names {
     event_id: String,
     delivery_id: String,
+    /// Empty where the profile does not show it.
     delivery_short: String,
-    endpoint_id: String,
 }
 
 impl Names {
-    fn new(identity: &Identity, target: &Target, id_key: &IdKey) -> Self {
+    fn new(identity: &Identity, form: &Form, id_key: &IdKey) -> Self {
         let delivery_id = id_key.delivery_id(identity.accepted_at, identity.key);
         Self {
             event_id: id_key.event_id(identity.accepted_at, identity.key.seq).to_string(),
-            delivery_short: id_key.delivery_short(delivery_id),
+            delivery_short: if form.shows(Placeholder::DeliveryShort) {
+                id_key.delivery_short(delivery_id)
+            } else {
+                String::new()
+            },
             delivery_id: delivery_id.to_string(),
-            endpoint_id: target.id.to_string(),
         }
     }
 
-    fn facts<'a>(&'a self, identity: &Identity, event: &'a Event, timestamp: Timestamp) -> Facts<'a> {
+    fn facts<'a>(
+        &'a self,
+        identity: &Identity,
+        target: &'a Target,
+        event: &'a Event,
+        timestamp: Timestamp,
+    ) -> Facts<'a> {
         Facts {
             event_id: &self.event_id,
             delivery_id: &self.delivery_id,
             delivery_short: &self.delivery_short,
-            endpoint_id: &self.endpoint_id,
+            endpoint_id: &target.written_id,
             event_type: event.new.event_type.as_str(),
             account: event.new.account.as_str(),
             producer_id: event.new.producer_id.as_deref(),
@@ -259,9 +268,9 @@ pub fn request_headers(
     let (active, configured) = target.active.as_ref().zip(target.configured.as_ref())?;
     let (key, accepted_at) = (attempt.delivery, event.accepted_at);
     let identity = Identity { key, accepted_at, number: attempt.number };
-    let names = Names::new(&identity, target, id_key);
+    let names = Names::new(&identity, &configured.form, id_key);
     let report = &attempt.report;
-    let facts = names.facts(&identity, event, report.started_at);
+    let facts = names.facts(&identity, target, event, report.started_at);
     let recorded = Signatures { newest: report.signature.clone(), all: report.signatures.clone() };
     let headers = headers_again(&configured.form, &active.signer, &configured.headers, &facts, &recorded)?;
     let shown = headers.iter().map(|(name, value)| {

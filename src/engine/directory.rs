@@ -13,6 +13,7 @@ use crate::{
         account::AccountName,
         endpoint::{DisableReason, Disabled, Endpoint, EndpointNumber},
         id::{EndpointId, IdKey},
+        numbers::BuildNumberHasher,
         profile::Profile,
     },
     outbox::Configured,
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// All endpoints that the store knows. Immutable; shared.
-pub struct Directory(HashMap<EndpointNumber, Arc<Target>>);
+pub struct Directory(HashMap<EndpointNumber, Arc<Target>, BuildNumberHasher>);
 
 /// One endpoint.
 pub struct Target {
@@ -28,6 +29,8 @@ pub struct Target {
     pub number: EndpointNumber,
     /// Its public id.
     pub id: EndpointId,
+    /// The same, as it is written.
+    pub written_id: String,
     /// What the store keeps of it, as of the start.
     pub stored: Endpoint,
     /// How to reach it; `None` when it is no longer configured, or lacks a credential.
@@ -106,13 +109,20 @@ impl Directory {
             .zip(active)
             .map(|(endpoint, active)| ((endpoint.account.clone(), endpoint.name.clone()), (endpoint, active)))
             .collect();
-        let mut targets = HashMap::with_capacity(stored.len());
+        let mut targets = HashMap::default();
         for (number, stored) in stored {
             let found = configured.remove(&(stored.account.clone(), stored.name.clone()));
             let (configured, active) = found.map_or((None, None), |(found, active)| (Some(found), active));
             let active = active.filter(|_| stored.disabled.is_none());
             let id = id_key.endpoint_id(stored.created_at, number);
-            let target = Target { number, id, stored, active, configured: configured.cloned() };
+            let target = Target {
+                number,
+                id,
+                written_id: id.to_string(),
+                stored,
+                active,
+                configured: configured.cloned(),
+            };
             targets.insert(number, Arc::new(target));
         }
         Self(targets)

@@ -38,6 +38,7 @@ use crate::{
         attempt::{Report, Why},
         delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
         endpoint::EndpointNumber,
+        numbers::BuildNumberHasher,
         time::{Minute, Timestamp},
     },
     outbox::{self, Loaded, NotSettled, Notice, Settle, StoreError},
@@ -165,7 +166,7 @@ struct Settling {
 pub struct Engine {
     scheduler: Scheduler,
     directory: Arc<Directory>,
-    failures: HashMap<EndpointNumber, u32>,
+    failures: HashMap<EndpointNumber, u32, BuildNumberHasher>,
     around: Surroundings,
     chance: Chance,
     metrics: Metrics,
@@ -173,7 +174,7 @@ pub struct Engine {
     /// Which delivery each task is about, for tasks that panic.
     tasks: HashMap<task::Id, Start>,
     /// Outcomes on their way to the disk.
-    settling: HashMap<DeliveryKey, Settling>,
+    settling: HashMap<DeliveryKey, Settling, BuildNumberHasher>,
     /// Keys on their way to the disk because memory has no room for them.
     parking: usize,
     running: bool,
@@ -201,7 +202,7 @@ impl Engine {
         let mut engine = Self {
             scheduler: Scheduler::new(limits.in_flight, limits.keys_in_memory, clock.now()),
             directory,
-            failures: HashMap::new(),
+            failures: HashMap::default(),
             around: Surroundings {
                 outbox: opened.outbox.clone(),
                 clock,
@@ -212,7 +213,7 @@ impl Engine {
             metrics,
             attempts: JoinSet::new(),
             tasks: HashMap::new(),
-            settling: HashMap::new(),
+            settling: HashMap::default(),
             parking: 0,
             running: false,
             commands,
@@ -313,8 +314,9 @@ impl Engine {
             let around = self.around.clone();
             let doubtful = self.failures.get(&start.lane).is_some_and(|failures| *failures > 0);
             let stop = stop.clone();
-            let task = async move { (start, attempt(start.key, target, doubtful, around, stop).await) };
-            let task = self.attempts.spawn(task);
+            // In a box: tasks are moved about as they begin and end.
+            let attempt = Box::pin(attempt(start.key, target, doubtful, around, stop));
+            let task = self.attempts.spawn(async move { (start, attempt.await) });
             self.tasks.insert(task.id(), start);
         }
     }

@@ -7,6 +7,7 @@
 use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
+use memchr::memchr2_iter;
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
@@ -131,7 +132,7 @@ fn describe(error: &serde_json::Error) -> InvalidEvent {
 /// recursion.
 fn check_depth(json: &[u8]) -> Result<(), InvalidEvent> {
     // So few cannot nest deeper, wherever they stand; most payloads end here.
-    if json.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() <= MAX_DEPTH {
+    if memchr2_iter(b'{', b'[', json).take(MAX_DEPTH + 1).count() <= MAX_DEPTH {
         return Ok(());
     }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);

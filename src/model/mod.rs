@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod id;
+pub mod numbers;
 pub mod profile;
 pub mod secret;
 pub mod time;

@@ -11,15 +11,17 @@ use std::{
     },
 };
 
-use crate::model::endpoint::EndpointNumber;
+use crate::model::{endpoint::EndpointNumber, numbers::BuildNumberHasher};
 
 /// The counts; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Depths(Arc<Shared>);
 
+type Counts = HashMap<EndpointNumber, u64, BuildNumberHasher>;
+
 #[derive(Debug, Default)]
 struct Shared {
-    counts: Mutex<HashMap<EndpointNumber, u64>>,
+    counts: Mutex<Counts>,
     full: AtomicU64,
 }
 
@@ -64,7 +66,7 @@ impl Depths {
         });
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<EndpointNumber, u64>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut Counts) -> T) -> T {
         // Counts have no state between two steps that a panic could have cut short.
         work(&mut self.0.counts.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -5,6 +5,8 @@
 //! have, templates that do not compile or fail on a sample event. After that a body can fail only as a template
 //! meets a payload that it cannot work on, a header only by what a secret brings in.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
 use http::HeaderName;
 
@@ -87,6 +89,12 @@ impl Form {
     pub fn signs_time(&self) -> bool {
         let times = [Placeholder::Timestamp, Placeholder::TimestampMs];
         self.signs() && times.into_iter().any(|time| self.signed.holds(time))
+    }
+
+    /// Whether requests show this: signed, in a header, or in a signature's form.
+    pub fn shows(&self, placeholder: Placeholder) -> bool {
+        let headers = self.headers.iter().map(|(_, value)| value);
+        headers.chain([&self.signed, &self.each]).any(|pattern| pattern.holds(placeholder))
     }
 
     /// Whether an endpoint of this profile must have a secret: to sign with, or to show.
@@ -318,11 +326,11 @@ fn template(source: &str) -> Result<BodyTemplate, TemplateError> {
 /// `{"id","type","timestamp","data"}`, the last the very bytes of `data`.
 fn envelope(facts: &Facts<'_>) -> Bytes {
     let quote = |text: &str| serde_json::to_string(text).expect("a str is JSON");
-    let id = quote(facts.event_id);
-    let event_type = quote(facts.event_type);
-    let head = format!(r#"{{"id":{id},"type":{event_type},"timestamp":"{}","data":"#, facts.event_time);
-    let mut body = Vec::with_capacity(head.len() + facts.data.len() + 1);
-    body.extend_from_slice(head.as_bytes());
+    // Two names of at most 128 characters, a time, and what stands between them.
+    let mut body = Vec::with_capacity(facts.data.len() + 384);
+    let (id, event_type) = (quote(facts.event_id), quote(facts.event_type));
+    write!(body, r#"{{"id":{id},"type":{event_type},"timestamp":"{}","data":"#, facts.event_time)
+        .expect("a Vec takes all");
     body.extend_from_slice(facts.data);
     body.push(b'}');
     Bytes::from(body)

@@ -26,6 +26,7 @@ use std::{collections::HashMap, mem};
 use crate::model::{
     delivery::{DeliveryKey, Scheduled},
     endpoint::EndpointNumber,
+    numbers::BuildNumberHasher,
     time::{Minute, Timestamp},
 };
 
@@ -68,9 +69,9 @@ pub struct Scheduler {
     /// Keys to be written to disk.
     to_park: Vec<Scheduled>,
     /// Never iterated for a decision: the order of a hash map is no one's.
-    lanes: HashMap<EndpointNumber, Lane>,
+    lanes: HashMap<EndpointNumber, Lane, BuildNumberHasher>,
     turns: Turns,
-    in_flight: HashMap<PackedKey, EndpointNumber>,
+    in_flight: HashMap<PackedKey, EndpointNumber, BuildNumberHasher>,
     /// How many may be in flight.
     limit: usize,
     /// How many of them lanes in doubt may start.
@@ -111,9 +112,9 @@ impl Scheduler {
             far: Wheel::new(now),
             room: Room::new(keys, now),
             to_park: Vec::new(),
-            lanes: HashMap::new(),
+            lanes: HashMap::default(),
             turns: Turns::default(),
-            in_flight: HashMap::new(),
+            in_flight: HashMap::default(),
             limit,
             doubtful_limit: (limit / 2).max(1),
             doubtful_places: 0,
