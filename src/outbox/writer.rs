@@ -2,7 +2,7 @@
 //!
 //! Work queues up under a mutex while the last commit runs; the thread takes what is there, up to
 //! [`GROUP_EVENTS`] events or [`GROUP_BYTES`] of payload (a file's batch counts as one and is never split), writes
-//! outcomes first, then events, commits, tells the engine, then answers. So groups form by themselves, and nobody
+//! outcomes first, then events, commits, answers, then tells the engine. So groups form by themselves, and nobody
 //! waits for company but outcomes, which may wait `settle_delay` when nothing else is to be written.
 //!
 //! After an error the thread says so to the engine, closes the store and ends; what is in the queue then, and what is
@@ -365,6 +365,10 @@ fn write(store: &mut Store, round: Round, notices: &mpsc::UnboundedSender<Notice
         return Ok(());
     }
     let committed = store.commit(&round.group)?;
+    // First of all: a producer that waits should not wait for what its event sets going.
+    for (answer, result) in round.answers.into_iter().zip(committed.answers) {
+        let _ = answer.send(Ok(result));
+    }
     // Few if any, and in the order of the settles.
     let mut not = committed.not_settled.iter().map(|(key, _)| *key).peekable();
     let written = round.group.settles.iter().map(|settle| settle.key);
@@ -383,9 +387,6 @@ fn write(store: &mut Store, round: Round, notices: &mpsc::UnboundedSender<Notice
     }
     for loaded in committed.loaded {
         let _ = notices.send(Notice::Loaded(loaded));
-    }
-    for (answer, result) in round.answers.into_iter().zip(committed.answers) {
-        let _ = answer.send(Ok(result));
     }
     Ok(())
 }

@@ -129,7 +129,7 @@ impl World {
             assert_eq!(answer, expected);
             self.kinds.extend(kinds(&answer));
         }
-        assert_eq!(self.noticed(), scheduled, "the engine was told before the answers");
+        assert_eq!(self.noticed(scheduled.len()), scheduled, "the engine is told after the answers");
     }
 
     fn batch(&mut self) -> Batch {
@@ -295,13 +295,14 @@ impl World {
         let mut scheduled = Vec::new();
         let expected = self.model.accept(&batch, &mut scheduled);
         assert_eq!(wait(self.opened.outbox.accept(batch).answer()).expect("the store takes it"), expected);
-        assert_eq!(self.noticed(), scheduled);
+        assert_eq!(self.noticed(scheduled.len()), scheduled);
     }
 
-    fn noticed(&mut self) -> Vec<Scheduled> {
+    /// Waits until the engine has been told of so many deliveries.
+    fn noticed(&mut self, count: usize) -> Vec<Scheduled> {
         let mut all = Vec::new();
-        while let Ok(notice) = self.opened.notices.try_recv() {
-            match notice {
+        while all.len() < count {
+            match self.opened.notices.blocking_recv().expect("the writer runs") {
                 Notice::Scheduled(scheduled) => all.extend(scheduled),
                 other => panic!("not now: {other:?}"),
             }

@@ -41,13 +41,16 @@ fn accepted(accepting: Accepting) -> Seq {
     IdKey::new(super::ID_KEY).open_event(id).expect("an id of this store").1
 }
 
-/// The commits that brought deliveries, by the number of deliveries.
-fn commits(notices: &mut mpsc::UnboundedReceiver<Notice>) -> Vec<usize> {
-    let count = |notice| match notice {
-        Notice::Scheduled(all) => all.len(),
-        other => panic!("not now: {other:?}"),
-    };
-    std::iter::from_fn(|| notices.try_recv().ok()).map(count).collect()
+/// The commits that brought these many deliveries, by the number of deliveries.
+fn commits(notices: &mut mpsc::UnboundedReceiver<Notice>, deliveries: usize) -> Vec<usize> {
+    let mut commits = Vec::new();
+    while commits.iter().sum::<usize>() < deliveries {
+        match notices.blocking_recv().expect("the writer runs") {
+            Notice::Scheduled(all) => commits.push(all.len()),
+            other => panic!("not now: {other:?}"),
+        }
+    }
+    commits
 }
 
 /// Holds the writer in a commit while `work` adds to its queue.
@@ -62,7 +65,7 @@ fn while_committing<T>(memory: &Memory, outbox: &Outbox, work: impl FnOnce() -> 
 }
 
 #[test]
-fn answers_come_after_the_commit_and_the_notice() {
+fn answers_and_notices_come_after_the_commit() {
     let memory = Memory::new(&options());
     let Opened { outbox, writer, mut notices, .. } = memory.open(&options());
     memory.close_gate();
@@ -74,7 +77,7 @@ fn answers_come_after_the_commit_and_the_notice() {
     assert_eq!(outbox.read().and_then(|reader| reader.event(Seq::new(1))).expect("it can be read"), None);
     memory.open_gate();
     wait(answer).expect("the store takes it");
-    assert!(matches!(notices.try_recv(), Ok(Notice::Scheduled(all)) if all.len() == 1));
+    assert_eq!(commits(&mut notices, 1), [1]);
     assert!(outbox.read().and_then(|reader| reader.event(Seq::new(1))).expect("it can be read").is_some());
     writer.close(End::Clean).expect("it closes");
 }
@@ -89,7 +92,7 @@ fn what_queues_up_is_one_commit() {
     });
     let order: Vec<Seq> = all.into_iter().map(accepted).collect();
     assert!(order.is_sorted(), "in the order of the asking");
-    assert_eq!(commits(&mut notices), [1, GROUP_EVENTS, 1], "a full group, and the rest");
+    assert_eq!(commits(&mut notices, GROUP_EVENTS + 2), [1, GROUP_EVENTS, 1], "a full group, and the rest");
 
     let big = |bytes: usize| {
         let mut batch = batch(None, "");
@@ -100,7 +103,11 @@ fn what_queues_up_is_one_commit() {
     let all = while_committing(&memory, &outbox, || sizes.map(big));
     let order = all.map(accepted);
     assert!(order.is_sorted(), "in the order of the asking");
-    assert_eq!(commits(&mut notices), [1, 2, 1, 1, 1], "no group has more, but for one that is larger alone");
+    assert_eq!(
+        commits(&mut notices, 6),
+        [1, 2, 1, 1, 1],
+        "no group has more, but for one that is larger alone"
+    );
 
     let mut file = batch(None, "{}");
     let routed = || batch(None, "{}").events.remove(0);
@@ -108,7 +115,7 @@ fn what_queues_up_is_one_commit() {
     file.file = Some(FileIdentity { directory: "/s".to_owned(), device: 1, inode: 2, mtime: 3, size: 4 });
     let answer = wait(outbox.accept(file).answer()).expect("the store takes it");
     assert!(matches!(answer, BatchAnswer::Events(all) if all.len() == GROUP_EVENTS * 3));
-    assert_eq!(commits(&mut notices), [GROUP_EVENTS * 3], "a file is not split");
+    assert_eq!(commits(&mut notices, GROUP_EVENTS * 3), [GROUP_EVENTS * 3], "a file is not split");
     writer.close(End::Clean).expect("it closes");
 }
 
@@ -120,12 +127,12 @@ fn outcomes_go_with_the_next_event() {
     accepted(outbox.accept(batch(None, "{}")));
     let one_commit = memory.syncs() - before;
     assert!(one_commit > 0, "an answer means a sync");
-    assert_eq!(commits(&mut notices), [1]);
+    assert_eq!(commits(&mut notices, 1), [1]);
     outbox.settle(success(1));
     accepted(outbox.accept(batch(None, "{}")));
     assert_eq!(memory.syncs() - before, 2 * one_commit, "one commit for both");
-    assert!(matches!(notices.try_recv(), Ok(Notice::Settled(all)) if all == [success(1).key]));
-    assert_eq!(commits(&mut notices), [1]);
+    assert!(matches!(notices.blocking_recv(), Some(Notice::Settled(all)) if all == [success(1).key]));
+    assert_eq!(commits(&mut notices, 1), [1]);
     writer.close(End::Clean).expect("it closes");
 }
 
