@@ -3,9 +3,9 @@
 //! A history of random work runs on a disk in memory that remembers every operation. Then the power is cut in turn
 //! before and after each sync, and at random operations between; of what was not synced, each may be lost, torn, or in
 //! another order ([`power`]). What is left must open as the product opens it, redb's repair included, and hold exactly
-//! what was promised by the last commit that had returned, or by the one under way ([`found`]). Some of the stores go
-//! on, close and open again; on some the power is cut a second time, in the repair and after it; some are opened from
-//! a real disk.
+//! what was promised by the last commit that had returned, or by the one under way ([`found`]), and its start must come
+//! by every pending delivery, parked or not ([`parked`]). Some of the stores go on, close and open again; on some the
+//! power is cut a second time, in the repair and after it; some are opened from a real disk.
 //!
 //! `POSTHASTE_SEEDS` says how many histories, `POSTHASTE_SEED` which is the first; each seed does the same each time:
 //!
@@ -17,6 +17,7 @@
 mod found;
 mod history;
 mod making;
+mod parked;
 mod power;
 mod tally;
 
@@ -156,7 +157,11 @@ impl Cutter {
     }
 
     fn recover(&mut self, image: Vec<u8>, before: &Promise, after: Option<&Promise>) -> History {
-        History::recover(image, self.random.fork(), before, after).unwrap_or_else(|wrong| panic!("{wrong}"))
+        let history = History::recover(image, self.random.fork(), before, after);
+        let history = history.unwrap_or_else(|wrong| panic!("{wrong}"));
+        let Promise { model, found, .. } = &history.promises[0];
+        self.tally.note_parked(model, found);
+        history
     }
 
     /// The way of the product from end to end, on a real file.

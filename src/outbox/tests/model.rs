@@ -1,9 +1,12 @@
 //! What the store promises, said with maps.
 
+pub(super) mod parked;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 
+use self::parked::Parked;
 use crate::{
     model::{
         attempt::{Attempt, AttemptRow},
@@ -34,6 +37,7 @@ pub(super) struct Model {
     pub(super) attempts: BTreeMap<AttemptRow, Attempt>,
     pub(super) endpoints: BTreeMap<EndpointNumber, Endpoint>,
     pub(super) files: HashSet<FileIdentity>,
+    pub(super) parked: Parked,
     ids: BTreeMap<Seq, Id>,
     depths: HashMap<EndpointNumber, u64>,
     id_key: IdKey,
@@ -48,6 +52,7 @@ impl Model {
             attempts: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             files: HashSet::new(),
+            parked: Parked::default(),
             ids: BTreeMap::new(),
             depths: HashMap::new(),
             id_key: IdKey::new(super::ID_KEY),

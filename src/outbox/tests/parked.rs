@@ -1,21 +1,22 @@
 //! Parked keys against a sorted map, over restarts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::{backend::Memory, *};
-use crate::{
-    model::{delivery::Scheduled, time::Minute},
-    outbox::{End, Loaded, Notice, Opened},
+use super::{
+    backend::Memory,
+    model::parked::{Parked, minute, scheduled},
+    *,
 };
-
-/// By lane, minute and key, as they come back.
-type Model = BTreeMap<(EndpointNumber, Minute, DeliveryKey), Timestamp>;
+use crate::{
+    model::delivery::Scheduled,
+    outbox::{End, Notice, Opened, parked::Load},
+};
 
 struct World {
     random: fastrand::Rng,
     memory: Memory,
     opened: Opened,
-    model: Model,
+    model: Parked,
     next: u64,
 }
 
@@ -23,7 +24,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let memory = Memory::new(&options());
         let opened = memory.open(&options());
-        Self { random: fastrand::Rng::with_seed(seed), memory, opened, model: Model::new(), next: 0 }
+        Self { random: fastrand::Rng::with_seed(seed), memory, opened, model: Parked::default(), next: 0 }
     }
 
     fn notice(&mut self) -> Notice {
@@ -38,19 +39,12 @@ impl World {
             let endpoint = EndpointNumber::new([0, 1, 7, u32::MAX][self.random.usize(..4)]);
             let key = DeliveryKey { seq: Seq::new(self.next), slot: self.random.u16(..) };
             keys.push(Scheduled { key, endpoint, due });
-            self.model.insert((endpoint, minute(due), key), due);
         }
-        let mut lanes: BTreeMap<EndpointNumber, Minute> = BTreeMap::new();
-        for one in &keys {
-            let first = lanes.entry(one.endpoint).or_insert(minute(one.due));
-            *first = minute(one.due).min(*first);
-        }
+        let lanes = self.model.park(&keys);
         let count = keys.len();
         self.opened.outbox.park(keys);
         match self.notice() {
-            Notice::Parked(parked, first) => {
-                assert_eq!((parked, first), (count, lanes.into_iter().collect()));
-            }
+            Notice::Parked(parked, first) => assert_eq!((parked, first), (count, lanes)),
             other => panic!("not now: {other:?}"),
         }
     }
@@ -59,16 +53,7 @@ impl World {
         let lane = EndpointNumber::new([0, 1, 2, 7, u32::MAX][self.random.usize(..5)]);
         let until = minute(at(1_800_000_000_000 + self.random.u64(..700_000)));
         let limit = self.random.usize(1..200);
-        let own = self.model.iter().filter(|((of, ..), _)| *of == lane);
-        let own: Vec<_> = own.map(|((_, minute, key), due)| (*minute, *key, *due)).collect();
-        let count = own.iter().take_while(|(minute, ..)| *minute <= until).count().min(limit);
-        let found =
-            own[..count].iter().map(|(_, key, due)| Scheduled { key: *key, endpoint: lane, due: *due });
-        let expected =
-            Loaded { lane, found: found.collect(), next: own.get(count).map(|(minute, ..)| *minute) };
-        for (minute, key, _) in &own[..count] {
-            self.model.remove(&(lane, *minute, *key));
-        }
+        let expected = self.model.load(Load { lane, until, limit });
         self.opened.outbox.load(lane, until, limit);
         match self.notice() {
             Notice::Loaded(loaded) => assert_eq!(loaded, expected),
@@ -86,16 +71,10 @@ impl World {
 
     fn check(&mut self) {
         let reader = self.opened.outbox.read().expect("a reader");
-        let mut lanes = BTreeMap::new();
-        for (lane, minute, _) in self.model.keys() {
-            lanes.entry(*lane).or_insert(*minute);
-        }
-        assert_eq!(reader.parked_lanes().expect("they are read"), lanes.into_iter().collect::<Vec<_>>());
+        assert_eq!(reader.parked_lanes().expect("they are read"), self.model.lanes());
         // Some that are parked, and others that are not: of another lane, another time, or unknown.
-        let known = |((endpoint, _, key), due): (&(EndpointNumber, Minute, DeliveryKey), &Timestamp)| {
-            Scheduled { key: *key, endpoint: *endpoint, due: *due }
-        };
-        let known: Vec<_> = self.model.iter().step_by(7).map(known).collect();
+        let known = self.model.rows.iter().step_by(7);
+        let known: Vec<_> = known.map(|(place, due)| scheduled(*place, *due)).collect();
         let mut others = Vec::new();
         for one in &known {
             others.push(Scheduled { endpoint: EndpointNumber::new(2), ..*one });
@@ -106,11 +85,6 @@ impl World {
         reader.retain_unparked(&mut all).expect("they are read");
         assert_eq!(all, others);
     }
-}
-
-/// The minute that a key is parked under: that of the first tick of 10 ms at or after its due time.
-fn minute(due: Timestamp) -> Minute {
-    Timestamp::from_millis(due.as_millis().div_ceil(10) * 10).minute()
 }
 
 #[test]

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redb::ReadableTable;
 
-use super::super::model::{Model, is_pending};
+use super::{
+    super::model::{Model, is_pending},
+    parked::Parked,
+};
 use crate::{
     model::{
         attempt::{Attempt, AttemptRow},
-        delivery::{Delivery, DeliveryKey},
+        delivery::{Delivery, DeliveryKey, Scheduled},
         endpoint::{Endpoint, EndpointNumber},
         event::{Event, Seq},
     },
@@ -32,6 +35,7 @@ pub(super) struct Found {
     pub(super) files: BTreeSet<(String, u64, u64, i64, u64)>,
     /// What the scan of the backlog tells, page by page.
     pub(super) backlog: Vec<(DeliveryKey, Delivery)>,
+    pub(super) parked: Parked,
 }
 
 impl Found {
@@ -49,6 +53,7 @@ impl Found {
             ids: model.remembered().collect(),
             files: model.files.iter().map(file).collect(),
             backlog: backlog.map(|(key, delivery)| (*key, *delivery)).collect(),
+            parked: Parked::expected(model),
         }
     }
 
@@ -75,6 +80,7 @@ impl Found {
             let (directory, device, inode, mtime, size) = entry.as_ref().expect("a row").0.value();
             (directory.to_owned(), device, inode, mtime, size)
         });
+        let backlog = backlog(database);
         Self {
             events,
             pending: rows(&txn.open_table(PENDING).expect("a table"), placed),
@@ -83,7 +89,8 @@ impl Found {
             endpoints: endpoints.collect(),
             ids: ids.into_keys().collect(),
             files: files.collect(),
-            backlog: backlog(database),
+            parked: Parked::read(database, &backlog),
+            backlog,
         }
     }
 
@@ -126,7 +133,7 @@ impl Found {
     }
 
     /// Whether each delivery has its one record, in the one table where it belongs, and each unfinished one its one
-    /// place in the backlog.
+    /// place in the backlog and its one way into the scheduler.
     pub(super) fn is_in_order(&self) -> Result<(), String> {
         if let Some(key) = self.pending.keys().find(|key| self.history.contains_key(key)) {
             return Err(format!("the row {key:?} is in `pending` and in `history`"));
@@ -144,10 +151,10 @@ impl Found {
             let keys = (first.slot..).map(|slot| DeliveryKey { seq: first.seq, slot });
             keys.zip(row.deliveries.iter().copied()).filter(|(_, delivery)| is_pending(delivery))
         });
-        if !unfinished.eq(self.backlog.iter().copied()) {
+        if !unfinished.clone().eq(self.backlog.iter().copied()) {
             return Err("the backlog is not each unfinished delivery once".to_owned());
         }
-        Ok(())
+        self.parked.reaches(unfinished.map(|(key, delivery)| Scheduled::of(key, &delivery)))
     }
 
     /// The parts in which it is not as expected.
@@ -161,6 +168,9 @@ impl Found {
             ("ids", self.ids == expected.ids),
             ("files", self.files == expected.files),
             ("the backlog", self.backlog == expected.backlog),
+            ("parked", self.parked.rows == expected.parked.rows),
+            ("what a start schedules", self.parked.scheduled == expected.parked.scheduled),
+            ("what is loaded", self.parked.loaded == expected.parked.loaded),
         ];
         parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }

@@ -2,14 +2,14 @@
 //!
 //! Drives [`Store`] without its thread, so that a step is one commit, and the same seed does the same.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::{
     super::{
         ID_KEY,
-        model::{Model, is_pending},
+        model::{Model, is_pending, parked::minute},
         options, report,
     },
     found::Found,
@@ -18,9 +18,9 @@ use super::{
 use crate::{
     model::{
         attempt::{Outcome, Report, Response, Why},
-        delivery::{DeliveryKey, FailReason, State},
+        delivery::{DeliveryKey, FailReason, Scheduled, State},
         endpoint::{DisableReason, EndpointNumber},
-        event::NewEvent,
+        event::{NewEvent, Seq},
         time::Timestamp,
     },
     outbox::{
@@ -28,11 +28,14 @@ use crate::{
         database::Shared,
         depths::Depths,
         open,
+        parked::Load,
         store::{Group, Store, scan_ids},
     },
 };
 
 const ENDPOINTS: u32 = 9;
+/// Deliveries are due within so many milliseconds: parked keys are of three or four minutes.
+const DUE_WITHIN: u64 = 150_000;
 
 /// What was promised when a step had returned.
 #[derive(Clone, Debug)]
@@ -151,9 +154,9 @@ impl History {
     /// Holds what is there now against the promise.
     pub(super) fn check(&self) {
         let found = Found::read(&self.database);
+        found.is_in_order().expect("all is in its place");
         let differences = found.differences(&self.last().found);
         assert!(differences.is_empty(), "it differs in {differences:?}");
-        found.is_in_order().expect("all is in its place");
     }
 
     /// The first step of a new store: endpoints to deliver to. Then `steps` of all kinds; `heavy` of 8 events are large.
@@ -169,17 +172,25 @@ impl History {
         }
     }
 
-    /// One group of everything.
+    /// One group of everything, or of parked keys alone.
     pub(super) fn work(&mut self) {
         self.now = self.now.plus(Duration::from_millis(self.random.u64(..800)));
         let mut model = Model::clone(&self.last().model);
-        let settles = if self.random.u8(..4) > 0 { self.settles(&mut model) } else { Vec::new() };
+        let group = if self.random.u8(..6) > 0 { self.news(&mut model) } else { Group::default() };
+        let park = if self.random.bool() { self.keys_to_park() } else { Vec::new() };
+        let loads = self.loads(&park);
+        self.commit(&Group { park, loads, ..group }, model);
+    }
+
+    /// Outcomes, files that are gone, and events.
+    fn news(&mut self, model: &mut Model) -> Group {
+        let settles = if self.random.u8(..4) > 0 { self.settles(model) } else { Vec::new() };
         let mut unlinked: Vec<_> = model.files.iter().cloned().collect();
         unlinked.sort_by_key(|file| file.inode);
         unlinked.retain(|_| self.random.u8(..4) == 0);
         let batches = if self.random.u8(..4) > 0 { self.random.usize(1..4) } else { 0 };
         let batches = (0..batches).map(|_| self.batch()).collect();
-        self.commit(&Group { settles, batches, unlinked, ..Group::default() }, model);
+        Group { settles, batches, unlinked, ..Group::default() }
     }
 
     /// Commits a group whose outcomes the model knows already, and holds the answers against the model's.
@@ -189,8 +200,11 @@ impl History {
         }
         let mut scheduled = Vec::new();
         let answers: Vec<_> = group.batches.iter().map(|batch| model.accept(batch, &mut scheduled)).collect();
+        let parked = model.parked.park(&group.park);
+        let loaded: Vec<_> = group.loads.iter().map(|load| model.parked.load(*load)).collect();
         let done = self.store.as_mut().expect("it is open").commit(group).expect("it commits");
         assert_eq!((&done.answers, done.scheduled), (&answers, scheduled));
+        assert_eq!((done.parked, done.loaded), (parked, loaded));
         assert!(done.not_settled.is_empty(), "{:?}", done.not_settled);
         self.promise(model);
         answers
@@ -242,8 +256,8 @@ impl History {
     }
 
     fn batch(&mut self) -> Batch {
-        let events = (0..self.random.usize(..6)).map(|_| self.routed()).collect();
-        let file = (self.random.u8(..3) == 0).then(|| FileIdentity {
+        let events = (0..self.random.usize(usize::from(self.heavy / 3)..6)).map(|_| self.routed()).collect();
+        let file = self.random.bool().then(|| FileIdentity {
             directory: "/spool".to_owned(),
             device: 1,
             inode: self.random.u64(..40),
@@ -257,7 +271,7 @@ impl History {
         let random = &mut self.random;
         let id = (random.u8(..3) > 0).then(|| format!("id {}", random.u8(..60)));
         let size = match random.u8(..8) {
-            large if large < self.heavy => random.usize(20_000..90_000),
+            large if large < self.heavy => random.usize(30_000..110_000),
             7 => random.usize(..3_000),
             _ => random.usize(..300),
         };
@@ -271,7 +285,7 @@ impl History {
         let counts = [0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 4, 5, 9, 9, 127, 129, 300];
         let count = random.choice(counts).expect("one of them");
         let deliver = |_| {
-            let due = self.now.plus(Duration::from_millis(random.u64(..10_000)));
+            let due = self.now.plus(Duration::from_millis(random.u64(..DUE_WITHIN)));
             (EndpointNumber::new(random.u32(1..=ENDPOINTS)), due)
         };
         Routed { event, deliveries: (0..count).map(deliver).collect() }
@@ -294,12 +308,34 @@ impl History {
         keys.into_iter().map(settle).collect()
     }
 
+    /// Keys as the last commit left them: the outcomes of this one may have their rows come to nothing.
+    fn keys_to_park(&mut self) -> Vec<Scheduled> {
+        let mut keys = self.last().model.backlog(Seq::MAX);
+        self.random.shuffle(&mut keys);
+        keys.truncate(self.random.usize(1..50));
+        keys
+    }
+
+    /// Of some lanes that have parked keys, or get some with `park`.
+    fn loads(&mut self, park: &[Scheduled]) -> Vec<Load> {
+        let parked = self.last().model.parked.lanes().into_iter().map(|(lane, _)| lane);
+        let lanes: BTreeSet<_> = parked.chain(park.iter().map(|one| one.endpoint)).collect();
+        let count = self.random.usize(..4);
+        let lanes = self.random.choose_multiple(lanes, count);
+        let load = |lane| Load {
+            lane,
+            until: minute(self.now.plus(Duration::from_millis(self.random.u64(..DUE_WITHIN)))),
+            limit: self.random.usize(1..60),
+        };
+        lanes.into_iter().map(load).collect()
+    }
+
     fn outcome(&mut self, key: DeliveryKey, model: &Model) -> Settle {
         let mut delivery = model.deliveries[&key];
         let attempted = self.random.u8(..5) > 0;
         delivery.attempt += u32::from(attempted);
         delivery.last_status = self.random.bool().then_some(503);
-        delivery.due = self.now.plus(Duration::from_millis(self.random.u64(..9_000)));
+        delivery.due = self.now.plus(Duration::from_millis(self.random.u64(..DUE_WITHIN)));
         delivery.state = match self.random.u8(..4) {
             0 => State::Failed(FailReason::Exhausted),
             1 | 2 => State::Succeeded,
@@ -348,6 +384,7 @@ pub(super) fn kept<'a>(
     let found = Found::read(database);
     found.is_in_order()?;
     found.keeps(&before.found)?;
+    found.parked.follows(&before.model, after.map(|after| &*after.model))?;
     if ![Some(before), after].into_iter().flatten().any(|one| one.clean != unclean) {
         return Err("its clean mark says what was promised at no time".to_owned());
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::{super::model::Model, found::Found};
+
 /// What was tried.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
@@ -20,11 +22,15 @@ pub(super) struct Tally {
     pub(super) duplicates: usize,
     pub(super) files: usize,
     pub(super) on_disk: usize,
+    pub(super) never_parked: usize,
+    pub(super) parked: usize,
+    pub(super) stale: usize,
+    pub(super) taken: usize,
 }
 
 impl Tally {
     /// Each with its name, and how much is due of ten histories.
-    fn fields(&mut self) -> [(&'static str, &mut usize, usize); 15] {
+    fn fields(&mut self) -> [(&'static str, &mut usize, usize); 19] {
         [
             ("histories", &mut self.histories, 10),
             ("commits", &mut self.commits, 80),
@@ -41,7 +47,21 @@ impl Tally {
             ("duplicates", &mut self.duplicates, 600),
             ("known files", &mut self.files, 100),
             ("opened from a real disk", &mut self.on_disk, 50),
+            ("images of stores that never parked", &mut self.never_parked, 200),
+            ("parked keys", &mut self.parked, 20_000),
+            ("of them without use", &mut self.stale, 1_500),
+            ("keys that were loaded again", &mut self.taken, 8_000),
         ]
+    }
+
+    /// Takes note of the parked keys in a store that was recovered.
+    pub(super) fn note_parked(&mut self, model: &Model, found: &Found) {
+        let (rows, taken) = (found.parked.rows.len(), model.parked.taken.len());
+        self.never_parked += usize::from(rows + taken == 0);
+        self.parked += rows;
+        // Their deliveries have ended, or are due in another minute.
+        self.stale += rows + found.parked.scheduled.len() - found.backlog.len();
+        self.taken += taken;
     }
 
     pub(super) fn add(&mut self, other: &Self) {
