@@ -116,14 +116,15 @@ pub(super) async fn attempt(
     let at_once = around.memory.try_take(head.size, doubtful);
     let event = at_once.as_ref().filter(|_| head.size <= INLINE).map(|_| read_event(key.seq, &reader));
     drop(reader);
-    let _room = match at_once {
-        Some(room) => room,
-        None => tokio::select! {
+    let _room = if let Some(room) = at_once {
+        room
+    } else {
+        tokio::select! {
             biased;
             // The daemon's end, also when nobody is left to speak of it.
             _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ended::NotDue { due: before.due },
             room = around.memory.take(head.size, doubtful) => room,
-        },
+        }
     };
     let event = match event {
         Some(event) => event,

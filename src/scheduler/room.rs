@@ -4,8 +4,8 @@
 //! its lane and the minute in which it is due. When that minute comes, and its lane has room, it is *loaded*: taken
 //! from the disk into memory again. A key is in one place at a time: in memory, on disk, or on its way.
 //!
-//! There are two pools, each of half the room: for what is *near*, due or to be so within [`HORIZON`], and for what
-//! is *far*. So timers of next week never keep out what is due now. In each pool a lane may hold one more key only
+//! There are two pools, each of half the room: for what is *near*, due or to be so within two minutes, and for
+//! what is *far*. So timers of next week never keep out what is due now. In each pool a lane may hold one more key only
 //! while more room is free than it holds keys, as with open requests; a lane that holds none may always hold one.
 //! So a lane with a million keys leaves as much room to the others as it takes, forty of them a forty-first part,
 //! and no lane is ever without a key that it could start: the bound is `keys_in_memory` and one key for each lane.
@@ -20,7 +20,7 @@ use crate::model::{
     time::{Minute, Timestamp},
 };
 
-/// What is due later than this is far.
+/// What is due in more than this is far.
 const HORIZON: Duration = Duration::from_secs(120);
 /// How long before their minute parked keys may be loaded, so that those due at its beginning are not late.
 const LEAD: Duration = Duration::from_secs(5);
