@@ -39,6 +39,10 @@ use crate::{
     report::Figures,
 };
 
+/// The daemon's, so that the floors have it as well.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What can go wrong here is told to a person, and handled by nobody.
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T, E = Error> = std::result::Result<T, E>;
