@@ -38,8 +38,9 @@ const IDLE_PER_LANE: usize = 32;
 const IDLE: usize = 256;
 /// How long a connection may be idle; shorter than most servers' own limit, so that few are found closed.
 const IDLE_AGE: Duration = Duration::from_secs(30);
-/// How long a connection taken from the pool may take to be ready. One whose peer answered without reading the
-/// whole request is never ready.
+/// How often idle connections are looked through for those that their peers have closed.
+const SWEEP: Duration = Duration::from_secs(5);
+/// How long it may take to find a connection in the pool that is ready: an attempt's time is its own.
 const READY: Duration = Duration::from_millis(250);
 /// The connection's buffer: an answer's headers must fit in it.
 const BUFFER: usize = 64 << 10;
@@ -150,14 +151,18 @@ impl Pool {
         Ok(Connection { address, sender, received, exchange })
     }
 
-    /// The idle connection last used, if it can still be used.
+    /// The idle connection last used, if one of them can still be used.
     pub(super) async fn checkout(&self) -> Option<Connection> {
+        timeout(READY, self.find_ready()).await.ok().flatten()
+    }
+
+    async fn find_ready(&self) -> Option<Connection> {
         while let Some(mut connection) = self.pop() {
             if !connection.is_open() {
                 continue;
             }
             let Connection { sender, exchange, .. } = &mut connection;
-            if let Ok(Ok(())) = timeout(READY, exchange.drive(sender.ready())).await {
+            if exchange.drive(sender.ready()).await.is_ok() {
                 return Some(connection);
             }
         }
@@ -167,7 +172,8 @@ impl Pool {
     /// Takes back a connection whose answer has been read to its end; closes it where it cannot be kept.
     pub(super) fn checkin(self: &Arc<Self>, mut connection: Connection) {
         let Ok(slot) = Arc::clone(&self.limits.slots).try_acquire_owned() else { return };
-        if !connection.is_open() {
+        // One whose peer has answered without reading the whole request is never ready again.
+        if !connection.is_open() || !connection.sender.is_ready() {
             return;
         }
         let since = self.clock.instant();
@@ -177,7 +183,7 @@ impl Pool {
         }
         state.idle.push(Idle { connection, since, _slot: slot });
         if !std::mem::replace(&mut state.reaping, true) {
-            tokio::spawn(reap(Arc::downgrade(self), since + self.limits.age));
+            tokio::spawn(reap(Arc::downgrade(self), since + self.limits.age.min(SWEEP)));
         }
     }
 
@@ -199,7 +205,7 @@ impl Pool {
         let now = self.clock.instant();
         let mut state = self.lock();
         state.idle.retain_mut(|idle| idle.since + self.limits.age > now && idle.connection.is_open());
-        let next = state.idle.first().map(|oldest| oldest.since + self.limits.age);
+        let next = state.idle.first().map(|oldest| (oldest.since + self.limits.age).min(now + SWEEP));
         state.reaping = next.is_some();
         next
     }
@@ -313,6 +319,24 @@ mod tests {
         let pool = pool();
         let (connection, peer) = used(&pool).await;
         drop(peer);
+        pool.checkin(connection);
+        assert_eq!(idle(&pool), (0, 0));
+    }
+
+    /// Its request will never be read to its end, so that no other can follow.
+    #[tokio::test]
+    async fn a_connection_whose_peer_answered_too_early_is_not_kept() {
+        let pool = pool();
+        let (ours, mut theirs) = duplex(4096);
+        let mut connection = pool.open(ours, ([127, 0, 0, 1], 80).into()).await.expect("a connection");
+        let answer = async {
+            assert!(theirs.read(&mut [0; 512]).await.expect("a request") > 0);
+            theirs.write_all(b"HTTP/1.1 413 No\r\ncontent-length: 0\r\n\r\n").await.expect("room");
+        };
+        let request = Request::new(Full::new(Bytes::from(vec![0; 1 << 20])));
+        let (response, ()) = tokio::join!(connection.send(request), answer);
+        let response = response.unwrap_or_else(|failed| panic!("{}", failed.error));
+        connection.drive(response.into_body().collect()).await.expect("an empty body");
         pool.checkin(connection);
         assert_eq!(idle(&pool), (0, 0));
     }

@@ -268,6 +268,8 @@ async fn write_answers(
     time: Duration,
 ) -> io::Result<()> {
     let mut out = Vec::new();
+    // Of the events whose answers are in `out`.
+    let mut answered: Option<OwnedSemaphorePermit> = None;
     while let Some(Batch { submitted, places }) = batches.recv().await {
         let mut answers = pin!(submitted.answers());
         // What one commit has answered goes out in one piece.
@@ -275,15 +277,20 @@ async fn write_answers(
             Poll::Ready(answers) => answers,
             Poll::Pending => {
                 flush(&mut writer, &mut out, time).await?;
+                answered = None;
                 answers.await
             }
         };
         for answer in answers {
             push_line(&mut out, &wire(answer));
         }
-        drop(places);
+        match &mut answered {
+            Some(answered) => answered.merge(places),
+            none => *none = Some(places),
+        }
         if batches.is_empty() || out.len() >= FREE_BYTES {
             flush(&mut writer, &mut out, time).await?;
+            answered = None;
         }
     }
     writer.shutdown().await
