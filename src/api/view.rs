@@ -333,7 +333,8 @@ pub struct PendingView {
     pub due: u64,
     /// Due, waiting for a free place or an endpoint that is disabled.
     pub turn: u64,
-    /// Due at a later time or waiting, and on disk alone because `[limits] keys_in_memory` is used up.
+    /// Due at a later time or waiting, and on disk alone because `[limits] keys_in_memory` is used up. Counts rows: those
+    /// of deliveries that have ended meanwhile are among them until their turn comes.
     pub parked: u64,
     /// Being attempted; never more than `[limits] in_flight`.
     pub in_flight: u64,

@@ -84,18 +84,18 @@ pub(super) enum Ended {
     Store { accepted_at: Option<Timestamp>, error: StoreError },
 }
 
-/// Makes an attempt of `key` to `target`, whose last attempt failed if it is `doubtful`. One that has not begun to send
-/// when `stop` says so does not begin.
+/// Makes an attempt of `key`, whose state is in `view`, to `target`, whose last attempt failed if it is `doubtful`. One
+/// that has not begun to send when `stop` says so does not begin.
 pub(super) async fn attempt(
     key: DeliveryKey,
+    view: Arc<Reader>,
     target: Arc<Target>,
     doubtful: bool,
     around: Surroundings,
     mut stop: watch::Receiver<Stop>,
 ) -> Ended {
     let now = around.clock.now();
-    let read = around.outbox.read().and_then(|reader| Ok(reader.delivery(key)?.map(|found| (reader, found))));
-    let (reader, (head, before)) = match read {
+    let (head, before) = match view.delivery(key) {
         Ok(Some(found)) => found,
         Ok(None) => return Ended::NotPending,
         Err(error) => return Ended::Store { accepted_at: None, error },
@@ -112,10 +112,13 @@ pub(super) async fn attempt(
     if before.due > now {
         return Ended::NotDue { due: before.due };
     }
+    if *stop.borrow() != Stop::Run {
+        return Ended::NotDue { due: before.due };
+    }
     // Room first, then the payload; as a rule both are there at once.
     let at_once = around.memory.try_take(head.size, doubtful);
-    let event = at_once.as_ref().filter(|_| head.size <= INLINE).map(|_| read_event(key.seq, &reader));
-    drop(reader);
+    let event = at_once.as_ref().filter(|_| head.size <= INLINE).map(|_| read_event(key.seq, &view));
+    drop(view);
     let _room = if let Some(room) = at_once {
         room
     } else {

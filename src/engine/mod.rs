@@ -7,7 +7,7 @@
 //! ```
 //!
 //! It owns the [`Scheduler`] and the endpoints' counts of failures. Attempts read their rows themselves, and the
-//! writer writes. A delivery is in one place at a time: in the scheduler, in an attempt, or on
+//! writer writes. A delivery is in one place at a time: in the scheduler or parked, in an attempt, or on
 //! its way to the disk (`settling`); its next attempt is scheduled only when the outcome of the last is durable. So
 //! no two attempts of one delivery are made at once, and none whose outcome could not be recorded.
 
@@ -41,7 +41,7 @@ use crate::{
         numbers::BuildNumberHasher,
         time::{Minute, Timestamp},
     },
-    outbox::{self, Loaded, NotSettled, Notice, Settle, StoreError},
+    outbox::{self, Loaded, NotSettled, Notice, Reader, Settle, StoreError},
     policy::decide,
     scheduler::{LaneStatus, Scheduler, Start, Verdict},
 };
@@ -173,6 +173,9 @@ pub struct Engine {
     attempts: JoinSet<(Start, Ended)>,
     /// Which delivery each task is about, for tasks that panic.
     tasks: HashMap<task::Id, Start>,
+    /// The store as of the last commit that was heard of: attempts that start between two commits share it. Given up with
+    /// the next, so that it keeps no pages from being used again.
+    view: Option<Arc<Reader>>,
     /// Outcomes on their way to the disk.
     settling: HashMap<DeliveryKey, Settling, BuildNumberHasher>,
     /// Keys on their way to the disk because memory has no room for them.
@@ -213,6 +216,7 @@ impl Engine {
             metrics,
             attempts: JoinSet::new(),
             tasks: HashMap::new(),
+            view: None,
             settling: HashMap::default(),
             parking: 0,
             running: false,
@@ -253,10 +257,12 @@ impl Engine {
             if stopping == Stop::Now || (stopping == Stop::Drain && self.attempts.is_empty()) {
                 break Ok(());
             }
-            if stopping == Stop::Run {
-                self.start_attempts(&stop);
+            if stopping == Stop::Run
+                && let Err(error) = self.start_attempts(&stop)
+            {
+                break Err(error);
             }
-            self.move_keys();
+            self.move_keys(stopping);
             let wake = self.scheduler.poll_timeout();
             if wake != armed
                 && let Some(at) = wake
@@ -297,7 +303,7 @@ impl Engine {
         clock.instant_of(at).min(clock.instant() + MAX_SLEEP)
     }
 
-    fn start_attempts(&mut self, stop: &watch::Receiver<Stop>) {
+    fn start_attempts(&mut self, stop: &watch::Receiver<Stop>) -> Result<(), StoreError> {
         while self.settling.len() < MAX_SETTLING
             && let Some(start) = self.scheduler.poll_start()
         {
@@ -311,27 +317,39 @@ impl Engine {
                 self.put_back(start, now.plus(LOOK_AGAIN), now);
                 continue;
             }
+            let view = self.view()?;
             let around = self.around.clone();
             let doubtful = self.failures.get(&start.lane).is_some_and(|failures| *failures > 0);
             let stop = stop.clone();
             // In a box: tasks are moved about as they begin and end.
-            let attempt = Box::pin(attempt(start.key, target, doubtful, around, stop));
+            let attempt = Box::pin(attempt(start.key, view, target, doubtful, around, stop));
             let task = self.attempts.spawn(async move { (start, attempt.await) });
             self.tasks.insert(task.id(), start);
         }
+        Ok(())
+    }
+
+    fn view(&mut self) -> Result<Arc<Reader>, StoreError> {
+        if let Some(view) = &self.view {
+            return Ok(Arc::clone(view));
+        }
+        let view = Arc::new(self.around.outbox.read()?);
+        self.view = Some(Arc::clone(&view));
+        Ok(view)
     }
 
     /// Has keys written to the disk for which memory has no room, and others taken from it when their turn comes.
-    fn move_keys(&mut self) {
+    fn move_keys(&mut self, stopping: Stop) {
         while let Some(keys) = self.scheduler.poll_park() {
             self.parking += keys.len();
             self.around.outbox.park(keys);
         }
         // A load before the end of the backlog would bring what its scan is still to find.
         while self.running
+            && stopping == Stop::Run
             && let Some(load) = self.scheduler.poll_load()
         {
-            self.around.outbox.load(load.lane, load.until, load.limit);
+            self.around.outbox.load(load);
         }
     }
 
@@ -347,6 +365,7 @@ impl Engine {
         if count == 0 {
             return Err(StoreError::Stopped);
         }
+        self.view = None;
         let now = self.around.clock.now();
         for notice in heard.drain(..) {
             match notice {
@@ -381,7 +400,7 @@ impl Engine {
     fn not_settled(&mut self, key: DeliveryKey, why: &NotSettled) {
         self.settling.remove(&key);
         match why {
-            // A sweep looked before an attempt ended: its key is in the scheduler.
+            // A sweep looked before an attempt ended: its key is where it was.
             NotSettled::Stale => {}
             NotSettled::Unreadable(error) => {
                 let (event, slot) = (key.seq.get(), key.slot);

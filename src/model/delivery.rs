@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{attempt::AttemptRow, endpoint::EndpointNumber, event::Seq, time::Timestamp};
+use super::{
+    attempt::AttemptRow,
+    endpoint::EndpointNumber,
+    event::Seq,
+    time::{Minute, Timestamp},
+};
 
 /// A delivery's place in the store: its event, and its slot among the event's deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +36,17 @@ impl Scheduled {
     pub const fn of(key: DeliveryKey, delivery: &Delivery) -> Self {
         Self { key, endpoint: delivery.endpoint, due: delivery.due }
     }
+}
+
+/// Which of a lane's keys are to be taken from the disk into memory, in the order of their minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Whose.
+    pub lane: EndpointNumber,
+    /// None that are due in a later minute.
+    pub until: Minute,
+    /// At most so many.
+    pub limit: usize,
 }
 
 /// What is stored of a delivery besides its event and its attempts.

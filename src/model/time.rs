@@ -8,6 +8,9 @@ use std::{fmt, fmt::Write as _, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// How exact timers are, in milliseconds: due times are rounded up to it.
+pub const TICK_MILLIS: u64 = 10;
+
 /// A point in time: milliseconds since the Unix epoch, at most 48 bits of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);

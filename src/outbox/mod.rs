@@ -45,14 +45,14 @@ pub use self::{
     settle::{NotSettled, Settle},
     writer::{End, Notice, Writer},
 };
-use self::{database::Shared, error::contain, parked::Load, store::Store, writer::Queue};
+use self::{database::Shared, error::contain, store::Store, writer::Queue};
 use crate::model::{
     attempt::AttemptRow,
-    delivery::Scheduled,
+    delivery::{Load, Scheduled},
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
     id::IdKey,
-    time::{Minute, Timestamp},
+    time::Timestamp,
 };
 
 /// At most so many deliveries of one event.
@@ -170,10 +170,9 @@ impl Outbox {
         self.queue.park(keys);
     }
 
-    /// Takes keys of a lane from the disk, at most `limit`, none that are due in a minute after `until`;
-    /// [`Notice::Loaded`] brings them. One at a time for each lane.
-    pub fn load(&self, lane: EndpointNumber, until: Minute, limit: usize) {
-        self.queue.load(Load { lane, until, limit });
+    /// Takes keys of a lane from the disk; [`Notice::Loaded`] brings them. One load at a time for each lane.
+    pub fn load(&self, load: Load) {
+        self.queue.load(load);
     }
 
     /// Makes the stored endpoints agree with the configuration's: a new one gets a number, one that disappeared is

@@ -17,21 +17,10 @@ use super::{
     schema::{PARKED, ParkedKey, Tables, row_seq, row_slot},
 };
 use crate::model::{
-    delivery::{DeliveryKey, Scheduled},
+    delivery::{DeliveryKey, Load, Scheduled},
     endpoint::EndpointNumber,
-    time::{Minute, Timestamp},
+    time::{Minute, TICK_MILLIS, Timestamp},
 };
-
-/// How exact the scheduler's timers are.
-const TICK_MILLIS: u64 = 10;
-
-/// What is to be taken from the disk.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Load {
-    pub(super) lane: EndpointNumber,
-    pub(super) until: Minute,
-    pub(super) limit: usize,
-}
 
 /// What was taken from the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,17 +55,20 @@ pub(super) fn load(load: Load, tables: &mut Tables<'_>) -> Result<Loaded, StoreE
     let Load { lane, until, limit } = load;
     let table = tables.parked()?;
     let mut loaded = Loaded { lane, found: Vec::new(), next: None };
+    let mut rows = Vec::new();
     for row in table.range((lane.get(), 0, 0)..=(lane.get(), u32::MAX, u64::MAX))? {
         let (key, due) = row?;
-        let (_, minute, _) = key.value();
+        let (key, due) = (key.value(), due.value());
+        let (_, minute, _) = key;
         if minute > until.get() || loaded.found.len() == limit {
             loaded.next = Some(Minute::new(minute));
             break;
         }
-        loaded.found.push(scheduled(key.value(), due.value()));
+        loaded.found.push(scheduled(key, due));
+        rows.push(key);
     }
-    for one in &loaded.found {
-        table.remove(parked_key(one))?;
+    for key in rows {
+        table.remove(key)?;
     }
     Ok(loaded)
 }

@@ -1,6 +1,8 @@
 //! Reading: short read transactions, never held over a network write or an await.
 
-use redb::{ReadTransaction, ReadableTable};
+use std::sync::OnceLock;
+
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
 
 use super::{
     accept::FileIdentity,
@@ -26,7 +28,12 @@ use crate::model::{
 
 /// A view of the store as of one commit. Keep it for milliseconds: while it lives, no page that it can see is
 /// given back, and the file grows.
-pub struct Reader(ReadTransaction);
+pub struct Reader {
+    txn: ReadTransaction,
+    /// The tables that every attempt reads, opened once.
+    events: OnceLock<ReadOnlyTable<u64, &'static [u8]>>,
+    pending: OnceLock<ReadOnlyTable<u64, &'static [u8]>>,
+}
 
 /// A row of deliveries, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +55,13 @@ impl Reader {
     }
 
     pub(super) fn new(database: &Shared) -> Result<Self, StoreError> {
-        Ok(Self(database.begin_read()?))
+        Ok(Self { txn: database.begin_read()?, events: OnceLock::new(), pending: OnceLock::new() })
     }
 
     /// The event `seq` with its payload.
     pub fn event(&self, seq: Seq) -> Result<Option<Event>, StoreError> {
-        let Some(row) = self.0.open_table(EVENTS)?.get(seq.get())? else { return Ok(None) };
+        let events = self.open(&self.events, EVENTS)?;
+        let Some(row) = events.get(seq.get())? else { return Ok(None) };
         let missing = StoreError::Row { table: "events", key: seq.get() };
         decode_event(seq, row.value()).ok_or(missing).map(Some)
     }
@@ -62,20 +70,34 @@ impl Reader {
     pub fn delivery(&self, key: DeliveryKey) -> Result<Option<(Head, Delivery)>, StoreError> {
         let place = row_key(key);
         let index = usize::from(key.slot - row_slot(place));
-        for (name, table) in [("pending", PENDING), ("history", HISTORY)] {
-            let table = self.0.open_table(table)?;
-            let Some(row) = table.get(place)? else { continue };
-            let Some(bytes) = delivery_bytes(row.value(), index) else { return Ok(None) };
-            let both = decode_head(row.value()).zip(decode_delivery(bytes));
-            return both.ok_or(StoreError::Row { table: name, key: place }).map(Some);
+        let (name, row) = match self.open(&self.pending, PENDING)?.get(place)? {
+            Some(row) => ("pending", Some(row)),
+            None => ("history", self.txn.open_table(HISTORY)?.get(place)?),
+        };
+        let Some(row) = row else { return Ok(None) };
+        let Some(bytes) = delivery_bytes(row.value(), index) else { return Ok(None) };
+        let both = decode_head(row.value()).zip(decode_delivery(bytes));
+        both.ok_or(StoreError::Row { table: name, key: place }).map(Some)
+    }
+
+    /// The table, opened if this is the first to ask for it.
+    fn open<'a>(
+        &self,
+        opened: &'a OnceLock<ReadOnlyTable<u64, &'static [u8]>>,
+        table: TableDefinition<u64, &'static [u8]>,
+    ) -> Result<&'a ReadOnlyTable<u64, &'static [u8]>, StoreError> {
+        if let Some(opened) = opened.get() {
+            return Ok(opened);
         }
-        Ok(None)
+        let table = self.txn.open_table(table)?;
+        // Another may have been quicker: then it is the same table.
+        Ok(opened.get_or_init(|| table))
     }
 
     /// What the rows of an event say of it.
     pub fn head(&self, seq: Seq) -> Result<Option<Head>, StoreError> {
         for (name, table) in [("pending", PENDING), ("history", HISTORY)] {
-            let table = self.0.open_table(table)?;
+            let table = self.txn.open_table(table)?;
             let Some(entry) = table.range(first_row(seq)..first_row(seq.next()))?.next() else { continue };
             let (key, row) = entry?;
             let unreadable = StoreError::Row { table: name, key: key.value() };
@@ -88,7 +110,7 @@ impl Reader {
     pub fn rows_of(&self, seq: Seq) -> Result<Vec<Placed>, StoreError> {
         let mut rows = Vec::new();
         for (name, table) in [("pending", PENDING), ("history", HISTORY)] {
-            for entry in self.0.open_table(table)?.range(first_row(seq)..first_row(seq.next()))? {
+            for entry in self.txn.open_table(table)?.range(first_row(seq)..first_row(seq.next()))? {
                 let (key, row) = entry?;
                 rows.push(placed(name, key.value(), row.value())?);
             }
@@ -99,7 +121,7 @@ impl Reader {
 
     /// The last attempts of a delivery, oldest first, at most `limit`, from the row of the newest back.
     pub fn attempts(&self, newest: Option<AttemptRow>, limit: usize) -> Result<Vec<Attempt>, StoreError> {
-        let table = self.0.open_table(ATTEMPTS)?;
+        let table = self.txn.open_table(ATTEMPTS)?;
         let mut attempts = Vec::new();
         let mut next = newest;
         while let Some(row) = next
@@ -119,7 +141,7 @@ impl Reader {
     /// All endpoints that the store knows, by number.
     pub fn endpoints(&self) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
         let mut all = Vec::new();
-        for entry in self.0.open_table(ENDPOINTS)?.iter()? {
+        for entry in self.txn.open_table(ENDPOINTS)?.iter()? {
             let (number, row) = entry?;
             let missing = StoreError::Row { table: "endpoints", key: u64::from(number.value()) };
             all.push((EndpointNumber::new(number.value()), decode_endpoint(row.value()).ok_or(missing)?));
@@ -130,7 +152,7 @@ impl Reader {
     /// Rows newest first, at most `limit`, from the one before `before` on; of pending and ended deliveries alike.
     pub fn rows_before(&self, before: Option<DeliveryKey>, limit: usize) -> Result<Vec<Placed>, StoreError> {
         let end = before.map_or(u64::MAX, row_key);
-        let (pending, history) = (self.0.open_table(PENDING)?, self.0.open_table(HISTORY)?);
+        let (pending, history) = (self.txn.open_table(PENDING)?, self.txn.open_table(HISTORY)?);
         let mut tables = [
             ("pending", pending.range(..end)?.rev().peekable()),
             ("history", history.range(..end)?.rev().peekable()),
@@ -157,7 +179,7 @@ impl Reader {
 
     /// Accepted files of `directory` that are not known to be unlinked, at most `limit`.
     pub fn files(&self, directory: &str, limit: usize) -> Result<Vec<FileIdentity>, StoreError> {
-        let table = self.0.open_table(FILES)?;
+        let table = self.txn.open_table(FILES)?;
         let all = (directory, 0, 0, i64::MIN, 0)..=(directory, u64::MAX, u64::MAX, i64::MAX, u64::MAX);
         let file = |(directory, device, inode, mtime, size): (&str, u64, u64, i64, u64)| FileIdentity {
             directory: directory.to_owned(),
@@ -171,7 +193,7 @@ impl Reader {
 
     /// The oldest event with a pending delivery; rows that cannot be read are passed over, a hundred at most.
     pub fn oldest_pending(&self) -> Result<Option<Head>, StoreError> {
-        for entry in self.0.open_table(PENDING)?.iter()?.take(100) {
+        for entry in self.txn.open_table(PENDING)?.iter()?.take(100) {
             if let Some(head) = decode_head(entry?.1.value()) {
                 return Ok(Some(head));
             }
@@ -181,23 +203,23 @@ impl Reader {
 
     /// Leaves those among `keys` that are not parked.
     pub fn retain_unparked(&self, keys: &mut Vec<Scheduled>) -> Result<(), StoreError> {
-        parked::retain_unparked(&self.0, keys)
+        parked::retain_unparked(&self.txn, keys)
     }
 
     /// How many keys are parked.
     pub fn parked(&self) -> Result<u64, StoreError> {
-        parked::count(&self.0)
+        parked::count(&self.txn)
     }
 
     /// The lanes that have parked keys, each with the first minute of them.
     pub fn parked_lanes(&self) -> Result<Vec<(EndpointNumber, Minute)>, StoreError> {
-        parked::lanes(&self.0)
+        parked::lanes(&self.txn)
     }
 
     /// A page of the backlog: pending deliveries in the order of acceptance, of events up to `until`, from the row
     /// `from` on; of whole rows, until there are `limit` of them.
     pub fn backlog(&self, from: u64, until: Seq, limit: usize) -> Result<Backlog, StoreError> {
-        let table = self.0.open_table(PENDING)?;
+        let table = self.txn.open_table(PENDING)?;
         let mut page = Backlog::default();
         let until = first_row(until.next());
         for entry in table.range(from.min(until)..until)? {

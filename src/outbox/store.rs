@@ -12,14 +12,14 @@ use super::{
     depths::Depths,
     endpoints::{Configured, reconcile},
     error::StoreError,
-    parked::{Load, Loaded, load, park},
+    parked::{Loaded, load, park},
     record::IdRow,
     schema::{ATTEMPTS, EVENTS, IDS, META, Tables, meta},
     settle::{NotSettled, Settle, settle},
 };
 use crate::model::{
     attempt::AttemptRow,
-    delivery::{DeliveryKey, Scheduled},
+    delivery::{DeliveryKey, Load, Scheduled},
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
     id::IdKey,

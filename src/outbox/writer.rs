@@ -22,12 +22,12 @@ use super::{
     accept::{Batch, BatchAnswer, FileIdentity},
     endpoints::Configured,
     error::{StoreError, contain},
-    parked::{Load, Loaded},
+    parked::Loaded,
     settle::{NotSettled, Settle},
     store::{Group, Store},
 };
 use crate::model::{
-    delivery::{DeliveryKey, Scheduled},
+    delivery::{DeliveryKey, Load, Scheduled},
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
     time::{Minute, Timestamp},
@@ -36,7 +36,8 @@ use crate::model::{
 pub(super) const GROUP_EVENTS: usize = 512;
 pub(super) const GROUP_BYTES: usize = 1 << 20;
 pub(super) const GROUP_SETTLES: usize = 512;
-const GROUP_PARKED: usize = 4096;
+pub(super) const GROUP_PARKED: usize = 4096;
+pub(super) const GROUP_LOADED: usize = 4096;
 
 /// What the writer tells the engine, after the commit that made it so.
 #[derive(Debug)]
@@ -71,8 +72,8 @@ struct Work {
     /// Batches with an event that carries an id, until the map of ids is whole.
     unresolved: VecDeque<(Batch, Answer<BatchAnswer>)>,
     unlinked: Vec<FileIdentity>,
-    park: Vec<Scheduled>,
-    loads: Vec<Load>,
+    park: VecDeque<Scheduled>,
+    loads: VecDeque<Load>,
     configure: Vec<Configure>,
     ids: Vec<(u64, Seq)>,
     ids_whole: bool,
@@ -82,7 +83,8 @@ struct Work {
     asleep: Asleep,
 }
 
-/// What the thread waits for, so that it is woken by nothing else: outcomes that wait for company are thousands a second.
+/// What the thread waits for, so that it is woken by nothing else: outcomes that wait for company are thousands a
+/// second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Asleep {
     /// Nothing: it is at work.
@@ -133,7 +135,7 @@ impl Queue {
     }
 
     pub(super) fn load(&self, load: Load) {
-        self.add(|work| work.loads.push(load));
+        self.add(|work| work.loads.push_back(load));
     }
 
     pub(super) fn configure(
@@ -163,7 +165,11 @@ impl Queue {
     }
 
     fn close(&self, end: End) {
-        self.add(|work| work.stop = Stop::Close(end));
+        self.add(|work| {
+            work.stop = Stop::Close(end);
+            // Nobody is left to start what they would bring.
+            work.loads.clear();
+        });
     }
 
     /// Dropping what is given after the end makes its asker see that the writer has stopped.
@@ -206,6 +212,24 @@ impl Work {
             || self.settles.len() >= GROUP_SETTLES
             || self.failed.is_some()
             || self.stop != Stop::Run
+    }
+
+    fn take_park(&mut self) -> Vec<Scheduled> {
+        let count = self.park.len().min(GROUP_PARKED);
+        self.park.drain(..count).collect()
+    }
+
+    /// Loads for [`GROUP_LOADED`] keys together, but always one.
+    fn take_loads(&mut self) -> Vec<Load> {
+        let (mut loads, mut keys) = (Vec::new(), 0);
+        while let Some(load) =
+            self.loads.front().filter(|load| keys == 0 || keys + load.limit <= GROUP_LOADED)
+        {
+            keys += load.limit;
+            loads.push(*load);
+            self.loads.pop_front();
+        }
+        loads
     }
 
     fn take_batches(&mut self) -> (Vec<Batch>, Vec<Answer<BatchAnswer>>) {
@@ -342,8 +366,8 @@ fn next_round(queue: &Queue, settle_delay: Duration) -> Round {
         settles: mem::take(&mut work.settles),
         batches,
         unlinked: mem::take(&mut work.unlinked),
-        park: mem::take(&mut work.park),
-        loads: mem::take(&mut work.loads),
+        park: work.take_park(),
+        loads: work.take_loads(),
     };
     Round {
         group,
@@ -379,14 +403,15 @@ fn write(store: &mut Store, round: Round, notices: &mpsc::UnboundedSender<Notice
     if !committed.not_settled.is_empty() {
         let _ = notices.send(Notice::NotSettled(committed.not_settled));
     }
-    if !committed.scheduled.is_empty() {
-        let _ = notices.send(Notice::Scheduled(committed.scheduled));
-    }
     if !committed.parked.is_empty() {
         let _ = notices.send(Notice::Parked(round.group.park.len(), committed.parked));
     }
     for loaded in committed.loaded {
         let _ = notices.send(Notice::Loaded(loaded));
+    }
+    // After what became of the disk: a lane whose last keys have just been loaded takes new ones in memory again.
+    if !committed.scheduled.is_empty() {
+        let _ = notices.send(Notice::Scheduled(committed.scheduled));
     }
     Ok(())
 }

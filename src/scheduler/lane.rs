@@ -77,6 +77,11 @@ impl Lane {
         self.held = held;
     }
 
+    /// Whether it is held.
+    pub(super) const fn held(&self) -> bool {
+        self.held
+    }
+
     /// Takes a due key in, last.
     pub(super) fn push(&mut self, key: PackedKey) {
         self.due.push_back(key);

@@ -1,7 +1,7 @@
 //! Stage 3: when and in which order. Which attempt starts next is decided here and nowhere else.
 //!
-//! A pending delivery's key is in one of four places: in a [`wheel`] until it is due, then in the lane of its
-//! endpoint, then in flight; or on disk, while there is no room for it in memory ([`room`]). Lanes take turns, each within a window of open requests that grows with success and
+//! A pending delivery's key is in one of four places: in a [`wheel`] until it is due, then in the lane of its endpoint,
+//! then in flight; or on disk, while there is no room for it in memory ([`room`]). Lanes take turns, each within a window of open requests that grows with success and
 //! falls to one with a failure, all within `in_flight` requests together, of which lanes in doubt (whose last
 //! attempt failed) may hold half. So one endpoint with a million due keys costs the others nothing, and forty dead
 //! ones leave half of the pool to the living.
@@ -17,14 +17,14 @@
 
 mod key;
 mod lane;
-pub mod room;
+mod room;
 mod turns;
 pub mod wheel;
 
 use std::{collections::HashMap, mem};
 
 use crate::model::{
-    delivery::{DeliveryKey, Scheduled},
+    delivery::{DeliveryKey, Load, Scheduled},
     endpoint::EndpointNumber,
     numbers::BuildNumberHasher,
     time::{Minute, Timestamp},
@@ -33,7 +33,7 @@ use crate::model::{
 pub use crate::policy::decide::Verdict;
 use key::PackedKey;
 use lane::{Lane, Standing};
-use room::{Load, Place, Room};
+use room::{Place, Room};
 use turns::Turns;
 use wheel::{Timer, Wheel};
 
@@ -61,9 +61,9 @@ const MADE: &str = "a lane stays once it is made";
 /// 5. Ask [`poll_timeout`](Self::poll_timeout) when to come again if nothing happens before.
 #[derive(Debug)]
 pub struct Scheduler {
-    /// Timers that were due soon when they came.
+    /// What was loaded before its time.
     near: Wheel,
-    /// Timers that were not.
+    /// All other timers.
     far: Wheel,
     room: Room,
     /// Keys to be written to disk.
@@ -104,7 +104,7 @@ pub struct LaneStatus {
 
 impl Scheduler {
     /// An empty scheduler: at most `in_flight` attempts (0 counts as 1) at once, of which lanes in doubt may hold
-    /// half, but always one; at most `keys` keys in memory, and one more for each lane.
+    /// half, but always one; at most `keys` keys in memory, and two more for each lane.
     pub fn new(in_flight: usize, keys: usize, now: Timestamp) -> Self {
         let limit = in_flight.max(1);
         Self {
@@ -171,7 +171,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes in that these keys are on disk.
+    /// Takes in that keys of a lane are on disk, of which the first is due in `minute`.
     pub fn handle_parked(&mut self, lane: EndpointNumber, minute: Minute) {
         self.change(lane, |lane| Room::parked(&mut lane.keys, minute));
     }
@@ -294,7 +294,8 @@ impl Scheduler {
             if room.admit(&mut lane.keys, due, now) == Place::Near {
                 lane.push(timer.key.into());
                 turns.join(timer.lane, lane);
-                room.note(timer.lane, &mut lane.keys);
+                let held = lane.held();
+                room.note(timer.lane, &mut lane.keys, held);
             } else {
                 to_park.push(Scheduled { key: timer.key, endpoint: timer.lane, due });
             }
@@ -307,6 +308,7 @@ impl Scheduler {
             self.change(one.endpoint, |lane| lane.push(one.key.into()));
         } else {
             self.near.insert(one.due, Timer { key: one.key, lane: one.endpoint });
+            self.change(one.endpoint, |_| ());
         }
     }
 
@@ -317,7 +319,8 @@ impl Scheduler {
         change(lane);
         self.doubtful_places = self.doubtful_places - before + lane.doubtful_places();
         self.turns.note(number, lane);
-        self.room.note(number, &mut lane.keys);
+        let held = lane.held();
+        self.room.note(number, &mut lane.keys, held);
     }
 
     /// The lane's next key, if it may start one. A key that is in flight was scheduled twice; its attempt says what

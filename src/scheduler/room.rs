@@ -4,39 +4,28 @@
 //! its lane and the minute in which it is due. When that minute comes, and its lane has room, it is *loaded*: taken
 //! from the disk into memory again. A key is in one place at a time: in memory, on disk, or on its way.
 //!
-//! There are two pools, each of half the room: for what is *near*, due or to be so within two minutes, and for
-//! what is *far*. So timers of next week never keep out what is due now. In each pool a lane may hold one more key only
-//! while more room is free than it holds keys, as with open requests; a lane that holds none may always hold one.
-//! So a lane with a million keys leaves as much room to the others as it takes, forty of them a forty-first part,
-//! and no lane is ever without a key that it could start: the bound is `keys_in_memory` and one key for each lane.
+//! There are two pools, each of half the room: for what is *near*, due or just loaded, and for what is *far*, timers. So
+//! what will be due never keeps out what is. In each pool a lane may hold one more key only while more room is free than
+//! it holds keys, as with open requests; a lane that holds none may always hold one. So a lane with a million keys
+//! leaves as much room to the others as it takes, forty of them a forty-first part, and no lane is ever without one of
+//! its keys: the bound is `keys_in_memory` and two keys for each lane.
 //!
-//! While keys of a lane lie on disk whose minute has come, near ones that come new go there as well: they stand
-//! behind them. What is loaded goes by minutes, within a minute by the events' order.
+//! Once near keys of a lane had to go to the disk, those that come new go there as well, behind them, until a load has
+//! brought the last whose minute has come; stragglers that were on their way then do not begin this anew. What is loaded goes by minutes, within a minute by the events' order: where there is more than memory
+//! has room for, a key may come up to a minute after its time.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::model::{
+    delivery::Load,
     endpoint::EndpointNumber,
     time::{Minute, Timestamp},
 };
 
-/// What is due in more than this is far.
-const HORIZON: Duration = Duration::from_secs(120);
 /// How long before their minute parked keys may be loaded, so that those due at its beginning are not late.
 const LEAD: Duration = Duration::from_secs(5);
 /// At most so many keys are loaded at once: some milliseconds of reading.
 const LOAD: usize = 4096;
-
-/// A request to load keys of a lane, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
-    /// Whose.
-    pub lane: EndpointNumber,
-    /// None that are due in a later minute.
-    pub until: Minute,
-    /// At most so many.
-    pub limit: usize,
-}
 
 /// Where a key that comes in goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +38,14 @@ pub(super) enum Place {
 /// What one lane has, in memory and on disk.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    /// Due ones, near timers, and room kept for a load.
+    /// Due ones, loaded ones, and room kept for a load.
     near: usize,
     /// Far timers.
     far: usize,
     /// No key of it on disk is due before this minute; `None`: there is none on disk.
     parked: Option<Minute>,
+    /// Near keys went to the disk for want of room, and those before them are not all back: new ones go there as well.
+    behind: bool,
     /// Room kept for the load under way; 0 when there is none.
     loading: usize,
     stand: Stand,
@@ -63,7 +54,7 @@ pub(super) struct Keys {
 /// Where a lane with keys on disk stands in [`Room`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stand {
-    /// Nowhere: it has none, or a load is under way.
+    /// Nowhere: it has none, a load is under way, or it is held.
     #[default]
     None,
     /// Among those that want room; they stand by how many near keys they hold.
@@ -115,7 +106,7 @@ impl Room {
 
     /// Finds a place for a key of a lane, and counts it there.
     pub(super) fn admit(&mut self, keys: &mut Keys, due: Timestamp, now: Timestamp) -> Place {
-        if due > now.plus(HORIZON) {
+        if due > now {
             if !self.far.fits(keys.far) {
                 return Place::Disk;
             }
@@ -123,8 +114,8 @@ impl Room {
             keys.far += 1;
             return Place::Far;
         }
-        let behind = keys.parked.is_some_and(|first| first <= due.minute());
-        if behind || !self.near.fits(keys.near) {
+        keys.behind |= !self.near.fits(keys.near);
+        if keys.behind {
             return Place::Disk;
         }
         self.take(keys, 1);
@@ -156,10 +147,11 @@ impl Room {
         self.leave(keys, kept);
         self.take(keys, count);
         keys.parked = next;
+        keys.behind &= next.is_some_and(|next| next <= self.open);
     }
 
     /// The next lane to load keys for, with how many; `None`: no lane has both a key whose minute has come and room.
-    /// The caller has [`Self::begin_load`] called for it.
+    /// It is to be followed by [`Self::begin_load`].
     pub(super) fn next_load(&self) -> Option<Load> {
         let (near, lane) = *self.ready.first()?;
         let free = self.near.free();
@@ -167,7 +159,8 @@ impl Room {
         if near > 0 && near >= free / 2 {
             return None;
         }
-        let limit = (free.saturating_sub(near) / 2).clamp(1, LOAD);
+        // A third of what would fit: the room that it keeps must not keep out what comes meanwhile.
+        let limit = (free.saturating_sub(near) / 3).clamp(1, LOAD);
         Some(Load { lane, until: self.open, limit })
     }
 
@@ -195,10 +188,11 @@ impl Room {
         Some(Timestamp::from_millis(start.saturating_sub(millis(LEAD))))
     }
 
-    /// Takes note that a lane's keys have changed: it stands where it belongs.
-    pub(super) fn note(&mut self, lane: EndpointNumber, keys: &mut Keys) {
+    /// Takes note that a lane's keys have changed, or whether it is held: it stands where it belongs.
+    pub(super) fn note(&mut self, lane: EndpointNumber, keys: &mut Keys, held: bool) {
         let stand = match keys.parked {
-            Some(_) if keys.loading > 0 => Stand::None,
+            // What is held starts nothing: more of it would only take room.
+            Some(_) if held || keys.loading > 0 => Stand::None,
             Some(minute) if minute <= self.open => Stand::Ready(keys.near),
             Some(minute) => Stand::Waiting(minute),
             None => Stand::None,

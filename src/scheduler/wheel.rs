@@ -32,10 +32,12 @@
 use std::mem;
 
 use super::key::PackedKey;
-use crate::model::{delivery::DeliveryKey, endpoint::EndpointNumber, time::Timestamp};
+use crate::model::{
+    delivery::DeliveryKey,
+    endpoint::EndpointNumber,
+    time::{TICK_MILLIS, Timestamp},
+};
 
-/// How exact the wheel is; due times are rounded up to it.
-const TICK_MILLIS: u64 = 10;
 /// The last tick that a [`Timestamp`] can reach: what is due after it (in the year 10889) counts as due at it.
 const LAST_TICK: u64 = Timestamp::MAX.as_millis() / TICK_MILLIS;
 const LEVELS: usize = 4;
@@ -82,8 +84,8 @@ impl Wheel {
         self.place(due, Entry { due: low_half(due), lane: timer.lane, key: timer.key.into() });
     }
 
-    /// Moves on to `now` and hands every timer due by then to `fire`, in the order of their ticks, with its tick. A `now` before
-    /// that of an earlier call counts as that one.
+    /// Moves on to `now` and hands every timer due by then to `fire`, in the order of their ticks, with its tick. A
+    /// `now` before that of an earlier call counts as that one.
     pub fn advance(&mut self, now: Timestamp, fire: &mut impl FnMut(Timestamp, Timer)) {
         let now = tick_before(now).max(self.elapsed);
         while let Some(at) = self.next_turn().filter(|at| *at <= now) {

@@ -8,8 +8,8 @@ use super::{
     *,
 };
 use crate::{
-    model::delivery::Scheduled,
-    outbox::{End, Notice, Opened, parked::Load},
+    model::delivery::{Load, Scheduled},
+    outbox::{End, Notice, Opened},
 };
 
 struct World {
@@ -54,7 +54,7 @@ impl World {
         let until = minute(at(1_800_000_000_000 + self.random.u64(..700_000)));
         let limit = self.random.usize(1..200);
         let expected = self.model.load(Load { lane, until, limit });
-        self.opened.outbox.load(lane, until, limit);
+        self.opened.outbox.load(Load { lane, until, limit });
         match self.notice() {
             Notice::Loaded(loaded) => assert_eq!(loaded, expected),
             other => panic!("not now: {other:?}"),

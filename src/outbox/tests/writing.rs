@@ -13,7 +13,8 @@ use super::{at, backend::Memory, batch, options, success, wait};
 use crate::outbox::End;
 use crate::{
     model::{
-        delivery::{DeliveryKey, FailReason, State},
+        delivery::{DeliveryKey, FailReason, Load, Scheduled, State},
+        endpoint::EndpointNumber,
         event::Seq,
         id::IdKey,
     },
@@ -23,7 +24,7 @@ use crate::{
         depths::Depths,
         schema::PENDING,
         store::{Store, scan_ids},
-        writer::{GROUP_BYTES, GROUP_EVENTS, GROUP_SETTLES, Queue, Writer},
+        writer::{GROUP_BYTES, GROUP_EVENTS, GROUP_LOADED, GROUP_PARKED, GROUP_SETTLES, Queue, Writer},
     },
 };
 
@@ -147,6 +148,42 @@ fn many_outcomes_wait_for_nothing() {
     }
     let settled = notices.blocking_recv();
     assert!(matches!(settled, Some(Notice::Settled(all)) if all.len() == GROUP_SETTLES));
+    writer.close(End::Clean).expect("it closes");
+}
+
+/// Nobody waits for millions of keys to be written or read.
+#[test]
+fn keys_go_to_the_disk_and_come_back_in_bounded_commits() {
+    let memory = Memory::new(&options());
+    let Opened { outbox, writer, mut notices, .. } = memory.open(&options());
+    let (rest, lane) = (100, EndpointNumber::new);
+    let keys = |count| (0..u64::try_from(count).expect("few")).map(Seq::new);
+    let scheduled = |seq| Scheduled { key: DeliveryKey { seq, slot: 0 }, endpoint: lane(1), due: at(5) };
+    while_committing(&memory, &outbox, || {
+        outbox.park(keys(2 * GROUP_PARKED + rest).map(scheduled).collect())
+    });
+    assert_eq!(commits(&mut notices, 1), [1]);
+    for expected in [GROUP_PARKED, GROUP_PARKED, rest] {
+        let parked = notices.blocking_recv();
+        assert!(matches!(parked, Some(Notice::Parked(count, _)) if count == expected), "{parked:?}");
+    }
+    let before = memory.syncs();
+    accepted(outbox.accept(batch(None, "{}")));
+    let one_commit = memory.syncs() - before;
+    while_committing(&memory, &outbox, || {
+        for (number, limit) in
+            [(1, 1), (1, GROUP_LOADED), (2, 1), (3, GROUP_LOADED - 1), (4, 2 * GROUP_LOADED)]
+        {
+            outbox.load(Load { lane: lane(number), until: at(5).minute(), limit });
+        }
+    });
+    assert_eq!(commits(&mut notices, 2), [1, 1]);
+    for expected in [1, GROUP_LOADED, 0, 0, 0] {
+        let loaded = notices.blocking_recv();
+        assert!(matches!(&loaded, Some(Notice::Loaded(l)) if l.found.len() == expected), "{loaded:?}");
+    }
+    // One load alone; the full one; the two that fit together; the one that fits nowhere.
+    assert_eq!(memory.syncs() - before, (1 + 1 + 4) * one_commit);
     writer.close(End::Clean).expect("it closes");
 }
 

@@ -1,13 +1,12 @@
 //! Random operations with room for few keys, against the rules of the room written down plainly: where each key is,
 //! in one map, and sums over it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
 /// Lanes of a run; few, so that they compete.
 const LANES: u32 = 5;
-const NEAR: Duration = Duration::from_mins(2);
 
 /// Where a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +32,8 @@ struct Rules {
     limit: usize,
     now: Timestamp,
     loads: Vec<Load>,
+    /// Lanes whose near keys went to the disk, until the last of them is back.
+    behind: BTreeSet<EndpointNumber>,
 }
 
 impl Rules {
@@ -63,15 +64,18 @@ impl Rules {
     }
 
     /// Whether memory takes a key in.
-    fn fits(&self, lane: EndpointNumber, due: Timestamp, far: bool) -> bool {
-        let behind = !far && self.first_on_disk(lane).is_some_and(|first| first <= due.minute());
+    fn fits(&self, lane: EndpointNumber, far: bool) -> bool {
+        let behind = !far && self.behind.contains(&lane);
         let held = self.held(far, Some(lane));
         !behind && (held == 0 || held < self.free(far))
     }
 
     fn comes_in(&mut self, key: DeliveryKey, lane: EndpointNumber, due: Timestamp) -> bool {
-        let far = due > self.now.plus(NEAR);
-        let fits = self.fits(lane, due, far);
+        let far = due > self.now;
+        let fits = self.fits(lane, far);
+        if !fits && !far {
+            self.behind.insert(lane);
+        }
         let at = if fits { At::Memory(far) } else { At::Parking };
         self.keys.insert(key, Key { lane, due, at });
         fits
@@ -97,7 +101,8 @@ impl Run {
         let limit = random.usize(1..60);
         let mut scheduler = Scheduler::new(3, limit, NOW);
         (0..LANES).for_each(|number| scheduler.set_lane(lane(number), 2));
-        let rules = Rules { keys: BTreeMap::new(), limit, now: NOW, loads: Vec::new() };
+        let rules =
+            Rules { keys: BTreeMap::new(), limit, now: NOW, loads: Vec::new(), behind: BTreeSet::new() };
         let place = String::new();
         Self {
             random,
@@ -176,9 +181,10 @@ impl Run {
             self.rules.keys.get_mut(&key).expect("it is there").at = At::Memory(false);
         }
         for key in gone {
-            let Key { lane, due, .. } = self.rules.keys[&key];
-            assert!(!self.rules.fits(lane, due, false), "{}: {key:?} had room", self.place);
+            let Key { lane, .. } = self.rules.keys[&key];
+            assert!(!self.rules.fits(lane, false), "{}: {key:?} had room", self.place);
             self.rules.keys.get_mut(&key).expect("it is there").at = At::Parking;
+            self.rules.behind.insert(lane);
         }
     }
 
@@ -253,6 +259,10 @@ impl Run {
         let found: Vec<_> = all[..fit].iter().map(scheduled).collect();
         for one in &found {
             self.rules.keys.get_mut(&one.key).expect("it is there").at = At::Memory(false);
+        }
+        let open = self.rules.now.plus(Duration::from_secs(5)).minute();
+        if next.is_none_or(|next| next > open) {
+            self.rules.behind.remove(&load.lane);
         }
         self.loaded += found.len();
         self.scheduler.handle_loaded(load.lane, &found, next, self.rules.now);
@@ -355,5 +365,44 @@ fn a_lane_with_many_keys_leaves_room_to_the_others() {
             scheduler.handle_scheduled(key(10_001), lane(number), due, NOW);
         }
         assert_eq!(scheduler.poll_park(), None, "there is room for the few keys of others");
+    }
+}
+
+/// A burst, then a little with each commit, all of it started at once: what the burst has put on the disk comes back,
+/// and what comes later stays in memory; also where the engine hears of a commit only after the next.
+#[test]
+fn parking_ends_when_memory_is_free() {
+    for lag in 0..4 {
+        let mut scheduler = Scheduler::new(10_000, 1_000, NOW);
+        scheduler.set_lane(lane(1), 10_000);
+        let mut disk: BTreeMap<DeliveryKey, Scheduled> = BTreeMap::new();
+        // What the scheduler has asked for, commit by commit, and what of it is to be done next.
+        let mut asked: std::collections::VecDeque<(Vec<Scheduled>, Option<Load>)> =
+            std::iter::repeat_with(|| (Vec::new(), None)).take(lag).collect();
+        let (mut next, mut parked) = (0, Vec::new());
+        for commit in 0..300 {
+            let (park, load) = asked.pop_front().unwrap_or_default();
+            for one in park {
+                disk.insert(one.key, one);
+                scheduler.handle_parked(lane(1), one.due.minute());
+            }
+            if let Some(load) = load {
+                let found: Vec<_> = disk.values().copied().take(load.limit).collect();
+                disk.retain(|key, _| found.iter().all(|one| one.key != *key));
+                let left = disk.values().next().map(|one| one.due.minute());
+                scheduler.handle_loaded(load.lane, &found, left, NOW);
+            }
+            for _ in 0..if commit == 0 { 3_000 } else { 10 } {
+                next += 1;
+                scheduler.handle_scheduled(key(next), lane(1), NOW, NOW);
+            }
+            let started = starts(&mut scheduler);
+            finish(&mut scheduler, &started, Verdict::Success);
+            let park = scheduler.poll_park().unwrap_or_default();
+            parked.push(park.len());
+            asked.push_back((park, scheduler.poll_load()));
+        }
+        assert!(disk.is_empty(), "lag {lag}: {} keys are on the disk still", disk.len());
+        assert_eq!(parked[250..].iter().sum::<usize>(), 0, "lag {lag}: {parked:?}");
     }
 }

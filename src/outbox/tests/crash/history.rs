@@ -18,7 +18,7 @@ use super::{
 use crate::{
     model::{
         attempt::{Outcome, Report, Response, Why},
-        delivery::{DeliveryKey, FailReason, Scheduled, State},
+        delivery::{DeliveryKey, FailReason, Load, Scheduled, State},
         endpoint::{DisableReason, EndpointNumber},
         event::{NewEvent, Seq},
         time::Timestamp,
@@ -28,7 +28,6 @@ use crate::{
         database::Shared,
         depths::Depths,
         open,
-        parked::Load,
         store::{Group, Store, scan_ids},
     },
 };

@@ -10,7 +10,7 @@ use super::super::model::{
 };
 use crate::{
     model::{
-        delivery::{Delivery, DeliveryKey, Scheduled},
+        delivery::{Delivery, DeliveryKey, Load, Scheduled},
         endpoint::EndpointNumber,
         event::Seq,
         time::{Minute, Timestamp},
@@ -18,7 +18,7 @@ use crate::{
     outbox::{
         Reader,
         database::Shared,
-        parked::{Load, load},
+        parked::load,
         schema::{PARKED, Tables, row_seq, row_slot},
     },
 };

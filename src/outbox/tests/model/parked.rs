@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     model::{
-        delivery::{DeliveryKey, Scheduled},
+        delivery::{DeliveryKey, Load, Scheduled},
         endpoint::EndpointNumber,
         time::{Minute, Timestamp},
     },
-    outbox::{Loaded, parked::Load},
+    outbox::Loaded,
 };
 
 /// Where a key is parked; in the order in which they come back.
