@@ -17,6 +17,7 @@
 
 mod key;
 mod lane;
+mod pieces;
 mod room;
 mod turns;
 pub mod wheel;

@@ -24,14 +24,13 @@
 //! a week is one jump. A timer is placed at most once a level; the far list is gone through once in 46.6 hours at
 //! most. Finding the next slot is a search in a bitmap of four words a level.
 //!
-//! Memory: 16 bytes a timer (24 in the far list), and at most an eighth more for growth (slots grow by an eighth,
-//! not by doubling). A slot's memory is given back when the slot is taken, except for rooms of up to 16 timers,
-//! which it keeps for its next turn: 256 KiB if all slots keep one. While a slot is placed anew its timers exist
-//! twice.
+//! Memory: 16 bytes a timer (24 in the far list), and at most an eighth more for growth; nothing is copied to grow (slots
+//! are [`Pieces`]). A slot's memory is given back while it is placed anew or fires, except for rooms of up to 16 timers,
+//! which it keeps for its next turn: 256 KiB if all slots keep one.
 
 use std::mem;
 
-use super::key::PackedKey;
+use super::{key::PackedKey, pieces::Pieces};
 use crate::model::{
     delivery::DeliveryKey,
     endpoint::EndpointNumber,
@@ -43,8 +42,6 @@ const LAST_TICK: u64 = Timestamp::MAX.as_millis() / TICK_MILLIS;
 const LEVELS: usize = 4;
 const SLOTS: u64 = 256;
 const TOP: usize = LEVELS - 1;
-/// A slot that is taken keeps its memory if it is for no more timers than this.
-const KEPT_ROOM: usize = 16;
 
 /// What lies in the wheel, and comes back when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,25 +132,21 @@ impl Wheel {
     fn turn(&mut self, at: u64, fire: &mut impl FnMut(Timestamp, Timer)) {
         self.elapsed = at;
         if self.far.fits_from().is_some_and(|from| from <= at) {
-            for (due, entry) in mem::take(&mut self.far).entries {
-                self.place(due, entry);
-            }
+            mem::take(&mut self.far).entries.empty(|(due, entry)| self.place(due, entry));
         }
         for level in 1..LEVELS {
             let slot = slot_of(level, at);
             let mut taken = self.levels[level].take(slot);
-            for entry in taken.drain(..) {
-                self.place(self.due_of(entry), entry);
-            }
+            taken.empty(|entry| self.place(self.due_of(entry), entry));
             self.levels[level].keep_room(slot, taken);
         }
         let slot = slot_of(0, at);
         let mut taken = self.levels[0].take(slot);
         self.len -= taken.len();
-        for entry in taken.drain(..) {
+        taken.empty(|entry| {
             let timer = Timer { key: entry.key.into(), lane: entry.lane };
             fire(Timestamp::from_millis(at * TICK_MILLIS), timer);
-        }
+        });
         self.levels[0].keep_room(slot, taken);
     }
 
@@ -184,7 +177,7 @@ const _: () = assert!(size_of::<Entry>() == 16, "there are millions of them");
 /// The timers of one block of time.
 #[derive(Debug, Default)]
 struct Slot {
-    entries: Vec<Entry>,
+    entries: Pieces<Entry>,
     /// The tick of the earliest; means nothing while there is none.
     first: u64,
 }
@@ -204,18 +197,18 @@ impl Level {
         self.occupied.set(slot);
         let slot = &mut self.slots[usize::from(slot)];
         slot.first = if slot.entries.is_empty() { due } else { slot.first.min(due) };
-        push_tightly(&mut slot.entries, entry);
+        slot.entries.push(entry);
     }
 
-    fn take(&mut self, slot: u8) -> Vec<Entry> {
+    fn take(&mut self, slot: u8) -> Pieces<Entry> {
         self.occupied.clear(slot);
         mem::take(&mut self.slots[usize::from(slot)].entries)
     }
 
-    /// Leaves a small emptied vector to the slot that it came from; a large one goes back to the allocator.
-    fn keep_room(&mut self, slot: u8, emptied: Vec<Entry>) {
+    /// Leaves the room of an emptied list to the slot that it came from.
+    fn keep_room(&mut self, slot: u8, emptied: Pieces<Entry>) {
         let entries = &mut self.slots[usize::from(slot)].entries;
-        if emptied.capacity() <= KEPT_ROOM && entries.capacity() == 0 {
+        if entries.has_no_room() {
             *entries = emptied;
         }
     }
@@ -224,7 +217,7 @@ impl Level {
 /// Timers that are a full turn of the top level away, with their whole ticks.
 #[derive(Debug, Default)]
 struct Far {
-    entries: Vec<(u64, Entry)>,
+    entries: Pieces<(u64, Entry)>,
     /// The earliest tick; means nothing while there is none.
     first: u64,
 }
@@ -232,7 +225,7 @@ struct Far {
 impl Far {
     fn put(&mut self, due: u64, entry: Entry) {
         self.first = if self.entries.is_empty() { due } else { self.first.min(due) };
-        push_tightly(&mut self.entries, (due, entry));
+        self.entries.push((due, entry));
     }
 
     fn first(&self) -> Option<u64> {
@@ -302,14 +295,6 @@ fn tick_after(time: Timestamp) -> u64 {
 
 fn low_half(tick: u64) -> u32 {
     u32::try_from(tick & u64::from(u32::MAX)).expect("masked to 32 bits")
-}
-
-/// Pushes with room for an eighth more when the vector is full: millions of timers should not cost twice their size.
-fn push_tightly<T>(vec: &mut Vec<T>, item: T) {
-    if vec.len() == vec.capacity() {
-        vec.reserve_exact((vec.len() / 8).max(4));
-    }
-    vec.push(item);
 }
 
 #[cfg(test)]

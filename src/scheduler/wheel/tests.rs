@@ -211,7 +211,7 @@ fn memory_is_given_back_after_a_burst() {
         wheel.advance(start().plus(HOUR * hours), &mut |_, _| fired += 1);
     }
     assert_eq!(fired, TIMERS);
-    let most = LEVELS * 256 * KEPT_ROOM * size_of::<Entry>();
+    let most = LEVELS * 256 * crate::scheduler::pieces::KEPT_ROOM * size_of::<Entry>();
     let left = allocated(&wheel);
     assert!(left <= most && wheel.far.entries.capacity() == 0, "{left} bytes left, {most} may be");
 }
