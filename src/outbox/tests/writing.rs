@@ -160,7 +160,7 @@ fn keys_go_to_the_disk_and_come_back_in_bounded_commits() {
     let keys = |count| (0..u64::try_from(count).expect("few")).map(Seq::new);
     let scheduled = |seq| Scheduled { key: DeliveryKey { seq, slot: 0 }, endpoint: lane(1), due: at(5) };
     while_committing(&memory, &outbox, || {
-        outbox.park(keys(2 * GROUP_PARKED + rest).map(scheduled).collect())
+        outbox.park(keys(2 * GROUP_PARKED + rest).map(scheduled).collect());
     });
     assert_eq!(commits(&mut notices, 1), [1]);
     for expected in [GROUP_PARKED, GROUP_PARKED, rest] {
