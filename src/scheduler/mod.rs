@@ -1,19 +1,19 @@
 //! Stage 3: when and in which order. Which attempt starts next is decided here and nowhere else.
 //!
 //! A pending delivery's key is in one of four places: in a [`wheel`] until it is due, then in the lane of its endpoint,
-//! then in flight; or on disk, while there is no room for it in memory ([`room`]). Lanes take turns, each within a window of open requests that grows with success and
-//! falls to one with a failure, all within `in_flight` requests together, of which lanes in doubt (whose last
-//! attempt failed) may hold half. So one endpoint with a million due keys costs the others nothing, and forty dead
-//! ones leave half of the pool to the living.
+//! then in flight; or on disk, while there is no room for it in memory (`room`). Lanes take turns, each within a window
+//! of open requests that grows with success and falls to one with a failure, all within `in_flight` requests together,
+//! of which lanes in doubt (whose last attempt failed) may hold half. So one endpoint with a million due keys costs the
+//! others nothing, and forty dead ones leave half of the pool to the living.
 //!
 //! Endpoints that answer well but slowly could still fill the rest with their windows. So a lane opens another
 //! request only while more places are free than it has requests open; one with nothing open may have any free
 //! place. Nothing of this is tuned: a greedy lane alone takes half of the pool at most, forty of them in a pool of
 //! 512 settle at 12 or 13 each, and the last dozen places stay free for lanes that have none.
 //!
-//! Sans-io: no clock, no I/O, no luck; the time is an argument, and the same calls give the same starts. Memory
-//! only: what the store says holds, and after a crash all of this is filled from it. Keys are held, never payloads:
-//! 16 bytes in a wheel, 8 in a lane. Nothing here fails.
+//! Sans-io: no clock, no I/O, no luck; the time is an argument, and the same calls give the same starts. What the store
+//! says holds, and after a crash all of this is filled from it. Keys are held, never payloads: 16 bytes in a wheel, 8 in
+//! a lane. Nothing here fails.
 
 mod key;
 mod lane;
