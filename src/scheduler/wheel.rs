@@ -25,7 +25,7 @@
 //! most. Finding the next slot is a search in a bitmap of four words a level.
 //!
 //! Memory: 16 bytes a timer (24 in the far list), and at most an eighth more for growth; nothing is copied to grow (slots
-//! are [`Pieces`]). A slot's memory is given back while it is placed anew or fires, except for rooms of up to 16 timers,
+//! are `Pieces`). A slot's memory is given back while it is placed anew or fires, except for rooms of up to 16 timers,
 //! which it keeps for its next turn: 256 KiB if all slots keep one.
 
 use std::mem;
