@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::{Batch, OpenError, Opened, Options, Outbox, Routed, Settle};
 use crate::model::{
     account::AccountName,
-    attempt::{Failure, FailureKind, Outcome, Phases, Report, Why},
+    attempt::{Failure, FailureKind, Outcome, Phases, Report, Response, Why},
     delivery::{Delivery, DeliveryKey, State},
     endpoint::EndpointNumber,
     event::{NewEvent, Seq},
@@ -90,6 +90,21 @@ fn report(started_at: Timestamp) -> Report {
         phases: Phases::default(),
         outcome: Outcome::Failure(Failure { kind: FailureKind::Connect, message: "refused".to_owned() }),
     }
+}
+
+/// A failed attempt, or an answer whose body has fewer than `most` bytes.
+fn random_report(random: &mut fastrand::Rng, started_at: Timestamp, most: usize) -> Report {
+    let mut report = report(started_at);
+    if random.bool() {
+        report.outcome = Outcome::Response(Response {
+            status: 500,
+            headers: vec![("server".to_owned(), "x".to_owned())],
+            body: vec![0; random.usize(..most)],
+            body_truncated: random.bool(),
+            body_error: None,
+        });
+    }
+    report
 }
 
 /// The success of the first delivery of event `seq`.

@@ -12,12 +12,12 @@ use tempfile::TempDir;
 
 use super::{
     model::{Model, is_pending},
-    open, options, report, wait,
+    open, options, random_report, wait,
 };
 use crate::outbox::End;
 use crate::{
     model::{
-        attempt::{Attempt, Outcome, Report, Response, Why},
+        attempt::{Attempt, Why},
         delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
         endpoint::{DisableReason, EndpointNumber},
         event::{NewEvent, Seq},
@@ -212,23 +212,9 @@ impl World {
         Settle {
             key,
             delivery,
-            attempt: attempted.then(|| (why, self.report())),
+            attempt: attempted.then(|| (why, random_report(&mut self.random, self.now, 300))),
             consecutive_failures: self.random.bool().then(|| self.random.u32(..9)),
         }
-    }
-
-    fn report(&mut self) -> Report {
-        let mut report = report(self.now);
-        if self.random.bool() {
-            report.outcome = Outcome::Response(Response {
-                status: 500,
-                headers: vec![("server".to_owned(), "x".to_owned())],
-                body: vec![0; self.random.usize(..300)],
-                body_truncated: self.random.bool(),
-                body_error: None,
-            });
-        }
-        report
     }
 
     fn configure(&mut self) {

@@ -10,14 +10,14 @@ use super::{
     super::{
         ID_KEY,
         model::{Model, is_pending, parked::minute},
-        options, report,
+        options, random_report,
     },
     found::Found,
     power::Disk,
 };
 use crate::{
     model::{
-        attempt::{Outcome, Report, Response, Why},
+        attempt::Why,
         delivery::{DeliveryKey, FailReason, Load, Scheduled, State},
         endpoint::{DisableReason, EndpointNumber},
         event::{NewEvent, Seq},
@@ -346,23 +346,9 @@ impl History {
         Settle {
             key,
             delivery,
-            attempt: attempted.then(|| (why, self.report())),
+            attempt: attempted.then(|| (why, random_report(&mut self.random, self.now, 900))),
             consecutive_failures: self.random.bool().then(|| self.random.u32(..9)),
         }
-    }
-
-    fn report(&mut self) -> Report {
-        let mut report = report(self.now);
-        if self.random.bool() {
-            report.outcome = Outcome::Response(Response {
-                status: 500,
-                headers: vec![("server".to_owned(), "x".to_owned())],
-                body: vec![0; self.random.usize(..900)],
-                body_truncated: self.random.bool(),
-                body_error: None,
-            });
-        }
-        report
     }
 }
 
