@@ -1,7 +1,7 @@
 //! A lane's connections: opened, kept while idle, given out again, the last one used first.
 //!
-//! A connection has no task of its own: whoever uses it moves its bytes, so that an answer wakes the attempt that waits
-//! for it and nobody else. What is dropped is closed: a connection with the attempt that uses it, the idle ones with
+//! A connection has no task of its own: whoever uses it moves its bytes, so that an answer wakes the attempt that
+//! waits for it and nobody else. What is dropped is closed: a connection with the attempt that uses it, the idle ones with
 //! their pool. An idle connection that its peer has closed is found out when it is taken; and while there are idle ones,
 //! one timer closes those that have been so for too long, or whose peer has gone. Nothing wakes up where no connection
 //! is open.

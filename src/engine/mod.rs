@@ -173,8 +173,8 @@ pub struct Engine {
     attempts: JoinSet<(Start, Ended)>,
     /// Which delivery each task is about, for tasks that panic.
     tasks: HashMap<task::Id, Start>,
-    /// The store as of the last commit that was heard of: attempts that start between two commits share it. Given up with
-    /// the next, so that it keeps no pages from being used again.
+    /// The store as of the last commit that was heard of: attempts that start between two commits share it. Given up
+    /// with the next, so that it keeps no pages from being used again for longer.
     view: Option<Arc<Reader>>,
     /// Outcomes on their way to the disk.
     settling: HashMap<DeliveryKey, Settling, BuildNumberHasher>,

@@ -26,8 +26,8 @@ use crate::model::{
     time::Minute,
 };
 
-/// A view of the store as of one commit. Keep it for milliseconds: while it lives, no page that it can see is
-/// given back, and the file grows.
+/// A view of the store as of one commit. Keep it for milliseconds, or until the next commit: while it lives, no page
+/// that it can see is given back, and the file grows.
 pub struct Reader {
     txn: ReadTransaction,
     /// The tables that every attempt reads, opened once.

@@ -41,7 +41,6 @@ use wheel::{Timer, Wheel};
 /// The concurrency of a lane that [`Scheduler::set_lane`] has not named.
 const UNKNOWN_CONCURRENCY: u16 = 1;
 
-/// A lane stays once it is made.
 const MADE: &str = "a lane stays once it is made";
 
 /// When and in which order attempts start.

@@ -4,15 +4,16 @@
 //! its lane and the minute in which it is due. When that minute comes, and its lane has room, it is *loaded*: taken
 //! from the disk into memory again. A key is in one place at a time: in memory, on disk, or on its way.
 //!
-//! There are two pools, each of half the room: for what is *near*, due or just loaded, and for what is *far*, timers. So
-//! what will be due never keeps out what is. In each pool a lane may hold one more key only while more room is free than
-//! it holds keys, as with open requests; a lane that holds none may always hold one. So a lane with a million keys
+//! There are two pools, each of half the room: for what is *near*, due or just loaded, and for what is *far*, timers.
+//! So what will be due never keeps out what is. In each pool a lane may hold one more key only while more room is free
+//! than it holds keys, as with open requests; a lane that holds none may always hold one. So a lane with a million keys
 //! leaves as much room to the others as it takes, forty of them a forty-first part, and no lane is ever without one of
 //! its keys: the bound is `keys_in_memory` and two keys for each lane.
 //!
 //! Once near keys of a lane had to go to the disk, those that come new go there as well, behind them, until a load has
-//! brought the last whose minute has come; stragglers that were on their way then do not begin this anew. What is loaded goes by minutes, within a minute by the events' order: where there is more than memory
-//! has room for, a key may come up to a minute after its time.
+//! brought the last whose minute has come; stragglers that were on their way then do not begin this anew. What is
+//! loaded goes by minutes, within a minute by the events' order: where there is more than memory has room for, a key may
+//! come up to a minute after its time.
 
 use std::{collections::BTreeSet, time::Duration};
 
