@@ -120,7 +120,8 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<DeliveryDetail, Prob
     let id: DeliveryId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
     let (accepted_at, key) = open.outbox.id_key().open_delivery(id).ok_or_else(missing)?;
     let read = open.read(move |reader| {
-        let Some((head, delivery)) = reader.delivery(key)? else { return Ok(None) };
+        let Some((_, delivery)) = reader.delivery(key)? else { return Ok(None) };
+        let Some(head) = reader.head(key.seq)? else { return Ok(None) };
         let attempts = reader.attempts(delivery.last_attempt, ATTEMPTS)?;
         Ok(Some((Found { key, head, delivery }, attempts, reader.event(key.seq)?)))
     });

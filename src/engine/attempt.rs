@@ -95,7 +95,7 @@ pub(super) async fn attempt(
     mut stop: watch::Receiver<Stop>,
 ) -> Ended {
     let now = around.clock.now();
-    let (head, before) = match view.delivery(key) {
+    let (brief, before) = match view.delivery(key) {
         Ok(Some(found)) => found,
         Ok(None) => return Ended::NotPending,
         Err(error) => return Ended::Store { accepted_at: None, error },
@@ -116,8 +116,8 @@ pub(super) async fn attempt(
         return Ended::NotDue { due: before.due };
     }
     // Room first, then the payload; as a rule both are there at once.
-    let at_once = around.memory.try_take(head.size, doubtful);
-    let event = at_once.as_ref().filter(|_| head.size <= INLINE).map(|_| read_event(key.seq, &view));
+    let at_once = around.memory.try_take(brief.size, doubtful);
+    let event = at_once.as_ref().filter(|_| brief.size <= INLINE).map(|_| read_event(key.seq, &view));
     drop(view);
     let _room = if let Some(room) = at_once {
         room
@@ -126,22 +126,22 @@ pub(super) async fn attempt(
             biased;
             // The daemon's end, also when nobody is left to speak of it.
             _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ended::NotDue { due: before.due },
-            room = around.memory.take(head.size, doubtful) => room,
+            room = around.memory.take(brief.size, doubtful) => room,
         }
     };
     let event = match event {
         Some(event) => event,
-        None => load_event(key.seq, head.size, &around.outbox).await,
+        None => load_event(key.seq, brief.size, &around.outbox).await,
     };
     let event = match event {
         Ok(event) => event,
-        Err(error) => return Ended::Store { accepted_at: Some(head.accepted_at), error },
+        Err(error) => return Ended::Store { accepted_at: Some(brief.accepted_at), error },
     };
     let why = around.crash.why(key, &before);
-    let identity = Identity { key, accepted_at: head.accepted_at, number: before.attempt.saturating_add(1) };
+    let identity = Identity { key, accepted_at: brief.accepted_at, number: before.attempt.saturating_add(1) };
     match exchange(&identity, &event, &target, active, configured, &around).await {
         Ok(report) => Ended::Attempted { before, why, report: Box::new(report) },
-        Err(error) => Ended::Template { before, accepted_at: head.accepted_at, error },
+        Err(error) => Ended::Template { before, accepted_at: brief.accepted_at, error },
     }
 }
 

@@ -14,6 +14,7 @@
 //! nothing more is written or answered with success; the daemon ends and is started anew.
 
 mod accept;
+mod cursor;
 mod database;
 mod dedup;
 mod depths;
@@ -41,7 +42,7 @@ pub use self::{
     error::{OpenError, StoreError},
     parked::Loaded,
     read::{Backlog, Placed, Reader},
-    record::{Head, Row},
+    record::{Brief, Head, Row},
     settle::{NotSettled, Settle},
     writer::{End, Notice, Writer},
 };

@@ -2,16 +2,17 @@
 
 use std::sync::OnceLock;
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
+use redb::{ReadTransaction, ReadableTable, TableDefinition};
 
 use super::{
     accept::FileIdentity,
+    cursor::Cursor,
     database::Shared,
     error::StoreError,
     parked,
     record::{
-        Head, Row, decode_attempt, decode_delivery, decode_endpoint, decode_event, decode_head, decode_row,
-        delivery_bytes,
+        Brief, Head, Row, decode_attempt, decode_brief, decode_delivery, decode_endpoint, decode_event,
+        decode_head, decode_row, delivery_bytes,
     },
     schema::{
         ATTEMPTS, ENDPOINTS, EVENTS, FILES, HISTORY, PENDING, ROW_DELIVERIES, first_row, row_key, row_seq,
@@ -31,8 +32,8 @@ use crate::model::{
 pub struct Reader {
     txn: ReadTransaction,
     /// The tables that every attempt reads, opened once.
-    events: OnceLock<ReadOnlyTable<u64, &'static [u8]>>,
-    pending: OnceLock<ReadOnlyTable<u64, &'static [u8]>>,
+    events: OnceLock<Cursor>,
+    pending: OnceLock<Cursor>,
 }
 
 /// A row of deliveries, with its place.
@@ -60,38 +61,40 @@ impl Reader {
 
     /// The event `seq` with its payload.
     pub fn event(&self, seq: Seq) -> Result<Option<Event>, StoreError> {
-        let events = self.open(&self.events, EVENTS)?;
+        let events = self.open(&self.events, EVENTS, 1)?;
         let Some(row) = events.get(seq.get())? else { return Ok(None) };
         let missing = StoreError::Row { table: "events", key: seq.get() };
         decode_event(seq, row.value()).ok_or(missing).map(Some)
     }
 
-    /// One delivery, with what its row says of its event.
-    pub fn delivery(&self, key: DeliveryKey) -> Result<Option<(Head, Delivery)>, StoreError> {
+    /// One delivery, with what an attempt needs to know of its event before it reads that.
+    pub fn delivery(&self, key: DeliveryKey) -> Result<Option<(Brief, Delivery)>, StoreError> {
         let place = row_key(key);
         let index = usize::from(key.slot - row_slot(place));
-        let (name, row) = match self.open(&self.pending, PENDING)?.get(place)? {
-            Some(row) => ("pending", Some(row)),
-            None => ("history", self.txn.open_table(HISTORY)?.get(place)?),
+        let found = |name, row: &[u8]| {
+            let Some(bytes) = delivery_bytes(row, index) else { return Ok(None) };
+            let both = decode_brief(row).zip(decode_delivery(bytes));
+            both.ok_or(StoreError::Row { table: name, key: place }).map(Some)
         };
-        let Some(row) = row else { return Ok(None) };
-        let Some(bytes) = delivery_bytes(row.value(), index) else { return Ok(None) };
-        let both = decode_head(row.value()).zip(decode_delivery(bytes));
-        both.ok_or(StoreError::Row { table: name, key: place }).map(Some)
+        if let Some(row) = self.open(&self.pending, PENDING, 1 << 16)?.get(place)? {
+            return found("pending", row.value());
+        }
+        self.txn.open_table(HISTORY)?.get(place)?.map_or(Ok(None), |row| found("history", row.value()))
     }
 
-    /// The table, opened if this is the first to ask for it.
+    /// The table, opened if this is the first to ask for it; `stride` is the distance of its keys, as a rule.
     fn open<'a>(
         &self,
-        opened: &'a OnceLock<ReadOnlyTable<u64, &'static [u8]>>,
+        opened: &'a OnceLock<Cursor>,
         table: TableDefinition<u64, &'static [u8]>,
-    ) -> Result<&'a ReadOnlyTable<u64, &'static [u8]>, StoreError> {
+        stride: u64,
+    ) -> Result<&'a Cursor, StoreError> {
         if let Some(opened) = opened.get() {
             return Ok(opened);
         }
-        let table = self.txn.open_table(table)?;
+        let cursor = Cursor::new(self.txn.open_table(table)?, stride);
         // Another may have been quicker: then it is the same table.
-        Ok(opened.get_or_init(|| table))
+        Ok(opened.get_or_init(|| cursor))
     }
 
     /// What the rows of an event say of it.

@@ -43,6 +43,15 @@ pub struct Row {
     pub deliveries: Vec<Delivery>,
 }
 
+/// What an attempt needs to know of an event before it reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brief {
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Bytes of its payload.
+    pub size: u32,
+}
+
 /// What lists show of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -83,16 +92,25 @@ pub(super) fn decode_row(row: &[u8]) -> Option<Row> {
     Some(Row { head, deliveries: deliveries.iter().map(decode_delivery).collect::<Option<_>>()? })
 }
 
+/// Reads the beginning of a row's head alone.
+pub(super) fn decode_brief(row: &[u8]) -> Option<Brief> {
+    let (version, row) = row.split_first()?;
+    let (accepted_at, row) = row.split_first_chunk()?;
+    let (size, _) = row.split_first_chunk()?;
+    (*version == VERSION).then(|| Brief {
+        accepted_at: Timestamp::from_millis(read_six(*accepted_at)),
+        size: u32::from_be_bytes(*size),
+    })
+}
+
 /// Reads a row's head alone.
 pub(super) fn decode_head(row: &[u8]) -> Option<Head> {
+    let Brief { accepted_at, size } = decode_brief(row)?;
     let (account, event_type) = (usize::from(*row.get(11)?), usize::from(*row.get(12)?));
-    if row[0] != VERSION {
-        return None;
-    }
     let text = |from: usize, length: usize| std::str::from_utf8(row.get(from..from + length)?).ok();
     Some(Head {
-        accepted_at: Timestamp::from_millis(read_six(row[1..7].try_into().ok()?)),
-        size: u32::from_be_bytes(row[7..11].try_into().ok()?),
+        accepted_at,
+        size,
         account: text(HEAD, account)?.parse().ok()?,
         event_type: text(HEAD + account, event_type)?.parse().ok()?,
     })
