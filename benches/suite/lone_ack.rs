@@ -1,8 +1,8 @@
 //! The lone acknowledgement: one producer that waits for each answer, and beside it a bare commit of the same rows.
 //!
-//! In turn, again and again: an event over a stream, one over HTTP, a bare commit on the same file system; what
-//! disturbs the disk disturbs all three. With an endpoint a commit holds the outcome of the event before as well, and so
-//! does the bare one.
+//! In turn, again and again: an event over a stream, one over HTTP, a bare commit on the same file system, and one that
+//! is handed over between threads as often; what disturbs the disk disturbs all of them. With an endpoint a commit holds
+//! the outcome of the event before as well, and so do the bare ones.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -16,7 +16,10 @@ use crate::{
     arguments::Form,
     clock,
     daemon::{Daemon, Home, signed_endpoint},
-    floor::storing::{Bare, RowSizes},
+    floor::{
+        handing::Handing,
+        storing::{Bare, RowSizes},
+    },
     producer,
     receiver::Receiver,
     report::{Figures, Target, median, quantile},
@@ -25,6 +28,8 @@ use crate::{
 
 /// Turns of a block, of which medians are taken.
 const BLOCK: usize = 25;
+/// What is measured in turn.
+const WAYS: [&str; 4] = ["stream", "HTTP", "bare commit", "bare commit handed over"];
 
 /// Runs the benchmark.
 pub(crate) fn run(form: Form) -> Result<Figures> {
@@ -40,27 +45,34 @@ pub(crate) fn run(form: Form) -> Result<Figures> {
 
 fn one_case(figures: &mut Figures, case: &str, configuration: &str, blocks: usize) -> Result<()> {
     let home = Home::new(configuration)?;
-    let mut bare = Bare::create(&home.path("bare.redb"), sizes(&home)?)?;
+    let sizes = sizes(&home)?;
+    let mut bare = Bare::create(&home.path("bare.redb"), sizes)?;
+    let mut handing = Handing::start(Bare::create(&home.path("handed.redb"), sizes)?)?;
     let daemon = Daemon::start(&home)?;
     let mut stream = Stream::connect(&daemon.socket())?;
     let mut http = Http::connect(&daemon.socket())?;
     let event = producer::event("bench.event");
     let (line, request) = (format!("{event}\n"), socket::post(&event));
-    let mut all = [const { Vec::new() }; 3];
+    let mut all = [const { Vec::new() }; WAYS.len()];
     for _ in 0..blocks {
-        let mut block = [const { Vec::new() }; 3];
+        let mut block = [const { Vec::new() }; WAYS.len()];
         for _ in 0..BLOCK {
             block[0].push(time(|| stream.hand_in(&line))?);
             block[1].push(time(|| http.hand_in(&request))?);
             block[2].push(time(|| bare.commit(1))?);
+            block[3].push(time(|| handing.commit(line.as_bytes()))?);
         }
-        let [by_stream, by_http, floor] = [0, 1, 2].map(|way: usize| median(&block[way]));
-        figures.add(&format!("{case}: stream"), by_stream, "µs");
-        figures.add(&format!("{case}: HTTP"), by_http, "µs");
-        figures.add(&format!("{case}: bare commit"), floor, "µs");
+        let medians = [0, 1, 2, 3].map(|way: usize| median(&block[way]));
+        for (way, micros) in WAYS.into_iter().zip(medians) {
+            figures.add(&format!("{case}: {way}"), micros, "µs");
+        }
+        let [by_stream, by_http, floor, handed] = medians;
         let target = Target::AtMost(1.3);
         figures.hold(&format!("{case}: stream, of a bare commit"), by_stream / floor, "×", target);
         figures.hold(&format!("{case}: HTTP, of a bare commit"), by_http / floor, "×", target);
+        figures.add(&format!("{case}: stream, of one handed over"), by_stream / handed, "×");
+        figures.add(&format!("{case}: HTTP, of one handed over"), by_http / handed, "×");
+        figures.add(&format!("{case}: one handed over, of a bare commit"), handed / floor, "×");
         all.iter_mut().zip(block).for_each(|(all, block)| all.extend(block));
     }
     add_spread(figures, case, &mut all);
@@ -68,14 +80,11 @@ fn one_case(figures: &mut Figures, case: &str, configuration: &str, blocks: usiz
 }
 
 /// The quickest quarter, which a busy disk disturbs least, and the slowest hundredth.
-fn add_spread(figures: &mut Figures, case: &str, all: &mut [Vec<f64>; 3]) {
-    let quick = [0, 1, 2].map(|way: usize| quantile(&mut all[way], 0.25));
-    for (index, way) in ["stream", "HTTP", "bare commit"].into_iter().enumerate() {
-        figures.add(&format!("{case}: {way}, a quarter within"), quick[index], "µs");
-        figures.add(&format!("{case}: {way}, 99 of 100 within"), quantile(&mut all[index], 0.99), "µs");
+fn add_spread(figures: &mut Figures, case: &str, all: &mut [Vec<f64>; WAYS.len()]) {
+    for (way, times) in WAYS.into_iter().zip(all) {
+        figures.add(&format!("{case}: {way}, a quarter within"), quantile(times, 0.25), "µs");
+        figures.add(&format!("{case}: {way}, 99 of 100 within"), quantile(times, 0.99), "µs");
     }
-    figures.add(&format!("{case}: stream, of a bare commit, quarters"), quick[0] / quick[2], "×");
-    figures.add(&format!("{case}: HTTP, of a bare commit, quarters"), quick[1] / quick[2], "×");
 }
 
 /// How long the rows of an event are with this configuration.

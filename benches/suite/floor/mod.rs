@@ -3,8 +3,10 @@
 //! - (a) [`sending`]: the same signed requests over the same kind of connections; no store, no history.
 //! - (b) [`storing`]: the same rows in as many commits of redb; no producers, no requests.
 //! - (c) [`appending`]: the same bytes appended to a file, with as many calls of fdatasync.
+//! - (d) [`handing`]: a bare commit at the other end of a socket, in a thread of its own.
 
 pub(crate) mod appending;
+pub(crate) mod handing;
 pub(crate) mod sending;
 pub(crate) mod storing;
 
