@@ -44,9 +44,11 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str($prefix)?;
-                f.write_str("_")?;
-                f.write_str(std::str::from_utf8(&encode(self.0)).expect("base32 is ASCII"))
+                // In one piece: a string that is made of it is allocated once.
+                let mut text = [b'_'; $prefix.len() + 27];
+                text[..$prefix.len()].copy_from_slice($prefix.as_bytes());
+                text[$prefix.len() + 1..].copy_from_slice(&encode(self.0));
+                f.write_str(std::str::from_utf8(&text).expect("prefix and base32 are ASCII"))
             }
         }
 
@@ -201,10 +203,10 @@ impl IdKey {
     }
 
     fn round(&self, tweak: u8, at: Timestamp, round: u8, half: u64) -> u64 {
-        let mut hasher = SipHasher24::new_with_key(&self.0);
-        hasher.write(&(u64::from(tweak) << 56 | u64::from(round) << 48 | half).to_le_bytes());
-        hasher.write(&at.as_millis().to_le_bytes());
-        hasher.finish() & HALF_MASK
+        let mut message = [0; 16];
+        message[..8].copy_from_slice(&(u64::from(tweak) << 56 | u64::from(round) << 48 | half).to_le_bytes());
+        message[8..].copy_from_slice(&at.as_millis().to_le_bytes());
+        SipHasher24::new_with_key(&self.0).hash(&message) & HALF_MASK
     }
 }
 
@@ -277,6 +279,27 @@ mod tests {
         }
         assert!(keys.len() > 3_000, "{}", keys.len());
         assert_eq!(short.len(), keys.len(), "five thousand of 62^8 do not meet");
+    }
+
+    #[test]
+    fn a_store_goes_on_giving_the_same_ids() {
+        let at = Timestamp::from_millis(1_709_136_942_007);
+        let delivery = key().delivery_id(at, DeliveryKey { seq: Seq::new(1), slot: 2 });
+        let given = [
+            key().event_id(at, Seq::new(1)).to_string(),
+            delivery.to_string(),
+            key().delivery_short(delivery),
+            key().endpoint_id(at, EndpointNumber::new(3)).to_string(),
+        ];
+        assert_eq!(
+            given,
+            [
+                "evt_01hqr804xqedfrpgbwt3r3pxf9",
+                "dlv_01hqr804xqeyr9hjq2xvnfcqfq",
+                "V0J6cMBo",
+                "ep_01hqr804xqfen9ks7km2xm4js0"
+            ]
+        );
     }
 
     #[test]
