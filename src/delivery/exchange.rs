@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderName, HeaderValue};
 
 use super::failure;
 use crate::{
@@ -17,12 +17,16 @@ use crate::{
     },
 };
 
+/// A request's headers in the order in which they are sent, no name twice. A list, and no map: the map that goes over
+/// the wire is made of it for each connection.
+pub type Headers = Vec<(HeaderName, HeaderValue)>;
+
 /// What to send. The path and the Host header are the lane's.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Headers, signature and all. Those by which HTTP frames a message (Host, Content-Length, Transfer-Encoding,
     /// Connection and their like) are made by the transport and left out here.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// The body.
     pub body: Bytes,
     /// The one deadline, from resolving to the end of the body; a day at most.

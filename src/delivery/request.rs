@@ -7,14 +7,17 @@
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderName, HeaderValue,
     header::{CONTENT_TYPE, USER_AGENT},
 };
 use zeroize::Zeroizing;
 
-use super::sign::{Signatures, Signer};
+use super::{
+    exchange::Headers,
+    sign::{Signatures, Signer},
+};
 use crate::{
     model::secret::Secret,
     policy::{
@@ -28,7 +31,7 @@ use crate::{
 /// What an attempt sends. `Debug` shows the body's length only: it is a payload.
 pub struct Prepared {
     /// The headers, but for those of the connection.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// The body; the same for every attempt of a delivery.
     pub body: Bytes,
     /// Its signatures.
@@ -63,7 +66,7 @@ pub fn headers_again(
     endpoint_headers: &[(HeaderName, Secret)],
     facts: &Facts<'_>,
     recorded: &Signatures,
-) -> Option<HeaderMap> {
+) -> Option<Headers> {
     if form.signs() && recorded.all.is_empty() {
         return None;
     }
@@ -76,28 +79,40 @@ fn headers(
     endpoint_headers: &[(HeaderName, Secret)],
     facts: &Facts<'_>,
     signatures: &Signatures,
-) -> Result<HeaderMap, PrepareError> {
-    let mut headers = HeaderMap::with_capacity(2 + form.headers().len() + endpoint_headers.len());
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("posthaste/", env!("CARGO_PKG_VERSION"))));
+) -> Result<Headers, PrepareError> {
+    let mut headers = Headers::with_capacity(2 + form.headers().len() + endpoint_headers.len());
+    headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+    headers.push((USER_AGENT, HeaderValue::from_static(concat!("posthaste/", env!("CARGO_PKG_VERSION")))));
     let mut plain = String::with_capacity(128);
+    // The values that are no secret share one piece of memory.
+    let mut shared = BytesMut::with_capacity(256);
     for (name, pattern) in form.headers() {
         let value = if pattern.holds(Placeholder::Secret) {
             // Wiped afterwards; with room for all of it, since a string that grows leaves its old bytes behind.
             let mut text = Zeroizing::new(String::with_capacity(256 + secret.len() * pattern.parts().len()));
             render(pattern, secret, signatures, facts, &mut text);
-            value(name, &text, true)?
+            sensitive(name, &text)?
         } else {
             plain.clear();
             render(pattern, secret, signatures, facts, &mut plain);
-            value(name, &plain, false)?
+            shared.extend_from_slice(plain.as_bytes());
+            let value = HeaderValue::from_maybe_shared(shared.split().freeze());
+            value.map_err(|_| no_value(name))?
         };
-        headers.insert(name, value);
+        set(&mut headers, name, value);
     }
     for (name, text) in endpoint_headers {
-        headers.insert(name, value(name, text.expose(), true)?);
+        set(&mut headers, name, sensitive(name, text.expose())?);
     }
     Ok(headers)
+}
+
+/// Adds a header, in the place of an earlier one of the name if there is one.
+fn set(headers: &mut Headers, name: &HeaderName, value: HeaderValue) {
+    match headers.iter_mut().find(|(other, _)| other == name) {
+        Some((_, earlier)) => *earlier = value,
+        None => headers.push((name.clone(), value)),
+    }
 }
 
 /// Why there is no request. Shows nothing of secret or payload.
@@ -123,11 +138,14 @@ fn render(pattern: &Pattern, secret: &str, signatures: &Signatures, facts: &Fact
     });
 }
 
-fn value(name: &HeaderName, text: &str, secret: bool) -> Result<HeaderValue, PrepareError> {
-    let value = HeaderValue::from_bytes(text.as_bytes());
-    let mut value = value.map_err(|_| PrepareError::Header { name: name.clone() })?;
-    value.set_sensitive(secret);
+fn sensitive(name: &HeaderName, text: &str) -> Result<HeaderValue, PrepareError> {
+    let mut value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| no_value(name))?;
+    value.set_sensitive(true);
     Ok(value)
+}
+
+fn no_value(name: &HeaderName) -> PrepareError {
+    PrepareError::Header { name: name.clone() }
 }
 
 #[cfg(test)]
@@ -147,6 +165,11 @@ mod tests {
             .collect();
         let data = facts::sample::data();
         prepare(&form, &signer, &headers, &facts::sample::facts(&data))
+    }
+
+    /// All values under a name.
+    fn all<'a>(headers: &'a Headers, name: &str) -> Vec<&'a HeaderValue> {
+        headers.iter().filter(|(found, _)| found == name).map(|(_, value)| value).collect()
     }
 
     fn unsigned(headers: &[(&str, &str)]) -> Profile {
@@ -195,8 +218,10 @@ mod tests {
         for (name, value) in
             [("content-type", "text/plain"), ("x-a", "3"), ("x-b", "mine {attempt}"), ("user-agent", "me")]
         {
-            assert_eq!(request.headers.get_all(name).iter().collect::<Vec<_>>(), [value], "{name}");
+            assert_eq!(all(&request.headers, name), [value], "{name}");
         }
+        let names: Vec<_> = request.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["content-type", "user-agent", "x-a", "x-b"], "each keeps its place");
         assert_eq!(request.signatures, Signatures::default());
     }
 
@@ -204,10 +229,10 @@ mod tests {
     fn secrets_are_sensitive() {
         let profile = unsigned(&[("Authorization", "Bearer {secret}"), ("X-A", "a")]);
         let request = prepared(profile, "hunter2", &[("x-token", "hunter3")]).expect("made");
-        assert_eq!(request.headers["authorization"], "Bearer hunter2");
+        assert_eq!(all(&request.headers, "authorization"), ["Bearer hunter2"]);
         let shown = format!("{:?}", request.headers);
         assert!(!shown.contains("hunter"), "{shown}");
-        assert!(!request.headers["x-a"].is_sensitive());
+        assert!(!all(&request.headers, "x-a")[0].is_sensitive());
     }
 
     #[test]
@@ -238,9 +263,9 @@ mod tests {
         let mut profile = form::sample::transcodely();
         profile.headers.push(("X-All".to_owned(), "{signatures}".to_owned()));
         let headers = again(profile.clone(), "aa", "sha256=aa,sha256=bb").expect("headers");
-        assert_eq!(headers["x-transcodely-signature"], "sha256=aa");
-        assert_eq!(headers["x-all"], "sha256=aa,sha256=bb");
-        assert_eq!(headers["x-transcodely-timestamp"], "1709136999");
+        assert_eq!(all(&headers, "x-transcodely-signature"), ["sha256=aa"]);
+        assert_eq!(all(&headers, "x-all"), ["sha256=aa,sha256=bb"]);
+        assert_eq!(all(&headers, "x-transcodely-timestamp"), ["1709136999"]);
         assert!(again(profile, "", "").is_none(), "what was not sent is not shown");
         assert!(again(unsigned(&[("X-A", "{attempt}")]), "", "").is_some());
     }
