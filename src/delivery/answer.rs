@@ -1,11 +1,14 @@
 //! An answer, read within bounds: headers are complete already, the body is read to 16 KiB or the deadline.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure;
+use crate::model::time::format_duration;
 
 /// Bytes of a body that are read.
 const BODY: usize = 16 << 10;
@@ -80,10 +83,10 @@ pub(super) fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
 }
 
 impl Stopped {
-    /// In words; `within` is the attempt's time limit.
-    pub(super) fn message(&self, within: &str) -> String {
+    /// In words; `timeout` is the attempt's time limit.
+    pub(super) fn message(&self, timeout: Duration) -> String {
         match self {
-            Self::Deadline => format!("the body was not complete within {within}"),
+            Self::Deadline => format!("the body was not complete within {}", format_duration(timeout)),
             Self::Error(error) => failure::reading_body(error),
         }
     }

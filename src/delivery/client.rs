@@ -26,10 +26,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::{
-        attempt::{Failure, Outcome, Response},
-        time::format_duration,
-    },
+    model::attempt::{Failure, Outcome, Response},
 };
 
 /// The longest time that an attempt may have, whatever is asked for; a longer timer would be the runtime's to get wrong.
@@ -114,8 +111,7 @@ impl Lane {
         let outcome = match timeout_at(deadline, self.headers(&request, &mut trace)).await {
             Ok(Ok((connection, response))) => {
                 trace.begin(Phase::Body);
-                let within = format_duration(timeout);
-                Outcome::Response(self.body(connection, response, deadline, &within, is_success).await)
+                Outcome::Response(self.body(connection, response, deadline, timeout, is_success).await)
             }
             Ok(Err(failure)) => Outcome::Failure(failure),
             Err(_) => Outcome::Failure(trace.timed_out(timeout)),
@@ -178,7 +174,7 @@ impl Lane {
         mut connection: Connection,
         response: http::Response<Incoming>,
         deadline: Instant,
-        within: &str,
+        timeout: Duration,
         is_success: impl Fn(u16) -> bool,
     ) -> Response {
         let (head, incoming) = response.into_parts();
@@ -196,7 +192,7 @@ impl Lane {
             status,
             headers: answer::headers(&head.headers),
             body_truncated: body.truncated,
-            body_error: body.error.map(|stopped| stopped.message(within)),
+            body_error: body.error.map(|stopped| stopped.message(timeout)),
             body: body.bytes,
         }
     }

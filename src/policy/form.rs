@@ -325,12 +325,16 @@ fn template(source: &str) -> Result<BodyTemplate, TemplateError> {
 
 /// `{"id","type","timestamp","data"}`, the last the very bytes of `data`.
 fn envelope(facts: &Facts<'_>) -> Bytes {
-    let quote = |text: &str| serde_json::to_string(text).expect("a str is JSON");
+    let quote = |text: &str, body: &mut Vec<u8>| {
+        serde_json::to_writer(body, text).expect("a str is JSON, and a Vec takes all");
+    };
     // Two names of at most 128 characters, a time, and what stands between them.
     let mut body = Vec::with_capacity(facts.data.len() + 384);
-    let (id, event_type) = (quote(facts.event_id), quote(facts.event_type));
-    write!(body, r#"{{"id":{id},"type":{event_type},"timestamp":"{}","data":"#, facts.event_time)
-        .expect("a Vec takes all");
+    body.extend_from_slice(br#"{"id":"#);
+    quote(facts.event_id, &mut body);
+    body.extend_from_slice(br#","type":"#);
+    quote(facts.event_type, &mut body);
+    write!(body, r#","timestamp":"{}","data":"#, facts.event_time).expect("a Vec takes all");
     body.extend_from_slice(facts.data);
     body.push(b'}');
     Bytes::from(body)
