@@ -32,8 +32,7 @@ use crate::{
 /// from running.
 const INLINE: u32 = 64 << 10;
 
-/// What every attempt needs to know.
-#[derive(Clone)]
+/// What every attempt needs to know; they share it.
 pub(super) struct Surroundings {
     pub(super) outbox: Outbox,
     pub(super) clock: Clock,
@@ -91,8 +90,8 @@ pub(super) async fn attempt(
     view: Arc<Reader>,
     target: Arc<Target>,
     doubtful: bool,
-    around: Surroundings,
-    mut stop: watch::Receiver<Stop>,
+    around: Arc<Surroundings>,
+    stop: Arc<watch::Receiver<Stop>>,
 ) -> Ended {
     let now = around.clock.now();
     let (brief, before) = match view.delivery(key) {
@@ -122,6 +121,7 @@ pub(super) async fn attempt(
     let _room = if let Some(room) = at_once {
         room
     } else {
+        let mut stop = watch::Receiver::clone(&stop);
         tokio::select! {
             biased;
             // The daemon's end, also when nobody is left to speak of it.

@@ -167,12 +167,12 @@ pub struct Engine {
     scheduler: Scheduler,
     directory: Arc<Directory>,
     failures: HashMap<EndpointNumber, u32, BuildNumberHasher>,
-    around: Surroundings,
+    around: Arc<Surroundings>,
     chance: Chance,
     metrics: Metrics,
     attempts: JoinSet<(Start, Ended)>,
     /// Which delivery each task is about, for tasks that panic.
-    tasks: HashMap<task::Id, Start>,
+    tasks: HashMap<task::Id, Start, BuildNumberHasher>,
     /// The store as of the last commit that was heard of: attempts that start between two commits share it. Given up
     /// with the next, so that it keeps no pages from being used again for longer.
     view: Option<Arc<Reader>>,
@@ -206,16 +206,16 @@ impl Engine {
             scheduler: Scheduler::new(limits.in_flight, limits.keys_in_memory, clock.now()),
             directory,
             failures: HashMap::default(),
-            around: Surroundings {
+            around: Arc::new(Surroundings {
                 outbox: opened.outbox.clone(),
                 clock,
                 crash,
                 memory: Memory::new(limits.in_flight_bytes),
-            },
+            }),
             chance,
             metrics,
             attempts: JoinSet::new(),
-            tasks: HashMap::new(),
+            tasks: HashMap::default(),
             view: None,
             settling: HashMap::default(),
             parking: 0,
@@ -248,6 +248,8 @@ impl Engine {
             self.around.clock,
             self.handle.clone(),
         ));
+        // Attempts share a receiver: each with one of its own would count itself in and out.
+        let shared_stop = Arc::new(stop.clone());
         let mut heard = Vec::new();
         // Set anew only when the time has changed for which it is set.
         let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
@@ -258,7 +260,7 @@ impl Engine {
                 break Ok(());
             }
             if stopping == Stop::Run
-                && let Err(error) = self.start_attempts(&stop)
+                && let Err(error) = self.start_attempts(&shared_stop)
             {
                 break Err(error);
             }
@@ -303,7 +305,7 @@ impl Engine {
         clock.instant_of(at).min(clock.instant() + MAX_SLEEP)
     }
 
-    fn start_attempts(&mut self, stop: &watch::Receiver<Stop>) -> Result<(), StoreError> {
+    fn start_attempts(&mut self, stop: &Arc<watch::Receiver<Stop>>) -> Result<(), StoreError> {
         while self.settling.len() < MAX_SETTLING
             && let Some(start) = self.scheduler.poll_start()
         {
@@ -318,9 +320,9 @@ impl Engine {
                 continue;
             }
             let view = self.view()?;
-            let around = self.around.clone();
+            let around = Arc::clone(&self.around);
             let doubtful = self.failures.get(&start.lane).is_some_and(|failures| *failures > 0);
-            let stop = stop.clone();
+            let stop = Arc::clone(stop);
             // In a box: tasks are moved about as they begin and end.
             let attempt = Box::pin(attempt(start.key, view, target, doubtful, around, stop));
             let task = self.attempts.spawn(async move { (start, attempt.await) });

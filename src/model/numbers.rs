@@ -1,4 +1,4 @@
-//! Hashing for maps whose keys are numbers that we give ourselves: sequence numbers, slots, endpoints.
+//! Hashing for maps whose keys are numbers that we or the runtime give: sequence numbers, slots, endpoints, tasks.
 //!
 //! Nobody outside chooses such a key, so nothing has to be defended against; and there are some twenty look-ups on the
 //! way of each delivery.

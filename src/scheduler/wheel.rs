@@ -94,6 +94,10 @@ impl Wheel {
     /// When the next timer fires: the earliest time at which [`Wheel::advance`] has something to fire. `None` when
     /// the wheel is empty. Exact, so that a wheel with one timer a year away wakes its owner once.
     pub fn next_due(&self) -> Option<Timestamp> {
+        // As it is for as long as nothing has to be tried again: then there are no levels to look through.
+        if self.is_empty() {
+            return None;
+        }
         // Blocks of one level are in order, so the level's first timer is in its first occupied slot.
         let first = |level: usize| {
             let levels = &self.levels[level];
@@ -118,6 +122,9 @@ impl Wheel {
 
     /// The tick at which the next slot is to be taken or the far list to be looked at.
     fn next_turn(&self) -> Option<u64> {
+        if self.is_empty() {
+            return None;
+        }
         let slots = (0..LEVELS).filter_map(|level| {
             let distance = self.levels[level].occupied.distance_from(slot_of(level, self.elapsed))?;
             debug_assert!(level == 0 || distance > 0, "the present slot of level {level} was taken");
