@@ -5,9 +5,10 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     MAX_DELIVERIES,
+    append::Added,
     dedup::Known,
     error::StoreError,
-    record::{any_pending, encode_event, encode_row},
+    record::{any_pending, encode_row},
     schema::{ROW_DELIVERIES, Tables, row_key},
     store::State as StoreState,
 };
@@ -89,11 +90,12 @@ pub enum BatchAnswer {
     },
 }
 
-/// Writes a batch into the transaction; what it schedules is added to `scheduled`.
-pub(super) fn accept(
-    batch: &Batch,
+/// Writes a batch into the transaction, its rows into `added`; what it schedules is added to `scheduled`.
+pub(super) fn accept<'a>(
+    batch: &'a Batch,
     state: &mut StoreState,
     tables: &mut Tables<'_>,
+    added: &mut Added<'a>,
     scheduled: &mut Vec<Scheduled>,
 ) -> Result<BatchAnswer, StoreError> {
     if let Some(file) = &batch.file {
@@ -107,7 +109,7 @@ pub(super) fn accept(
     }
     let mut answers = Vec::with_capacity(batch.events.len());
     for routed in &batch.events {
-        answers.push(accept_one(routed, batch.at, state, tables, scheduled)?);
+        answers.push(accept_one(routed, batch.at, state, tables, added, scheduled)?);
     }
     Ok(BatchAnswer::Events(answers))
 }
@@ -138,11 +140,12 @@ fn conflict(
     Ok(None)
 }
 
-fn accept_one(
-    routed: &Routed,
+fn accept_one<'a>(
+    routed: &'a Routed,
     at: Timestamp,
     state: &mut StoreState,
     tables: &mut Tables<'_>,
+    added: &mut Added<'a>,
     scheduled: &mut Vec<Scheduled>,
 ) -> Result<Acceptance, StoreError> {
     let id_row = state.dedup.row(&routed.event, at);
@@ -155,11 +158,12 @@ fn accept_one(
     }
     let seq = state.next_seq;
     state.next_seq = seq.next();
-    tables.events()?.insert(seq.get(), encode_event(&routed.event, at).as_slice())?;
+    added.event(seq, &routed.event, at);
     if let Some(row) = &id_row {
         state.dedup.insert(seq, row, tables)?;
     }
-    write_deliveries(routed, seq, at, state, tables, scheduled)?;
+    write_deliveries(routed, seq, at, state, added, scheduled);
+    added.write_if_large(tables)?;
     Ok(Acceptance::Accepted(state.id_key.event_id(at, seq)))
 }
 
@@ -168,9 +172,9 @@ fn write_deliveries(
     seq: Seq,
     at: Timestamp,
     state: &mut StoreState,
-    tables: &mut Tables<'_>,
+    added: &mut Added<'_>,
     scheduled: &mut Vec<Scheduled>,
-) -> Result<(), StoreError> {
+) {
     debug_assert!(routed.deliveries.len() <= MAX_DELIVERIES, "the slots of an event are counted in 16 bits");
     let deliveries = &routed.deliveries[..routed.deliveries.len().min(MAX_DELIVERIES)];
     let mut slot: u16 = 0;
@@ -190,10 +194,12 @@ fn write_deliveries(
             slot = slot.wrapping_add(1);
         }
         let row = encode_row(&routed.event, at, &deliveries);
-        let table = if any_pending(&row) { tables.pending()? } else { tables.history()? };
-        table.insert(key, row.as_slice())?;
+        if any_pending(&row) {
+            added.pending(key, row);
+        } else {
+            added.history(key, row);
+        }
     }
-    Ok(())
 }
 
 /// Pending, or failed at once where the endpoint is full: no endpoint can close the door.

@@ -14,6 +14,7 @@
 //! nothing more is written or answered with success; the daemon ends and is started anew.
 
 mod accept;
+mod append;
 mod cursor;
 mod database;
 mod dedup;

@@ -3,6 +3,7 @@
 use redb::ReadableTable;
 
 use super::{
+    append::Added,
     error::StoreError,
     record::{
         AttemptHead, any_pending, decode_delivery, decode_endpoint, delivery_bytes, encode_attempt,
@@ -42,19 +43,20 @@ pub enum NotSettled {
     Unreadable(StoreError),
 }
 
-/// Writes one settle into the transaction, or says why not. A row that is not as it should be concerns its deliveries
+/// Writes one settle into the transaction, the rows that it adds into `added`, or says why not. A row that is not as it should be concerns its deliveries
 /// alone; an error is the whole store's.
 pub(super) fn settle(
     settle: &Settle,
     state: &mut StoreState,
     tables: &mut Tables<'_>,
+    added: &mut Added<'_>,
 ) -> Result<Option<NotSettled>, StoreError> {
     let key = row_key(settle.key);
     let missing = NotSettled::Unreadable(StoreError::Row { table: "pending", key });
     let index = usize::from(settle.key.slot - row_slot(key));
     let row = tables.pending()?.get(key)?.map(|row| row.value().to_vec());
     let Some(mut row) = row else {
-        let ended = tables.history()?.get(key)?.is_some();
+        let ended = added.has_history(key) || tables.history()?.get(key)?.is_some();
         return Ok((!ended).then_some(missing));
     };
     let Some(before) = delivery_bytes(&row, index).and_then(decode_delivery) else {
@@ -69,9 +71,7 @@ pub(super) fn settle(
     }
     let mut delivery = settle.delivery;
     delivery.last_attempt = match &settle.attempt {
-        Some((why, report)) => {
-            Some(append_attempt(settle, *why, report, before.last_attempt, state, tables)?)
-        }
+        Some((why, report)) => Some(append_attempt(settle, *why, report, before.last_attempt, state, added)),
         None => before.last_attempt,
     };
     patch(&mut row, index, &delivery).expect("its place was read just above");
@@ -79,7 +79,7 @@ pub(super) fn settle(
         tables.pending()?.insert(key, row.as_slice())?;
     } else {
         tables.pending()?.remove(key)?;
-        tables.history()?.insert(key, row.as_slice())?;
+        added.history(key, row);
     }
     if delivery.state != State::Pending {
         state.depths.give_back(delivery.endpoint);
@@ -96,8 +96,8 @@ fn append_attempt(
     report: &Report,
     previous: Option<AttemptRow>,
     state: &mut StoreState,
-    tables: &mut Tables<'_>,
-) -> Result<AttemptRow, StoreError> {
+    added: &mut Added<'_>,
+) -> AttemptRow {
     let row = state.next_attempt;
     state.next_attempt = AttemptRow::new(row.get() + 1);
     let attempt = AttemptHead {
@@ -107,8 +107,8 @@ fn append_attempt(
         previous,
         why,
     };
-    tables.attempts()?.insert(row.get(), encode_attempt(&attempt, report).as_slice())?;
-    Ok(row)
+    added.attempt(row, encode_attempt(&attempt, report));
+    row
 }
 
 /// All endpoints' rows were read when the daemon started: one that cannot be read now is an error of the store.

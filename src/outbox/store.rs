@@ -7,6 +7,7 @@ use redb::ReadableTable;
 use super::{
     Options,
     accept::{Batch, BatchAnswer, FileIdentity, accept},
+    append::Added,
     database::Shared,
     dedup::{Dedup, Window, short},
     depths::Depths,
@@ -109,22 +110,24 @@ impl Store {
     pub(super) fn commit(&mut self, group: &Group) -> Result<Committed, StoreError> {
         let mut done = Committed::default();
         self.write(|state, tables| {
+            let mut added = Added::default();
             for one in &group.settles {
-                if let Some(why) = settle(one, state, tables)? {
+                if let Some(why) = settle(one, state, tables, &mut added)? {
                     done.not_settled.push((one.key, why));
                 }
+                added.write_if_large(tables)?;
             }
             for file in &group.unlinked {
                 tables.files()?.remove(file.key())?;
             }
             for batch in &group.batches {
-                done.answers.push(accept(batch, state, tables, &mut done.scheduled)?);
+                done.answers.push(accept(batch, state, tables, &mut added, &mut done.scheduled)?);
             }
             done.parked = park(&group.park, tables)?;
             for one in &group.loads {
                 done.loaded.push(load(*one, tables)?);
             }
-            Ok(())
+            added.write(tables)
         })?;
         Ok(done)
     }

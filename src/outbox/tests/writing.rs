@@ -438,6 +438,23 @@ fn an_end_decided_before_an_attempt_is_not_written_after_it() {
 }
 
 #[test]
+fn a_second_end_in_the_same_commit_is_not_written() {
+    let memory = Memory::new(&patient());
+    let Opened { outbox, writer, mut notices, .. } = memory.open(&patient());
+    accepted(outbox.accept(batch(None, "{}")));
+    outbox.settle(success(1));
+    let mut again = success(1);
+    again.delivery.state = State::Failed(FailReason::Exhausted);
+    outbox.settle(again);
+    accepted(outbox.accept(batch(None, "{}")));
+    assert_eq!(outcomes(&mut notices, 2), (vec![success(1).key; 2], Vec::new()));
+    let found = outbox.read().and_then(|reader| reader.delivery(success(1).key)).expect("it can be read");
+    let (_, delivery) = found.expect("it is there");
+    assert_eq!((delivery.state, outbox.depths().total()), (State::Succeeded, 1));
+    writer.close(End::Clean).expect("it closes");
+}
+
+#[test]
 fn an_event_can_have_65536_deliveries() {
     let memory = Memory::new(&options());
     let Opened { outbox, writer, .. } = memory.open(&Options { pending_per_endpoint: 70_000, ..options() });
