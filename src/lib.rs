@@ -44,3 +44,4 @@ pub mod rlimit;
 pub mod scheduler;
 pub mod serve;
 pub mod signals;
+mod threads;

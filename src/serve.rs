@@ -18,7 +18,7 @@ use std::{
 };
 
 use tokio::{
-    runtime,
+    runtime::Handle,
     sync::{mpsc, oneshot, watch},
     task::{JoinError, JoinHandle, JoinSet},
     time::timeout,
@@ -43,6 +43,7 @@ use crate::{
     metrics::Metrics,
     outbox::{self, End, Notice, OpenError, Outbox, StoreError, Writer},
     rlimit, signals,
+    threads::Threads,
 };
 
 /// How long attempts in flight may take when the daemon stops.
@@ -101,13 +102,12 @@ pub fn run(origin: &Origin) -> Result<(), ServeError> {
         Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
     }
     let stop = signals::listen().map_err(|source| ServeError::System { what: "signals", source })?;
-    let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("posthaste").build();
-    let runtime = runtime.map_err(|source| ServeError::System { what: "threads", source })?;
+    let threads = Threads::start().map_err(|source| ServeError::System { what: "threads", source })?;
     if let Origin::Defaults(directory) = origin {
         print_hints(&config, directory);
     }
-    let result = runtime.block_on(daemon(config, stop));
-    runtime.shutdown_timeout(ABANDON);
+    let result = threads.block_on(daemon(config, stop, threads.doors()));
+    threads.stop(ABANDON);
     result
 }
 
@@ -153,10 +153,14 @@ struct Parts {
     writer: Writer,
 }
 
-async fn daemon(config: Config, mut signal: watch::Receiver<Stop>) -> Result<(), ServeError> {
+async fn daemon(config: Config, mut signal: watch::Receiver<Stop>, doors: Handle) -> Result<(), ServeError> {
     let clock = Clock::start();
     let metrics = Metrics::default();
-    let socket = Socket::bind(&config.listen.socket, config.listen.socket_mode)?;
+    let socket = {
+        // That thread hears of who connects.
+        let _doors = doors.enter();
+        Socket::bind(&config.listen.socket, config.listen.socket_mode)?
+    };
     tracing::info!(socket = %config.listen.socket.display(), "listening");
     let active = reach(&config, clock).await?;
     let shared = Shared {
@@ -165,7 +169,7 @@ async fn daemon(config: Config, mut signal: watch::Receiver<Stop>) -> Result<(),
         repair: watch::Sender::new(None),
         stopping: watch::Sender::new(false),
     };
-    let doors = tokio::spawn(serve_socket(socket, &shared, clock, metrics.clone()));
+    let doors = doors.spawn(serve_socket(socket, &shared, clock, metrics.clone()));
     let opened = tokio::select! {
         opened = open_store(&config, &shared) => opened,
         _ = signal.wait_for(|stop| *stop != Stop::Run) => {

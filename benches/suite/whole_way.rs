@@ -114,7 +114,9 @@ fn add_way(figures: &mut Figures, way: &Way, of: &str) {
     add("  of the writer, system", way.micros(writer.system), "µs");
     add("  of the runtime, user", way.micros(runtime.user), "µs");
     add("  of the runtime, system", way.micros(runtime.system), "µs");
-    let rest = cpu.seconds() - writer.seconds() - runtime.seconds();
+    let doors = way.usage.thread("doors").seconds();
+    add("  of the doors", way.micros(doors), "µs");
+    let rest = cpu.seconds() - writer.seconds() - runtime.seconds() - doors;
     add("  of other threads", way.micros(rest.max(0.0)), "µs");
     add("CPU of the receiver for each", way.micros(way.receiver.cpu.seconds()), "µs");
     let busy = (cpu.seconds() + way.receiver.cpu.seconds()) / way.took.as_secs_f64();
