@@ -27,7 +27,7 @@ use tokio::{
 use crate::{
     api::{self, App, Open},
     clock::{Chance, Clock},
-    config::{Config, ConfigErrors, DEFAULT_DIRECTORY, Origin},
+    config::{Account, Config, ConfigErrors, DEFAULT_DIRECTORY, Origin},
     delivery::{client::Client, guard::Rules, tls::RootsError},
     engine::{
         Engine, Stop,
@@ -35,12 +35,14 @@ use crate::{
         first_cause,
     },
     ingest::{
+        catalogs::Catalogs,
         intake::Intake,
         socket::{BindError, Doors, Socket},
         spool::Spool,
     },
     logging,
     metrics::Metrics,
+    model::account::AccountName,
     outbox::{self, End, Notice, OpenError, Outbox, StoreError, Writer},
     rlimit, signals,
     threads::Threads,
@@ -291,7 +293,8 @@ async fn start(
     let directory = Arc::new(Directory::new(stored, &config.endpoints, active, outbox.id_key()));
     warn_disabled(&directory);
     let routes = directory.routes(config.accounts.keys());
-    let intake = Intake::new(outbox.clone(), routes, &config.limits, clock, Chance, metrics.clone());
+    let intake =
+        Intake::new(outbox.clone(), routes, catalogs(config), &config.limits, clock, Chance, metrics.clone());
     let engine = Engine::new(&opened, Arc::clone(&directory), &config.limits, clock, Chance, metrics);
     let mut spools = JoinSet::new();
     let mut handles = Vec::new();
@@ -315,6 +318,12 @@ async fn start(
     let notices = std::mem::replace(&mut opened.notices, no_notices());
     let engine = tokio::spawn(engine.run(notices, stop.subscribe()));
     Ok(Parts { engine, stop, spools, writer: opened.writer })
+}
+
+/// The catalogs of the accounts that have one.
+fn catalogs(config: &Config) -> Catalogs {
+    let catalog = |(name, account): (&AccountName, &Account)| Some((name.clone(), account.catalog.clone()?));
+    Catalogs::new(config.accounts.iter().filter_map(catalog))
 }
 
 fn no_notices() -> mpsc::UnboundedReceiver<Notice> {

@@ -296,6 +296,7 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<EventDetail, Problem
         time,
         accepted_at,
         producer_id: event.new.producer_id,
+        effect: event.new.effect,
         data: data.ok_or_else(unreadable)?,
         deliveries,
     })

@@ -6,6 +6,7 @@
 
 mod deliveries;
 mod endpoints;
+mod event_types;
 mod events;
 mod problem;
 mod query;
@@ -130,6 +131,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/events/{id}", get(events::show))
         .route("/v1/deliveries", get(deliveries::list))
         .route("/v1/deliveries/{id}", get(deliveries::show))
+        .route("/v1/event-types", get(event_types::list))
         .route("/v1/endpoints", get(endpoints::list))
         .route("/v1/status", get(status::status))
         .route("/healthz", get(status::health))
@@ -171,7 +173,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
 async fn no_route(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
     Problem::not_found(format!(
-        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/status, /healthz and /readyz"
+        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/event-types, /v1/status, /healthz and /readyz"
     ))
 }
 

@@ -12,7 +12,7 @@ use crate::model::{
     attempt::{FailureKind, Why},
     delivery::Status,
     endpoint::DisableReason,
-    event::EventType,
+    event::{Effect, EventType},
     id::{DeliveryId, EndpointId, EventId},
     time::Timestamp,
 };
@@ -110,10 +110,28 @@ pub struct EventDetail {
     pub accepted_at: Timestamp,
     /// The producer's own id.
     pub producer_id: Option<String>,
+    /// What its account's catalog said of its type.
+    #[serde(default)]
+    pub effect: Effect,
     /// Its payload, as it was handed in.
     pub data: Box<RawValue>,
     /// Its deliveries.
     pub deliveries: Vec<DeliveryItem>,
+}
+
+/// An event type of an account's catalog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventTypeView {
+    /// The type.
+    pub name: EventType,
+    /// What it belongs to.
+    pub groups: Vec<String>,
+    /// What it says; may be empty.
+    pub description: String,
+    /// Whether its events are delivered.
+    pub effect: Effect,
+    /// How many of its events were accepted since the daemon's start.
+    pub accepted: u64,
 }
 
 /// A delivery in a list.

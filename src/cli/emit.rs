@@ -20,7 +20,11 @@ use super::{
 };
 use crate::{
     api::view::Accepted,
-    model::{account::AccountName, event::EventType, time::Timestamp},
+    model::{
+        account::AccountName,
+        event::{Effect, EventType},
+        time::Timestamp,
+    },
 };
 
 /// No payload is longer: the daemon's own limit is far below.
@@ -86,6 +90,10 @@ pub fn run(args: &Args, sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<
     if accepted.duplicate {
         screen.flush()?;
         screen.note("an event with this --id is known already: nothing new was taken");
+    }
+    if accepted.effect == Effect::None {
+        screen.flush()?;
+        screen.note("it is kept and goes to nobody: the account's catalog gives this type no effect");
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::view::{EventDetail, EventItem, StatusCounts},
-    model::{account::AccountName, delivery::Status, id::EventId},
+    model::{account::AccountName, delivery::Status, event::Effect, id::EventId},
 };
 
 /// `posthaste event`.
@@ -122,6 +122,9 @@ fn print(event: &EventDetail, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let now = screen.now;
     screen.line(&screen.bold(&event.id.to_string()))?;
     screen.line(&format!("  type         {}", event.event_type))?;
+    if event.effect == Effect::Partial {
+        screen.line("  effect       partial")?;
+    }
     screen.line(&format!("  account      {}", event.account))?;
     if let Some(id) = &event.producer_id {
         screen.line(&format!("  producer id  {}", text::plain(id)))?;
@@ -142,7 +145,12 @@ fn print(event: &EventDetail, screen: &mut Screen<'_>) -> Result<(), CliError> {
         table.push(delivery::row(item, now), screen)?;
     }
     if !table.finish(screen)? {
-        screen.line("No deliveries: no endpoint was subscribed to this type when the event was accepted.")?;
+        screen.line(match event.effect {
+            Effect::None => "No deliveries: the account's catalog gave this type no effect.",
+            Effect::Live | Effect::Partial => {
+                "No deliveries: no endpoint was subscribed to this type when the event was accepted."
+            }
+        })?;
     }
     Ok(())
 }

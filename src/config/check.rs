@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     Account, Config, Limits, Listen, Network, Spool, Store,
+    catalog::catalog,
     endpoint::Endpoints,
     error::{Problems, Reported},
     keys::Key,
@@ -214,8 +215,10 @@ fn account(
     if let Some((name, _)) = written {
         fields = fields.named(name.as_str());
     }
-    let form = fields.get(problems, "profile", |key, node| known_profile(forms, key, node))?;
-    Ok(Account { form: form? })
+    let form = fields.get(problems, "profile", |key, node| known_profile(forms, key, node));
+    let name = written.map_or("default", |(name, _)| name.as_str());
+    let catalog = catalog(name, fields.node("event_type"), problems);
+    Ok(Account { form: form??, catalog: catalog? })
 }
 
 /// The profile that a key names; the inner error: it is there, and something is wrong with it.

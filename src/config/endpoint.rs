@@ -17,6 +17,7 @@ use super::{
 use crate::{
     model::{account::AccountName, secret::Secret},
     policy::{
+        catalog::Catalog,
         form::{Form, is_reserved},
         key::key,
         placeholder::Placeholder,
@@ -70,7 +71,8 @@ impl Endpoints<'_, '_> {
         let accounts = self.accounts;
         let account = fields.get(problems, "account", |key, node| known_account(accounts, key, node));
         let url = fields.get(problems, "url", |_, node| url(node));
-        let event_types = fields.get(problems, "event_types", |_, node| type_patterns(node));
+        let catalog = account.as_ref().ok().and_then(|account| catalog(accounts, account));
+        let event_types = fields.get(problems, "event_types", |_, node| type_patterns(node, catalog));
         let form = self.form(fields, account.as_ref().ok());
         let secrets = self.secrets(fields, item, form.as_deref().ok());
         let (name, place) = name?;
@@ -223,7 +225,12 @@ fn no_header_value() -> Fault {
     )
 }
 
-fn type_patterns(node: &Node) -> Result<Vec<TypePattern>, Fault> {
+/// The catalog of an account; none either where something is wrong with the account, which is noted there.
+fn catalog<'a>(accounts: &'a Accounts, account: &AccountName) -> Option<&'a Catalog> {
+    accounts.get(account)?.as_ref().ok()?.catalog.as_deref()
+}
+
+fn type_patterns(node: &Node, catalog: Option<&Catalog>) -> Result<Vec<TypePattern>, Fault> {
     let items = read::list(node)?;
     if items.is_empty() {
         return Err(Fault::new("is empty", "write [\"*\"] for all types"));
@@ -233,8 +240,16 @@ fn type_patterns(node: &Node) -> Result<Vec<TypePattern>, Fault> {
             Fault::new("has an entry that is no string", "write patterns such as \"*\" or \"video.media.*\"")
                 .at(item.place)
         })?;
-        TypePattern::from_str(text)
-            .map_err(|error| Fault::new("has an entry that is no pattern", error.to_string()).at(item.place))
+        let pattern = TypePattern::from_str(text).map_err(|error| {
+            Fault::new("has an entry that is no pattern", error.to_string()).at(item.place)
+        })?;
+        match catalog.map_or(Ok(()), |catalog| catalog.covers(&pattern)) {
+            Ok(()) => Ok(pattern),
+            Err(unknown) => {
+                let what = "has an entry that means no type of the account's catalog";
+                Err(Fault::new(what, unknown.to_string()).at(item.place))
+            }
+        }
     };
     items.iter().map(pattern).collect()
 }

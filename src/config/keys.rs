@@ -79,6 +79,8 @@ pub enum Kind {
     Boolean,
     /// One of these words.
     Choice(&'static [Choice]),
+    /// An event type.
+    EventType,
     /// A duration within bounds.
     Duration(RangeInclusive<Duration>),
     /// A number from 0 to 1.
@@ -105,8 +107,10 @@ pub enum Kind {
     Success,
     /// A template of the body.
     Template,
-    /// Any text; for keys that this version does not have.
+    /// Any text.
     Text,
+    /// A list of texts.
+    Texts,
     /// A list of patterns over event types.
     TypePatterns,
     /// Where an endpoint is.
@@ -133,6 +137,10 @@ impl Kind {
                 words.join(" or ")
             }
             Self::Duration(bounds) => format!("a duration such as \"30s\", {}", durations(bounds)),
+            Self::EventType => {
+                "an event type such as \"video.media.ready\", of 1 to 128 characters of A-Z a-z 0-9 . _ -"
+                    .to_owned()
+            }
             Self::Fraction => "a number from 0.0 to 1.0".to_owned(),
             Self::Integer(bounds) => format!("a whole number from {} to {}", bounds.start(), bounds.end()),
             Self::Mode => "permissions in octal such as \"0660\"".to_owned(),
@@ -157,6 +165,7 @@ impl Kind {
                 "a template such as '{\"type\": {{ type | tojson }}, \"data\": {{ data_json }}}'".to_owned()
             }
             Self::Text => "a text".to_owned(),
+            Self::Texts => "a list of texts such as [\"media\"]".to_owned(),
             Self::TypePatterns => {
                 "a list of patterns such as [\"*\"] or [\"video.media.*\"], at least one".to_owned()
             }
@@ -550,17 +559,17 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "accounts.NAME.event_type",
         repeated: true,
-        doc: "The account's catalog of event types.",
-        built: no("every type is taken"),
+        doc: "The account's catalog of event types. Where it has one, an event of another type is refused, and so is a subscription that means none of them; without one every type is taken.",
+        built: Built::Yes,
         keys: &[
-            key("name", Kind::Text, Fallback::Required, "The type."),
-            key("groups", Kind::Text, NONE, "Groups that it belongs to."),
-            key("description", Kind::Text, NONE, "What it says."),
+            key("name", Kind::EventType, Fallback::Required, "The type; each only once."),
+            key("groups", Kind::Texts, NONE, "Groups that it belongs to, for people."),
+            key("description", Kind::Text, NONE, "What it says, for people."),
             key(
                 "effect",
                 Kind::Choice(&[has("live"), has("partial"), has("none")]),
                 Fallback::Value("\"live\""),
-                "Whether events of this type are delivered.",
+                "`none`: its events are accepted and kept, and not delivered. `partial`: they are delivered, and shown as such.",
             ),
         ],
     },

@@ -11,6 +11,7 @@
 //!
 //! Secrets are nowhere shown: neither by [`describe()`] nor by an error, whose source line has `"…"` in their place.
 
+mod catalog;
 mod check;
 mod credential;
 mod describe;
@@ -50,7 +51,7 @@ pub use self::{
 use self::{error::Problems, raw::Table, source::Place, source::Sources};
 use crate::{
     model::{account::AccountName, secret::Secret},
-    policy::{form::Form, route::TypePattern},
+    policy::{catalog::Catalog, form::Form, route::TypePattern},
 };
 
 /// A configuration, checked.
@@ -146,6 +147,8 @@ pub struct Network {
 pub struct Account {
     /// The profile of its endpoints that name none.
     pub form: Arc<Form>,
+    /// Its event types; without a catalog every type is taken.
+    pub catalog: Option<Arc<Catalog>>,
 }
 
 /// An endpoint. Account and name are its identity.

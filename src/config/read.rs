@@ -150,6 +150,12 @@ pub(super) fn text(_: &Key, node: &Node) -> Result<String, Fault> {
     string(node).map(str::to_owned)
 }
 
+/// A list of texts.
+pub(super) fn texts(_: &Key, node: &Node) -> Result<Vec<String>, Fault> {
+    let text = |item| string(item).map(str::to_owned).map_err(|fault| in_list(fault, item));
+    list(node)?.iter().map(text).collect()
+}
+
 /// A text that is not empty and has no NUL in it: a path.
 pub(super) fn path(_: &Key, node: &Node) -> Result<String, Fault> {
     let text = string(node)?;

@@ -3,7 +3,10 @@
 use std::{error::Error, fmt::Write as _};
 
 use super::*;
-use crate::model::profile::{Algorithm, BodyRule, Encoding, KeyForm, Success};
+use crate::model::{
+    event::Effect,
+    profile::{Algorithm, BodyRule, Encoding, KeyForm, Success},
+};
 
 const FILE: &str = "/etc/posthaste/posthaste.toml";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -432,7 +435,6 @@ fn what_this_version_does_not_have() {
         ("[network]\nproxy = 'x'", "proxy", "directly"),
         ("[network]\nrequire_clock = true", "require_clock", "time-sync"),
         ("[accounts.default]\nsecret = 'x'", "secret", "[[endpoint]]"),
-        ("[[accounts.default.event_type]]\nname = 'a'", "event_type", "every type"),
         ("[profiles.a]\nretry_after = true", "retry_after", "leave it out, or write false"),
         ("[profiles.a]\ngone_disables = true", "gone_disables", "leave it out, or write false"),
         ("[profiles.a]\ndisable_after = 3", "disable_after", "leave it out, or write 0"),
@@ -902,12 +904,88 @@ fn what_is_not_written() {
 }
 
 #[test]
+fn catalogs() {
+    let config = valid(
+        "[[accounts.acme.event_type]]\nname = 'a.b'\ngroups = ['x', 'y']\n[[accounts.acme.event_type]]\nname = 'c'\neffect = 'none'\n",
+    );
+    assert!(config.accounts[&AccountName::default()].catalog.is_none(), "every type is taken");
+    let acme: AccountName = "acme".parse().expect("a name");
+    let catalog = config.accounts[&acme].catalog.as_ref().expect("a catalog");
+    let all: Vec<_> =
+        catalog.iter().map(|(name, entry)| (name.as_str(), entry.groups.len(), entry.effect)).collect();
+    assert_eq!(all, [("a.b", 2, Effect::Live), ("c", 0, Effect::None)]);
+
+    let in_catalog = |lines: &str| format!("[[accounts.default.event_type]]\n{lines}\n");
+    for (text, place, message, help) in [
+        (
+            "name = 'a..b'",
+            "'a..b'",
+            "`accounts.default.event_type.name` is no event type",
+            "no empty segment",
+        ),
+        (
+            "name = 'a.*'",
+            "'a.*'",
+            "`accounts.default.event_type.name` is no event type",
+            "only the characters",
+        ),
+        (
+            "effect = 'none'",
+            "[accounts.default.event_type]",
+            "`accounts.default.event_type.name` is missing",
+            "add `name",
+        ),
+        (
+            "name = 'a'\ngroups = 'x'",
+            "'x'",
+            "`accounts.default.event_type.groups` cannot be a string",
+            "list of texts",
+        ),
+        (
+            "name = 'a'\ngroups = ['x', 7]",
+            "7",
+            "`accounts.default.event_type.groups` has an entry that cannot be",
+            "",
+        ),
+        (
+            "name = 'a'\neffect = 'nane'",
+            "'nane'",
+            "`accounts.default.event_type.effect` has an unknown value",
+            "`none`",
+        ),
+        (
+            "name = 'a'\n[[accounts.default.event_type]]\nname = 'a'",
+            "'a'",
+            "the catalog has the event type `a` twice",
+            "groups of both",
+        ),
+    ] {
+        let (at, said, advice) = marked(&in_catalog(text));
+        assert!(at.contains(place) || place.contains(&at), "{text}: {at}");
+        assert!(said.starts_with(message), "{text}: {said}");
+        assert!(advice.contains(help), "{text}: {advice}");
+    }
+    let unknown =
+        in_catalog("name = 'video.media.ready'") + &endpoint("event_types = ['video.*', 'vidio.*']\n");
+    let (at, said, advice) = marked(&unknown);
+    assert_eq!(
+        (at.as_str(), said.as_str()),
+        ("'vidio.*'", "`endpoint.event_types` has an entry that means no type of the account's catalog")
+    );
+    assert!(advice.contains("`video.*`"), "{advice}");
+}
+
+#[test]
 fn every_default_of_the_table_is_valid() {
     // Each default, written out, is taken, in a section that has what it requires.
     for section in keys::SECTIONS.iter().filter(|section| matches!(section.built, keys::Built::Yes)) {
         for key in section.keys {
             let keys::Fallback::Value(value) = key.fallback else { continue };
-            let required = if section.path == "spool" { "path = 's'\n" } else { "" };
+            let required = match section.path {
+                "spool" => "path = 's'\n",
+                "accounts.NAME.event_type" => "name = 'a.b'\n",
+                _ => "",
+            };
             let path = section.path.replace(keys::ANY, "default");
             let header = if section.repeated { format!("[[{path}]]") } else { format!("[{path}]") };
             let line = format!("{} = {value}\n", key.name);

@@ -20,7 +20,7 @@ use crate::{
     delivery::{client::Client, guard::Rules},
     model::{
         attempt::Attempt,
-        event::{NewEvent, Seq},
+        event::{Effect, NewEvent, Seq},
     },
     outbox::{Batch, End, Opened, Options, Outbox, Routed, Writer},
 };
@@ -97,6 +97,7 @@ async fn accept(outbox: &Outbox, count: usize, due: Timestamp, data: Bytes) {
         data,
         producer_id: None,
         time: None,
+        effect: Effect::Live,
     };
     let routed = || Routed { event: event.clone(), deliveries: deliveries.clone() };
     let events = (0..count).map(|_| routed()).collect();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::id::EventId;
+use crate::model::{event::Effect, id::EventId};
 
 /// The answer to one accepted event: a line on a stream, the body of an answer to one event over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,9 @@ pub struct Accepted {
     /// The producer's id is known already: nothing new was accepted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
+    /// What its account's catalog says of its type: of one without effect, that it is kept and not delivered.
+    #[serde(default, skip_serializing_if = "Effect::is_live")]
+    pub effect: Effect,
 }
 
 /// The answer to one refused event: `{"error":{…}}`.
@@ -103,6 +106,8 @@ pub enum Code {
     StoreFailed,
     /// No such account.
     UnknownAccount,
+    /// The account's catalog has no such type.
+    UnknownEventType,
     /// The input ended within a line.
     UnterminatedLine,
     /// What is spoken here is none of what the socket understands.
@@ -125,6 +130,7 @@ impl Code {
             Self::Stopping => "stopping",
             Self::StoreFailed => "store_failed",
             Self::UnknownAccount => "unknown_account",
+            Self::UnknownEventType => "unknown_event_type",
             Self::UnterminatedLine => "unterminated_line",
             Self::UnknownDialect => "unknown_dialect",
         }
@@ -138,7 +144,7 @@ impl Code {
             Self::TooSlow => 408,
             Self::IdConflict => 409,
             Self::BatchTooLarge | Self::EventTooLarge | Self::FileTooLarge => 413,
-            Self::UnknownAccount => 422,
+            Self::UnknownAccount | Self::UnknownEventType => 422,
             Self::Busy | Self::Starting | Self::Stopping | Self::StoreFailed => 503,
         }
     }

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use crate::{
     model::{
         account::AccountName,
-        event::{EventType, NewEvent},
+        event::{Effect, EventType, NewEvent},
         time::Timestamp,
     },
     policy::nearest,
@@ -57,6 +57,7 @@ pub fn parse(source: &Bytes, account: &AccountName) -> Result<NewEvent, InvalidE
         data,
         producer_id: written.id,
         time: written.time,
+        effect: Effect::Live,
     })
 }
 

@@ -10,12 +10,20 @@ use tokio::{
     time::timeout,
 };
 
-use super::answer::{Accepted, Answer, Code, Refusal};
+use super::{
+    answer::{Accepted, Answer, Code, Refusal},
+    catalogs::{Catalogs, Found},
+};
 use crate::{
     clock::{Chance, Clock},
     config,
     metrics::Metrics,
-    model::{account::AccountName, endpoint::EndpointNumber, event::NewEvent, profile::Profile},
+    model::{
+        account::AccountName,
+        endpoint::EndpointNumber,
+        event::{Effect, NewEvent},
+        profile::Profile,
+    },
     outbox::{Acceptance, Accepting, Batch, BatchAnswer, FileIdentity, Outbox, Routed, StoreError},
     policy::{form::Form, nearest, retry, route::TypePattern},
 };
@@ -27,6 +35,7 @@ pub struct Intake(Arc<Inner>);
 struct Inner {
     outbox: Outbox,
     routes: Routes,
+    catalogs: Catalogs,
     limits: config::Limits,
     clock: Clock,
     chance: Chance,
@@ -112,8 +121,8 @@ impl Budget {
 /// A batch on its way to the disk; dropping it does not call it back.
 #[derive(Debug)]
 pub struct Submitted {
-    /// For each event of the batch, in order: refused before it came to the outbox, or not.
-    refused: Vec<Option<Refusal>>,
+    /// For each event of the batch, in order: refused before it came to the outbox, or what its catalog says of it.
+    items: Vec<Result<Found, Refusal>>,
     accepting: Option<Accepting>,
     metrics: Metrics,
 }
@@ -122,27 +131,43 @@ pub struct Submitted {
 #[derive(Debug)]
 pub struct SubmittedFile {
     accepting: Accepting,
-    events: usize,
+    /// What the catalog says of each event.
+    items: Vec<Found>,
     metrics: Metrics,
 }
 
 impl Intake {
-    /// The way into `outbox`, along `routes`.
+    /// The way into `outbox`, along `routes`, for events that `catalogs` know.
     pub fn new(
         outbox: Outbox,
         routes: Routes,
+        catalogs: Catalogs,
         limits: &config::Limits,
         clock: Clock,
         chance: Chance,
         metrics: Metrics,
     ) -> Self {
         let budget = Budget::new((64 << 20).max(limits.batch_size.saturating_mul(2)));
-        Self(Arc::new(Inner { outbox, routes, limits: limits.clone(), clock, chance, metrics, budget }))
+        Self(Arc::new(Inner {
+            outbox,
+            routes,
+            catalogs,
+            limits: limits.clone(),
+            clock,
+            chance,
+            metrics,
+            budget,
+        }))
     }
 
     /// The limits of what is handed in.
     pub fn limits(&self) -> &config::Limits {
         &self.0.limits
+    }
+
+    /// The accounts' catalogs.
+    pub fn catalogs(&self) -> &Catalogs {
+        &self.0.catalogs
     }
 
     /// The daemon's clocks.
@@ -159,18 +184,14 @@ impl Intake {
     /// are durable. What is refused already keeps its place among the answers.
     pub fn submit(&self, items: Vec<Result<NewEvent, Refusal>>, permit: Permit) -> Submitted {
         let mut events = Vec::with_capacity(items.len());
-        let mut refused = Vec::with_capacity(items.len());
-        for item in items {
-            match item.and_then(|event| self.route(event)) {
-                Ok(routed) => {
-                    events.push(routed);
-                    refused.push(None);
-                }
-                Err(refusal) => refused.push(Some(refusal)),
-            }
-        }
+        let take = |item: Result<NewEvent, Refusal>| {
+            let (routed, found) = self.route(item?)?;
+            events.push(routed);
+            Ok(found)
+        };
+        let items = items.into_iter().map(take).collect();
         let accepting = (!events.is_empty()).then(|| self.accept(events, None, permit));
-        Submitted { refused, accepting, metrics: self.0.metrics.clone() }
+        Submitted { items, accepting, metrics: self.0.metrics.clone() }
     }
 
     /// Puts a file's events into the outbox's next commit, all or none, at once: files submitted one after the other
@@ -183,14 +204,15 @@ impl Intake {
         events: Vec<NewEvent>,
         file: FileIdentity,
     ) -> Result<SubmittedFile, (usize, Refusal)> {
-        let mut routed = Vec::with_capacity(events.len());
+        let (mut routed, mut items) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         for (index, event) in events.into_iter().enumerate() {
-            routed.push(self.route(event).map_err(|refusal| (index, refusal))?);
+            let (event, found) = self.route(event).map_err(|refusal| (index, refusal))?;
+            routed.push(event);
+            items.push(found);
         }
-        let events = routed.len();
         Ok(SubmittedFile {
             accepting: self.accept(routed, Some(file), Permit::default()),
-            events,
+            items,
             metrics: self.0.metrics.clone(),
         })
     }
@@ -212,10 +234,14 @@ impl Intake {
         self.0.outbox.accept(Batch { at: self.0.clock.wall(), events, file, room: permit.0 })
     }
 
-    fn route(&self, event: NewEvent) -> Result<Routed, Refusal> {
+    /// Says who gets an event, and what its account's catalog says of it.
+    fn route(&self, mut event: NewEvent) -> Result<(Routed, Found), Refusal> {
         let Some(routes) = self.0.routes.0.get(&event.account) else {
             return Err(self.unknown_account(&event));
         };
+        let found = self.0.catalogs.find(&event)?;
+        event.effect = found.effect;
+        let routes: &[Route] = if event.effect == Effect::None { &[] } else { routes };
         let now = self.0.clock.now();
         let wanted =
             routes.iter().filter(|route| route.event_types.iter().any(|p| p.matches(&event.event_type)));
@@ -224,7 +250,7 @@ impl Intake {
             let due = retry::due(profile, 0, now, self.0.chance.fraction());
             (route.endpoint, due.unwrap_or(now))
         });
-        Ok(Routed { deliveries: deliveries.collect(), event })
+        Ok((Routed { deliveries: deliveries.collect(), event }, found))
     }
 
     fn unknown_account(&self, event: &NewEvent) -> Refusal {
@@ -246,16 +272,16 @@ impl Submitted {
             None => Ok(BatchAnswer::Events(Vec::new())),
         };
         let mut accepted = match accepted {
-            Ok(BatchAnswer::Events(answers)) => answers.into_iter().map(from_acceptance).collect(),
+            Ok(BatchAnswer::Events(answers)) => answers,
             // Only a batch with a file can be answered otherwise.
             Ok(_) | Err(_) => Vec::new(),
         }
         .into_iter();
-        let next = |refused: Option<Refusal>| match refused {
-            Some(refusal) => Err(refusal),
-            None => accepted.next().unwrap_or_else(|| Err(Refusal::store_failed())),
+        let next = |item: Result<Found, Refusal>| {
+            let found = item?;
+            accepted.next().map_or_else(|| Err(Refusal::store_failed()), |done| answer(done, &found))
         };
-        let answers: Vec<_> = self.refused.into_iter().map(next).collect();
+        let answers: Vec<_> = self.items.into_iter().map(next).collect();
         let duplicates =
             answers.iter().filter(|answer| matches!(answer, Ok(accepted) if accepted.duplicate)).count();
         let accepted = answers.iter().filter(|answer| answer.is_ok()).count();
@@ -274,9 +300,15 @@ impl SubmittedFile {
     pub async fn answer(self) -> Result<Result<(), (usize, Refusal)>, StoreError> {
         match self.accepting.answer().await? {
             BatchAnswer::Events(answers) => {
-                let known = answers.iter().filter(|a| matches!(a, Acceptance::Duplicate(_))).count();
+                let mut known = 0;
+                for (acceptance, found) in answers.iter().zip(&self.items) {
+                    match acceptance {
+                        Acceptance::Duplicate(_) => known += 1,
+                        _ => found.count(),
+                    }
+                }
                 self.metrics.duplicates.add(known);
-                self.metrics.accepted.add(self.events - known);
+                self.metrics.accepted.add(self.items.len() - known);
                 Ok(Ok(()))
             }
             BatchAnswer::FileKnown => Ok(Ok(())),
@@ -290,10 +322,14 @@ pub fn wire(answer: Result<Accepted, Refusal>) -> Answer {
     answer.map_or_else(Answer::from, Answer::Accepted)
 }
 
-fn from_acceptance(acceptance: Acceptance) -> Result<Accepted, Refusal> {
+fn answer(acceptance: Acceptance, found: &Found) -> Result<Accepted, Refusal> {
+    let effect = found.effect;
     match acceptance {
-        Acceptance::Accepted(id) => Ok(Accepted { id, duplicate: false }),
-        Acceptance::Duplicate(id) => Ok(Accepted { id, duplicate: true }),
+        Acceptance::Accepted(id) => {
+            found.count();
+            Ok(Accepted { id, duplicate: false, effect })
+        }
+        Acceptance::Duplicate(id) => Ok(Accepted { id, duplicate: true, effect }),
         Acceptance::Conflict(first) => Err(conflict(Some(first))),
     }
 }

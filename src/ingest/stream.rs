@@ -325,7 +325,7 @@ mod tests {
     use crate::{
         clock::{Chance, Clock},
         config,
-        ingest::intake::Routes,
+        ingest::{catalogs::Catalogs, intake::Routes},
         metrics::Metrics,
         outbox::{End, Options, Outbox},
     };
@@ -354,8 +354,9 @@ mod tests {
             Outbox::open(&place.path().join("outbox.redb"), &options, [7; 16], |_| {}).expect("a store");
         let limits = config::defaults(place.path()).limits;
         let routes = Routes(HashMap::from([(AccountName::default(), Vec::new())]));
-        let outbox = opened.outbox.clone();
-        let intake = Intake::new(outbox, routes, &limits, Clock::start(), Chance, Metrics::default());
+        let (outbox, catalogs) = (opened.outbox.clone(), Catalogs::default());
+        let clock = Clock::start();
+        let intake = Intake::new(outbox, routes, catalogs, &limits, clock, Chance, Metrics::default());
         let (ours, theirs) = UnixStream::pair().expect("two sockets");
         let (_stop, stopping) = watch::channel(false);
         let both = async { tokio::join!(act(theirs), serve_within(ours, b"", intake, stopping, SHORT)) };

@@ -100,6 +100,27 @@ pub enum ParseTypeError {
     TooLong,
 }
 
+/// What becomes of a type's events, as an account's catalog has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// They are delivered.
+    #[default]
+    Live,
+    /// They are delivered; what they tell is not whole, as the catalog's description may explain.
+    Partial,
+    /// They are accepted and kept, and not delivered.
+    None,
+}
+
+impl Effect {
+    /// Whether it is [`Effect::Live`], which needs no mention.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's `skip_serializing_if` passes a reference")]
+    pub const fn is_live(&self) -> bool {
+        matches!(self, Self::Live)
+    }
+}
+
 /// An event as a producer handed it in, checked, not yet accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
@@ -113,6 +134,8 @@ pub struct NewEvent {
     pub producer_id: Option<String>,
     /// When it happened, as the producer says.
     pub time: Option<Timestamp>,
+    /// What its account's catalog says of its type as it comes in.
+    pub effect: Effect,
 }
 
 /// An accepted event.

@@ -135,6 +135,7 @@ fn write_text(hasher: &mut SipHasher24, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::event::Effect;
 
     /// The hashes are in the file: a store must know its ids whatever machine or compiler comes next.
     #[test]
@@ -147,6 +148,7 @@ mod tests {
             data: b"{}".as_slice().into(),
             producer_id: Some("p-1".to_owned()),
             time: Some(Timestamp::from_millis(7)),
+            effect: Effect::Live,
         };
         let row = dedup.row(&event, Timestamp::EPOCH).expect("it has an id");
         assert_eq!(row.id, 215_555_289_995_443_262_185_430_907_017_088_262_458);
@@ -169,6 +171,7 @@ mod tests {
                 data: data.into(),
                 producer_id: Some(producer_id.to_owned()),
                 time: None,
+                effect: Effect::Live,
             };
             dedup.row(&event, Timestamp::EPOCH).expect("it has an id")
         };

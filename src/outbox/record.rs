@@ -25,7 +25,7 @@ use crate::model::{
     attempt::{Attempt, AttemptRow, Failure, FailureKind, Outcome, Phases, Report, Response, Why},
     delivery::{CancelReason, Delivery, DeliveryKey, FailReason, State},
     endpoint::{Endpoint, EndpointNumber},
-    event::{Event, EventType, NewEvent, Seq},
+    event::{Effect, Event, EventType, NewEvent, Seq},
     time::Timestamp,
 };
 
@@ -222,8 +222,28 @@ struct EventRecord<'a> {
     time: Option<u64>,
     #[serde(rename = "id", default, borrow, skip_serializing_if = "Option::is_none")]
     producer_id: Option<Cow<'a, str>>,
+    /// 1: partial, 2: none.
+    #[serde(rename = "ef", default, skip_serializing_if = "Option::is_none")]
+    effect: Option<u8>,
     #[serde(rename = "da", borrow, with = "serde_bytes")]
     data: &'a [u8],
+}
+
+const fn effect_code(effect: Effect) -> Option<u8> {
+    match effect {
+        Effect::Live => None,
+        Effect::Partial => Some(1),
+        Effect::None => Some(2),
+    }
+}
+
+const fn effect(code: Option<u8>) -> Option<Effect> {
+    Some(match code {
+        None => Effect::Live,
+        Some(1) => Effect::Partial,
+        Some(2) => Effect::None,
+        Some(_) => return None,
+    })
 }
 
 pub(super) fn encode_event(event: &NewEvent, accepted_at: Timestamp) -> Vec<u8> {
@@ -233,6 +253,7 @@ pub(super) fn encode_event(event: &NewEvent, accepted_at: Timestamp) -> Vec<u8> 
         accepted_at: accepted_at.as_millis(),
         time: event.time.map(Timestamp::as_millis),
         producer_id: event.producer_id.as_deref().map(Cow::Borrowed),
+        effect: effect_code(event.effect),
         data: &event.data,
     };
     encode_map(&record, event.data.len() + 256)
@@ -249,6 +270,7 @@ pub(super) fn decode_event(seq: Seq, row: &[u8]) -> Option<Event> {
             data: Bytes::copy_from_slice(record.data),
             producer_id: record.producer_id.map(Cow::into_owned),
             time: record.time.map(Timestamp::from_millis),
+            effect: effect(record.effect)?,
         },
     })
 }
@@ -507,6 +529,7 @@ mod tests {
             data: Bytes::from_static(b"{ \"n\": 1.0 }"),
             producer_id: Some("p-1".to_owned()),
             time: Some(Timestamp::from_millis(5)),
+            effect: Effect::None,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::model::{
     attempt::{Failure, FailureKind, Outcome, Phases, Report, Response, Why},
     delivery::{Delivery, DeliveryKey, State},
     endpoint::EndpointNumber,
-    event::{NewEvent, Seq},
+    event::{Effect, NewEvent, Seq},
     time::Timestamp,
 };
 
@@ -66,6 +66,7 @@ fn event(producer_id: Option<&str>, data: &'static str) -> NewEvent {
         data: Bytes::from_static(data.as_bytes()),
         producer_id: producer_id.map(str::to_owned),
         time: None,
+        effect: Effect::Live,
     }
 }
 

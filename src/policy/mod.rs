@@ -1,10 +1,12 @@
 //! The rules: pure functions over [`model`](crate::model), without I/O, clock or chance.
 //!
-//! What follows from an attempt ([`decide`]) and when the next is due ([`retry`]), which types an endpoint wants ([`route`]), and how a profile's requests look: [`form`] compiles a profile
+//! What follows from an attempt ([`decide`]) and when the next is due ([`retry`]), which types there are ([`catalog`]) and which an
+//! endpoint wants ([`route`]), and how a profile's requests look: [`form`] compiles a profile
 //! once, out of patterns with placeholders ([`placeholder`]), a body's template ([`template`]) and the way
 //! from a secret to a key ([`key`]). What compiles here cannot be wrong later for its own sake; what can still
 //! fail is what an event or a secret brings in, and that is an error value.
 
+pub mod catalog;
 pub mod decide;
 pub mod facts;
 pub mod form;
@@ -31,9 +33,9 @@ fn common_beginning(a: &str, b: &str) -> usize {
     a.chars().zip(b.chars()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count()
 }
 
-/// The Levenshtein distance of the first 32 characters, letters' case aside.
+/// The Levenshtein distance of the first 128 characters, letters' case aside.
 fn distance(a: &str, b: &str) -> usize {
-    let letters = |text: &str| -> Vec<char> { text.chars().take(32).flat_map(char::to_lowercase).collect() };
+    let letters = |text: &str| -> Vec<char> { text.chars().take(128).flat_map(char::to_lowercase).collect() };
     let (a, b) = (letters(a), letters(b));
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {

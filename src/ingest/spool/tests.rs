@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use super::{directory::Directory, *};
 use crate::{
     clock::Chance,
-    ingest::intake::Routes,
+    ingest::{catalogs::Catalogs, intake::Routes},
     metrics::Metrics,
     model::{
         account::AccountName,
@@ -86,7 +86,8 @@ impl World {
         let accounts = ["default", "shop"].map(|name| (account(name), Vec::new()));
         let clock = Clock::start();
         let routes = Routes(HashMap::from(accounts));
-        let intake = Intake::new(opened.outbox.clone(), routes, &limits, clock, Chance, Metrics::default());
+        let (outbox, catalogs) = (opened.outbox.clone(), Catalogs::default());
+        let intake = Intake::new(outbox, routes, catalogs, &limits, clock, Chance, Metrics::default());
         let path = place.path().join("in/spool");
         Self {
             path,

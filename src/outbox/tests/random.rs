@@ -20,7 +20,7 @@ use crate::{
         attempt::{Attempt, Why},
         delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
         endpoint::{DisableReason, EndpointNumber},
-        event::{NewEvent, Seq},
+        event::{Effect, NewEvent, Seq},
         time::Timestamp,
     },
     outbox::{
@@ -152,12 +152,14 @@ impl World {
         let random = &mut self.random;
         let id = (random.u8(..3) > 0).then(|| format!("id {}", random.u8(..20)));
         // Few contents, so that duplicates are as likely as conflicts.
+        let data = Bytes::from(vec![b'7'; random.choice([0, 1, 1, 1, 5_000]).expect("one of them")]);
         let event = NewEvent {
             account: ["default", "other"][usize::from(random.u8(..10) == 0)].parse().expect("an account"),
             event_type: ["a.b", "c"][usize::from(random.u8(..10) == 0)].parse().expect("a type"),
-            data: Bytes::from(vec![b'7'; random.choice([0, 1, 1, 1, 5_000]).expect("one of them")]),
             producer_id: id,
             time: (random.u8(..10) == 0).then_some(Timestamp::EPOCH),
+            effect: [Effect::Live, Effect::Partial, Effect::None][data.len() % 3],
+            data,
         };
         let counts = [0, 1, 1, 2, 3, 3, 127, 128, 129, 256, 300];
         let count = random.choice(counts).expect("one of them");

@@ -20,7 +20,7 @@ use crate::{
         attempt::Why,
         delivery::{DeliveryKey, FailReason, Load, Scheduled, State},
         endpoint::{DisableReason, EndpointNumber},
-        event::{NewEvent, Seq},
+        event::{Effect, NewEvent, Seq},
         time::Timestamp,
     },
     outbox::{
@@ -280,6 +280,7 @@ impl History {
             data: Bytes::from(vec![random.u8(..); size]),
             producer_id: id,
             time: None,
+            effect: Effect::Live,
         };
         let counts = [0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 4, 5, 9, 9, 127, 129, 300];
         let count = random.choice(counts).expect("one of them");
