@@ -735,9 +735,21 @@ pub const SECTIONS: &[Section] = &[
         keys: &[
             key(
                 "format",
-                Kind::Choice(&[has("envelope"), has("raw"), has("template"), has_not("cloudevents")]),
+                Kind::Choice(&[has("envelope"), has("raw"), has("template"), has("cloudevents")]),
                 OF_POSTHASTE,
-                "`raw`: the payload as it came; `envelope`: `{\"id\",\"type\",\"timestamp\",\"data\"}`; or the `template`.",
+                "`raw`: the payload as it came; `envelope`: `{\"id\",\"type\",\"timestamp\",\"data\"}`; `cloudevents`: CloudEvents 1.0; or the `template`.",
+            ),
+            key(
+                "mode",
+                Kind::Choice(&[has("structured"), has("binary")]),
+                Fallback::Value("\"structured\""),
+                "With `format = \"cloudevents\"`: all in the body, or the attributes in `ce-…` headers and the payload as it came in the body.",
+            ),
+            key(
+                "source",
+                Kind::Placeholders,
+                Fallback::Value("\"/posthaste/{account}\""),
+                "With `format = \"cloudevents\"`: the attribute `source`, with `{account}`, `{event_type}` and `{endpoint_id}`.",
             ),
             key(
                 "template",

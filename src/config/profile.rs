@@ -17,7 +17,10 @@ use super::{
     source::{Place, Sources},
 };
 use crate::{
-    model::profile::{Algorithm, BodyRule, Encoding, KeyForm, Profile, SignatureRule, Success},
+    model::profile::{
+        Algorithm, BodyRule, CloudEventsMode, CloudEventsRule, Encoding, KeyForm, Profile, SignatureRule,
+        Success,
+    },
     policy::{
         form::{Form, FormError, FormProblem, Part},
         placeholder::{Pattern, PatternError, Placeholder},
@@ -232,38 +235,62 @@ fn shows_signature(value: &str) -> bool {
     Pattern::parse(value).is_ok_and(|pattern| shown.into_iter().any(|placeholder| pattern.holds(placeholder)))
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Format {
+    CloudEvents,
+    Envelope,
+    Raw,
+    Template,
+}
+
+const FORMATS: &[(&str, Format)] = &[
+    ("cloudevents", Format::CloudEvents),
+    ("envelope", Format::Envelope),
+    ("raw", Format::Raw),
+    ("template", Format::Template),
+];
+const MODES: &[(&str, CloudEventsMode)] =
+    &[("binary", CloudEventsMode::Binary), ("structured", CloudEventsMode::Structured)];
+
 fn body(name: &str, node: Option<&Node>, problems: &mut Problems) -> Result<BodyRule, Reported> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Format {
-        Envelope,
-        Raw,
-        Template,
-    }
     let fields = Fields::new("profiles.NAME.body", node)?.named(name);
-    let format = fields.get(
-        problems,
-        "format",
-        choice(&[("envelope", Format::Envelope), ("raw", Format::Raw), ("template", Format::Template)]),
-    );
+    let format = fields.get(problems, "format", choice(FORMATS));
     let template = fields.given(problems, "template", read::text);
-    let (format, template) = (format?, template?);
-    // A template that a later file or the writer's own format overrides is no mistake, one that nothing reads is.
-    if let (Some(at), Some(over)) = (fields.node("template"), fields.node("format"))
-        && format != Format::Template
-        && at.place.file >= over.place.file
+    let mode = fields.get(problems, "mode", choice(MODES));
+    let source = fields.get(problems, "source", read::text);
+    let format = format?;
+    for (key, user) in
+        [("template", Format::Template), ("mode", Format::CloudEvents), ("source", Format::CloudEvents)]
     {
-        let fault = Fault::new("is not used", "it needs `format = \"template\"` beside it");
-        return Err(fields.wrong(problems, "template", at, fault));
+        used(fields, key, (user, format), problems)?;
     }
     match format {
+        Format::CloudEvents => Ok(BodyRule::CloudEvents(CloudEventsRule { mode: mode?, source: source? })),
         Format::Envelope => Ok(BodyRule::Envelope),
         Format::Raw => Ok(BodyRule::Raw),
-        Format::Template => match template {
+        Format::Template => match template? {
             Some(template) => Ok(BodyRule::Template(template)),
             // Reading it as required says that it is missing.
             None => fields.get(problems, "template", read::text).map(BodyRule::Template),
         },
     }
+}
+
+/// Notes a key that only the format `user` reads, beside another one. Where a later file or the writer's own format
+/// overrides it, it is no mistake.
+fn used(
+    fields: Fields<'_>,
+    key: &str,
+    (user, format): (Format, Format),
+    problems: &mut Problems,
+) -> Result<(), Reported> {
+    let (Some(at), Some(over)) = (fields.node(key), fields.node("format")) else { return Ok(()) };
+    if format == user || at.place.file < over.place.file {
+        return Ok(());
+    }
+    let word = FORMATS.iter().find(|(_, format)| *format == user).map_or("", |(word, _)| word);
+    let fault = Fault::new("is not used", format!("it needs `format = \"{word}\"` beside it"));
+    Err(fields.wrong(problems, key, at, fault))
 }
 
 /// Notes what is wrong with a profile's text at that text's place.
@@ -273,6 +300,7 @@ fn form_error(context: &Context<'_>, name: &str, profile: &Node, error: &FormErr
         Part::Header(header) | Part::HeaderName(header) => ("headers", header.as_str()),
         Part::Join => ("signature", "join"),
         Part::Signed => ("signature", "signed"),
+        Part::Source => ("body", "source"),
         Part::Template => ("body", "template"),
     };
     let path = format!("profiles.{name}.{table}.{key}");

@@ -5,7 +5,7 @@ use std::{error::Error, fmt::Write as _};
 use super::*;
 use crate::model::{
     event::Effect,
-    profile::{Algorithm, BodyRule, Encoding, KeyForm, Success},
+    profile::{Algorithm, BodyRule, CloudEventsMode, CloudEventsRule, Encoding, KeyForm, Success},
 };
 
 const FILE: &str = "/etc/posthaste/posthaste.toml";
@@ -456,10 +456,6 @@ fn what_this_version_does_not_have() {
             "[profiles.a.signature]\nalgorithm = 'ed25519'",
             "`profiles.a.signature.algorithm` cannot be \"ed25519\" in this version of posthaste",
         ),
-        (
-            "[profiles.a.body]\nformat = 'cloudevents'",
-            "`profiles.a.body.format` cannot be \"cloudevents\" in this version of posthaste",
-        ),
     ] {
         let (_, said, help) = marked(text);
         assert_eq!(said, message);
@@ -904,6 +900,45 @@ fn what_is_not_written() {
 }
 
 #[test]
+fn cloudevents() {
+    let rule = |keys: &str| {
+        let config = valid(&format!("[profiles.a.body]\nformat = 'cloudevents'\n{keys}"));
+        config.forms["a"].profile().body.clone()
+    };
+    let expected =
+        |mode, source: &str| BodyRule::CloudEvents(CloudEventsRule { mode, source: source.to_owned() });
+    assert_eq!(rule(""), expected(CloudEventsMode::Structured, "/posthaste/{account}"));
+    assert_eq!(rule("mode = 'binary'\nsource = '/x'"), expected(CloudEventsMode::Binary, "/x"));
+    for (text, place, message, help) in [
+        (
+            "format = 'cloudevents'\nsource = 'a b'",
+            "'a b'",
+            "`profiles.a.body.source` cannot be used",
+            "URI reference",
+        ),
+        (
+            "format = 'cloudevents'\nsource = '/{attempt}'",
+            "{attempt}",
+            "`profiles.a.body.source` cannot be used",
+            "{account}",
+        ),
+        (
+            "format = 'cloudevents'\nmode = 'both'",
+            "'both'",
+            "`profiles.a.body.mode` has an unknown value",
+            "structured",
+        ),
+        ("format = 'raw'\nmode = 'binary'", "'binary'", "`profiles.a.body.mode` is not used", "cloudevents"),
+        ("format = 'raw'\nsource = '/x'", "'/x'", "`profiles.a.body.source` is not used", "cloudevents"),
+    ] {
+        let (at, said, advice) = marked(&format!("[profiles.a.body]\n{text}"));
+        assert!(at == place || at.contains(place), "{text}: {at}");
+        assert_eq!(said, message, "{text}");
+        assert!(advice.contains(help), "{text}: {advice}");
+    }
+}
+
+#[test]
 fn catalogs() {
     let config = valid(
         "[[accounts.acme.event_type]]\nname = 'a.b'\ngroups = ['x', 'y']\n[[accounts.acme.event_type]]\nname = 'c'\neffect = 'none'\n",
@@ -984,6 +1019,7 @@ fn every_default_of_the_table_is_valid() {
             let required = match section.path {
                 "spool" => "path = 's'\n",
                 "accounts.NAME.event_type" => "name = 'a.b'\n",
+                "profiles.NAME.body" if key.name != "format" => "format = 'cloudevents'\n",
                 _ => "",
             };
             let path = section.path.replace(keys::ANY, "default");

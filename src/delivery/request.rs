@@ -1,7 +1,7 @@
 //! Requests: the headers and the body of one attempt.
 //!
-//! `content-type: application/json` and `user-agent: posthaste/VERSION` unless a header says otherwise, then the
-//! profile's headers with their placeholders filled in, then the endpoint's own, which win over the profile's of
+//! `content-type` (as a rule `application/json`) and `user-agent: posthaste/VERSION` unless a header says otherwise,
+//! those that belong to the body, then the profile's headers with their placeholders filled in, then the endpoint's own, which win over the profile's of
 //! the same name. Values that carry secrets are marked sensitive, so that nothing that prints headers shows them.
 //! `host`, `content-length` and the connection's headers are the client's business.
 
@@ -81,8 +81,12 @@ fn headers(
     signatures: &Signatures,
 ) -> Result<Headers, PrepareError> {
     let mut headers = Headers::with_capacity(2 + form.headers().len() + endpoint_headers.len());
-    headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+    headers.push((CONTENT_TYPE, form.content_type()));
     headers.push((USER_AGENT, HeaderValue::from_static(concat!("posthaste/", env!("CARGO_PKG_VERSION")))));
+    for (name, text) in form.body_headers(facts) {
+        let value = HeaderValue::from_str(&text).map_err(|_| no_value(&name))?;
+        headers.push((name, value));
+    }
     let mut plain = String::with_capacity(128);
     // The values that are no secret share one piece of memory.
     let mut shared = BytesMut::with_capacity(256);

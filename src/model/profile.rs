@@ -97,10 +97,30 @@ pub enum Encoding {
 /// What is sent as the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyRule {
+    /// CloudEvents 1.0.
+    CloudEvents(CloudEventsRule),
     /// `{"id","type","timestamp","data"}`.
     Envelope,
     /// `data` as it came.
     Raw,
     /// A minijinja template.
     Template(String),
+}
+
+/// How an event becomes a CloudEvent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloudEventsRule {
+    /// Where its attributes stand.
+    pub mode: CloudEventsMode,
+    /// Its attribute `source`, with placeholders.
+    pub source: String,
+}
+
+/// Where the attributes of a CloudEvent stand: the content modes of its HTTP protocol binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloudEventsMode {
+    /// In headers; the body is the payload.
+    Binary,
+    /// In the body, beside the payload.
+    Structured,
 }

@@ -8,9 +8,10 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
 use super::{
+    cloudevents::CloudEvents,
     facts::Facts,
     placeholder::{Pattern, PatternError, Placeholder},
     template::{BodyTemplate, RenderError, TemplateError},
@@ -33,6 +34,7 @@ pub struct Form {
 
 #[derive(Debug)]
 enum Body {
+    CloudEvents(CloudEvents),
     Envelope,
     Raw,
     Template(Box<BodyTemplate>),
@@ -47,8 +49,7 @@ impl Form {
         let mut errors = Vec::new();
         let (signed, each, join) = signature(&profile.signature, &mut errors);
         let headers = headers(&profile, &mut errors);
-        let body =
-            body(&profile.body).map_err(|why| errors.push(FormError { part: Part::Template, why })).ok();
+        let body = body(&profile.body).map_err(|(part, why)| errors.push(FormError { part, why })).ok();
         match body {
             Some(body) if errors.is_empty() => Ok(Self { profile, signed, each, join, headers, body }),
             _ => Err(errors),
@@ -102,9 +103,26 @@ impl Form {
         self.signs() || self.headers.iter().any(|(_, value)| value.holds(Placeholder::Secret))
     }
 
+    /// What the body is, unless a header of the profile says otherwise.
+    pub fn content_type(&self) -> HeaderValue {
+        match &self.body {
+            Body::CloudEvents(events) => events.content_type(),
+            Body::Envelope | Body::Raw | Body::Template(_) => HeaderValue::from_static("application/json"),
+        }
+    }
+
+    /// The headers that belong to the body, before those of the profile.
+    pub fn body_headers(&self, facts: &Facts<'_>) -> Vec<(HeaderName, String)> {
+        match &self.body {
+            Body::CloudEvents(events) => events.headers(facts),
+            Body::Envelope | Body::Raw | Body::Template(_) => Vec::new(),
+        }
+    }
+
     /// The body; the same for every attempt of a delivery. A raw one shares `data`'s memory.
     pub fn body(&self, facts: &Facts<'_>) -> Result<Bytes, RenderError> {
         match &self.body {
+            Body::CloudEvents(events) => Ok(events.body(facts)),
             Body::Envelope => Ok(envelope(facts)),
             Body::Raw => Ok(facts.data.clone()),
             Body::Template(template) => template.render(facts).map(Bytes::from),
@@ -151,6 +169,8 @@ pub enum Part {
     Join,
     /// `signature.signed`
     Signed,
+    /// `body.source`
+    Source,
     /// `body.template`
     Template,
 }
@@ -187,6 +207,11 @@ pub enum FormProblem {
     /// A header that is the connection's business.
     #[error("posthaste sets this header itself, or the connection would break; leave it out")]
     Reserved,
+    /// No attribute `source` of a CloudEvent.
+    #[error(
+        "a source is a URI reference such as /posthaste/{{account}}: printable ASCII without spaces, quotes, % and \\ ^ ` < > |"
+    )]
+    Source,
     /// Not a template that could work.
     #[error(transparent)]
     Template(#[from] TemplateError),
@@ -295,11 +320,17 @@ fn header_text(pattern: &Pattern) -> Result<(), FormProblem> {
     if pattern.texts().all(fits) { Ok(()) } else { Err(FormProblem::ControlCharacter) }
 }
 
-fn body(rule: &BodyRule) -> Result<Body, FormProblem> {
+fn body(rule: &BodyRule) -> Result<Body, (Part, FormProblem)> {
     Ok(match rule {
+        BodyRule::CloudEvents(rule) => {
+            Body::CloudEvents(CloudEvents::compile(rule).map_err(|why| (Part::Source, why))?)
+        }
         BodyRule::Envelope => Body::Envelope,
         BodyRule::Raw => Body::Raw,
-        BodyRule::Template(source) => Body::Template(Box::new(template(source)?)),
+        BodyRule::Template(source) => {
+            let compiled = template(source).map_err(|why| (Part::Template, why.into()))?;
+            Body::Template(Box::new(compiled))
+        }
     })
 }
 

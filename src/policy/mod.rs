@@ -7,6 +7,7 @@
 //! fail is what an event or a secret brings in, and that is an error value.
 
 pub mod catalog;
+mod cloudevents;
 pub mod decide;
 pub mod facts;
 pub mod form;
