@@ -14,6 +14,7 @@ pub mod form;
 pub mod key;
 pub mod placeholder;
 pub mod retry;
+pub mod retry_after;
 pub mod route;
 pub mod template;
 
