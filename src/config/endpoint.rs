@@ -194,7 +194,7 @@ fn fits(secret: &Secret, form: &Form) -> Result<(), Fault> {
     if !form.signs() {
         return Ok(());
     }
-    key(form.profile().signature.key, secret).map(drop).map_err(|error| {
+    key(form.profile().signature.key, form.profile().signature.algorithm, secret).map(drop).map_err(|error| {
         let help = format!("{error} (profile `{}`)", form.profile().name);
         Fault::new("does not fit its profile", help)
     })

@@ -699,7 +699,7 @@ pub const SECTIONS: &[Section] = &[
         keys: &[
             key(
                 "algorithm",
-                Kind::Choice(&[has("hmac-sha256"), has("none"), has_not("ed25519")]),
+                Kind::Choice(&[has("hmac-sha256"), has("ed25519"), has("none")]),
                 OF_POSTHASTE,
                 "With what, or not at all.",
             ),
@@ -707,7 +707,7 @@ pub const SECTIONS: &[Section] = &[
                 "key",
                 Kind::Choice(&[has("utf8"), has("hex"), has("base64"), has("whsec")]),
                 OF_POSTHASTE,
-                "How the secret becomes the key: its own bytes, hex, base64, or base64 after `whsec_`.",
+                "How the secret becomes the key: its own bytes, hex, base64, or base64 after `whsec_`. With ed25519 the key is the 32 bytes of a private key, in hex, base64, or base64 after `whsk_`; receivers get the public one, `whpk_`.",
             ),
             key("signed", Kind::Placeholders, OF_POSTHASTE, "What is signed."),
             key(
@@ -716,7 +716,12 @@ pub const SECTIONS: &[Section] = &[
                 OF_POSTHASTE,
                 "How a signature's bytes are written.",
             ),
-            key("each", Kind::Placeholders, OF_POSTHASTE, "The form of one signature in `{signatures}`."),
+            key(
+                "each",
+                Kind::Placeholders,
+                OF_POSTHASTE,
+                "The form of one signature in `{signatures}`. With ed25519 that of `posthaste` is `v1a,{signature}`.",
+            ),
             key("join", Kind::Placeholders, OF_POSTHASTE, "What stands between several signatures."),
         ],
     },

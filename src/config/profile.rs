@@ -35,6 +35,11 @@ pub(super) const BUILT_IN: [(&str, &str); 3] = [
     ("transcodely", include_str!("profiles/transcodely.toml")),
 ];
 
+/// How Standard Webhooks writes a signature by HMAC-SHA256 …
+const SYMMETRIC: &str = "v1,{signature}";
+/// … and one by ed25519.
+const ASYMMETRIC: &str = "v1a,{signature}";
+
 /// The profile that new ones take from.
 const MODEL: &str = "posthaste";
 
@@ -174,7 +179,11 @@ fn signature(name: &str, node: Option<&Node>, problems: &mut Problems) -> Result
     let algorithm = fields.get(
         problems,
         "algorithm",
-        choice(&[("hmac-sha256", Algorithm::HmacSha256), ("none", Algorithm::None)]),
+        choice(&[
+            ("hmac-sha256", Algorithm::HmacSha256),
+            ("ed25519", Algorithm::Ed25519),
+            ("none", Algorithm::None),
+        ]),
     );
     let key = fields.get(
         problems,
@@ -190,6 +199,12 @@ fn signature(name: &str, node: Option<&Node>, problems: &mut Problems) -> Result
     let encoding =
         fields.get(problems, "encoding", choice(&[("hex", Encoding::Hex), ("base64", Encoding::Base64)]));
     let each = fields.get(problems, "each", read::text);
+    let inherited = fields.node("each").is_none_or(|node| is_built_in(node.place));
+    let each = match (algorithm.as_ref(), each) {
+        // The version of Standard Webhooks goes with the algorithm; one that somebody wrote stays.
+        (Ok(Algorithm::Ed25519), Ok(each)) if inherited && each == SYMMETRIC => Ok(ASYMMETRIC.to_owned()),
+        (_, each) => each,
+    };
     let join = fields.get(problems, "join", read::text);
     Ok(SignatureRule {
         algorithm: algorithm?,
@@ -299,12 +314,18 @@ fn form_error(context: &Context<'_>, name: &str, profile: &Node, error: &FormErr
         Part::Each => ("signature", "each"),
         Part::Header(header) | Part::HeaderName(header) => ("headers", header.as_str()),
         Part::Join => ("signature", "join"),
+        Part::Key => ("signature", "key"),
         Part::Signed => ("signature", "signed"),
         Part::Source => ("body", "source"),
         Part::Template => ("body", "template"),
     };
     let path = format!("profiles.{name}.{table}.{key}");
-    let entry = entry(profile, table).and_then(|entry| self::entry(&entry.node, key));
+    let find = |key| entry_of(profile, table).and_then(|entry| entry_of(&entry.node, key));
+    let entry = match (find(key), &error.part) {
+        // The algorithm is what was written, not the built-in profile's key form.
+        (Some(key), Part::Key) if is_built_in(key.key) => find("algorithm"),
+        (entry, _) => entry,
+    };
     let place = match (entry, &error.part) {
         (Some(entry), Part::HeaderName(_)) => entry.key,
         (Some(entry), _) => match text_place(context.sources, &entry.node, error) {
@@ -316,7 +337,7 @@ fn form_error(context: &Context<'_>, name: &str, profile: &Node, error: &FormErr
     problems.add(place, format!("`{path}` cannot be used"), error.why.to_string());
 }
 
-fn entry<'a>(node: &'a Node, key: &str) -> Option<&'a Entry> {
+fn entry_of<'a>(node: &'a Node, key: &str) -> Option<&'a Entry> {
     match &node.value {
         Value::Table(table) => table.entries.get(key),
         _ => None,

@@ -452,10 +452,6 @@ fn what_this_version_does_not_have() {
             "[[spool]]\npath = 's'\nafter = 'keep'",
             "`spool.after` cannot be \"keep\" in this version of posthaste",
         ),
-        (
-            "[profiles.a.signature]\nalgorithm = 'ed25519'",
-            "`profiles.a.signature.algorithm` cannot be \"ed25519\" in this version of posthaste",
-        ),
     ] {
         let (_, said, help) = marked(text);
         assert_eq!(said, message);
@@ -762,6 +758,23 @@ fn built_in_profiles() {
 }
 
 #[test]
+fn a_key_of_ed25519_is_no_text() {
+    for (text, place) in [
+        ("[profiles.transcodely.signature]\nalgorithm = 'ed25519'", "'ed25519'"),
+        ("[profiles.a.signature]\nalgorithm = 'ed25519'\nkey = 'utf8'", "'utf8'"),
+    ] {
+        let (at, message, help) = marked(text);
+        assert_eq!(at, place, "{text}");
+        assert!(message.ends_with(".signature.key` cannot be used"), "{message}");
+        assert!(help.contains("key = \"whsec\""), "{help}");
+    }
+    let secret = "profile = 'a'\nsecret = 'whpk_AAAA'\n";
+    let (_, message, help) = marked(&(endpoint(secret) + "[profiles.a.signature]\nalgorithm = 'ed25519'\n"));
+    assert!(message.contains("does not fit its profile"), "{message}");
+    assert!(help.contains("public key") && !help.contains("AAAA"), "{help}");
+}
+
+#[test]
 fn profiles_of_the_configuration() {
     let config = valid(
         &(endpoint("profile = 'transcodely'\n")
@@ -783,6 +796,16 @@ fn profiles_of_the_configuration() {
     assert_eq!((mine.signature.encoding, mine.signature.key), (Encoding::Hex, KeyForm::Whsec));
     assert_eq!(mine.body, BodyRule::Envelope);
     assert_eq!(mine.headers.len(), 3, "the headers of posthaste");
+
+    let ed25519 = |keys: &str| {
+        let secret = format!("secret = 'whsk_{}='\nprofile = 'mine'\n", "A".repeat(43));
+        let text = endpoint(&secret) + "[profiles.mine.signature]\nalgorithm = 'ed25519'\n" + keys;
+        valid(&text).endpoints[0].form.profile().signature.clone()
+    };
+    let signature = ed25519("");
+    assert_eq!((signature.algorithm, signature.key), (Algorithm::Ed25519, KeyForm::Whsec));
+    assert_eq!(signature.each, "v1a,{signature}", "the version of Standard Webhooks for it");
+    assert_eq!(ed25519("each = 'v1,{signature}'\n").each, "v1,{signature}", "what is written stays");
 
     let own = endpoint("profile = 'own'\n") + "[profiles.own.headers]\nZ = '1'\nA = '{signature}'\n";
     assert_eq!(header_names(&valid(&own).endpoints[0].form), ["z", "a"], "its own headers, as written");

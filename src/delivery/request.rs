@@ -156,13 +156,17 @@ fn no_value(name: &HeaderName) -> PrepareError {
 mod tests {
     use super::*;
     use crate::{
-        model::profile::{Algorithm, BodyRule, Profile},
+        model::{
+            profile::{Algorithm, BodyRule, Profile},
+            secret::DatedSecret,
+        },
         policy::{facts, form, template::RenderProblem},
     };
 
     fn prepared(profile: Profile, secret: &str, endpoint: &[(&str, &str)]) -> Result<Prepared, PrepareError> {
         let form = Form::compile(profile).expect("a form");
-        let signer = Signer::new(&form, &[Secret::new(secret.to_owned())]).expect("a key");
+        let signer =
+            Signer::new(&form, &[DatedSecret::lasting(Secret::new(secret.to_owned()))]).expect("a key");
         let headers: Vec<_> = endpoint
             .iter()
             .map(|(name, value)| (name.parse().expect("a name"), Secret::new((*value).to_owned())))
@@ -260,7 +264,8 @@ mod tests {
         let again = |profile, newest: &str, all: &str| {
             let form = Form::compile(profile).expect("a form");
             // Another secret than that of the attempt, and a body that the template could not take.
-            let signer = Signer::new(&form, &[Secret::new("rotated".to_owned())]).expect("a key");
+            let signer = Signer::new(&form, &[DatedSecret::lasting(Secret::new("rotated".to_owned()))])
+                .expect("a key");
             let recorded = Signatures { newest: newest.to_owned(), all: all.to_owned() };
             headers_again(&form, &signer, &[], &facts, &recorded)
         };

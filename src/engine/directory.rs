@@ -15,6 +15,7 @@ use crate::{
         id::{EndpointId, IdKey},
         numbers::BuildNumberHasher,
         profile::Profile,
+        secret::DatedSecret,
     },
     outbox::Configured,
     policy::key::KeyError,
@@ -181,8 +182,8 @@ fn activate_one(endpoint: &config::Endpoint, client: &Client) -> Result<Active, 
     let name = || endpoint.name.clone();
     let lane = client.lane(&endpoint.url);
     let lane = lane.map_err(|source| DirectoryError::Target { name: name(), source })?;
-    let secrets = endpoint.secret.as_slice();
-    let signer = Signer::new(&endpoint.form, secrets);
+    let secrets: Vec<_> = endpoint.secret.iter().cloned().map(DatedSecret::lasting).collect();
+    let signer = Signer::new(&endpoint.form, &secrets);
     let signer = signer.map_err(|source| DirectoryError::Key { name: name(), source })?;
     Ok(Active { lane, signer })
 }

@@ -66,6 +66,8 @@ pub struct SignatureRule {
 /// What a request is signed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
+    /// Ed25519 (RFC 8032): receivers verify with a public key.
+    Ed25519,
     /// HMAC-SHA256 (RFC 2104, FIPS 180-4).
     HmacSha256,
     /// Not at all.
@@ -81,7 +83,7 @@ pub enum KeyForm {
     Hex,
     /// The secret's own bytes are the key.
     Utf8,
-    /// `whsec_` and the key's base64, as Standard Webhooks has it.
+    /// `whsec_` and the key's base64, as Standard Webhooks has it; with ed25519 `whsk_`.
     Whsec,
 }
 

@@ -17,7 +17,7 @@ use super::{
     template::{BodyTemplate, RenderError, TemplateError},
 };
 use crate::model::{
-    profile::{Algorithm, BodyRule, Profile, SignatureRule},
+    profile::{Algorithm, BodyRule, KeyForm, Profile, SignatureRule},
     time::Timestamp,
 };
 
@@ -167,6 +167,8 @@ pub enum Part {
     HeaderName(String),
     /// `signature.join`
     Join,
+    /// `signature.key`
+    Key,
     /// `signature.signed`
     Signed,
     /// `body.source`
@@ -187,6 +189,11 @@ pub enum FormProblem {
     /// No text.
     #[error("nothing would be signed; write for example {{timestamp}}.{{body}}, or set algorithm = \"none\"")]
     Empty,
+    /// A key that text cannot be.
+    #[error(
+        "a key of ed25519 is 32 bytes, not text; write key = \"whsec\" (whsk_ and base64), \"base64\" or \"hex\""
+    )]
+    KeyForm,
     /// No header's name.
     #[error("not a header's name: one has the characters A-Z a-z 0-9 and !#$%&'*+-.^_`|~")]
     Name,
@@ -226,6 +233,9 @@ pub enum FormProblem {
 /// The patterns of the signature; what is wrong goes to `errors` and leaves an empty pattern behind.
 fn signature(rule: &SignatureRule, errors: &mut Vec<FormError>) -> (Pattern, Pattern, String) {
     let signs = rule.algorithm != Algorithm::None;
+    if (rule.algorithm, rule.key) == (Algorithm::Ed25519, KeyForm::Utf8) {
+        errors.push(FormError { part: Part::Key, why: FormProblem::KeyForm });
+    }
     let mut checked = |part: Part, pattern: Result<Pattern, FormProblem>| {
         pattern.unwrap_or_else(|why| {
             errors.push(FormError { part, why });
@@ -521,6 +531,23 @@ mod tests {
         profile.headers[2].0 = "Host".into();
         profile.body = BodyRule::Template("{{".into());
         assert_eq!(errors(profile).len(), 5);
+    }
+
+    #[test]
+    fn a_key_of_ed25519_is_no_text() {
+        use crate::model::profile::KeyForm;
+        let mut profile = sample::profile();
+        profile.signature.algorithm = Algorithm::Ed25519;
+        for (key, good) in
+            [(KeyForm::Utf8, false), (KeyForm::Hex, true), (KeyForm::Base64, true), (KeyForm::Whsec, true)]
+        {
+            profile.signature.key = key;
+            let errors = errors(profile.clone());
+            let expected = FormError { part: Part::Key, why: FormProblem::KeyForm };
+            assert_eq!(errors.first(), (!good).then_some(&expected), "{key:?}");
+        }
+        let form = Form::compile(profile).expect("a form");
+        assert!(form.signs() && form.signs_time() && form.needs_secret());
     }
 
     #[test]
