@@ -33,6 +33,7 @@ pub mod list;
 pub mod listen;
 pub mod profile;
 pub mod screen;
+pub mod secret;
 pub mod serve;
 pub mod socket;
 pub mod status;
@@ -97,6 +98,8 @@ enum Command {
     Status(status::Args),
     /// Receive webhooks on this machine, for trying things out
     Listen(listen::Args),
+    /// Say whether a webhook that came is what it should be
+    Verify(verify::command::Args),
 }
 
 /// Does what the command line says, its first word being the program's name.
@@ -126,7 +129,7 @@ fn check_socket(cli: &Cli) -> Result<(), CliError> {
     let help = match cli.command {
         _ if cli.global.socket.is_none() => return Ok(()),
         Command::Serve(_) => "the daemon's socket is a matter of its configuration: `socket` in [listen]",
-        Command::Check(_) | Command::Listen(_) => {
+        Command::Check(_) | Command::Listen(_) | Command::Verify(_) => {
             "this command does not talk to the daemon: leave --socket out"
         }
         _ => return Ok(()),
@@ -170,6 +173,7 @@ fn dispatch(command: Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
         Command::Endpoint(command) => endpoint::run(&command, sockets, screen),
         Command::Status(_) => status::run(sockets, screen),
         Command::Listen(args) => listen::run(&args, screen),
+        Command::Verify(args) => verify::command::run(&args, screen),
     }
 }
 
@@ -239,6 +243,11 @@ mod tests {
             "posthaste delivery list --since yesterday",
             "posthaste listen --status 99",
             "posthaste listen --delay 5",
+            "posthaste verify body.json",
+            "posthaste verify --profile raw",
+            "posthaste verify --profile raw --header x body.json",
+            "posthaste verify --profile raw --fact x=y body.json",
+            "posthaste verify --profile raw --tolerance long body.json",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(misread(&error), Exit::Usage, "{line}");
@@ -252,6 +261,7 @@ mod tests {
             ("posthaste --socket /s serve", false),
             ("posthaste check --socket /s", false),
             ("posthaste listen --socket /s", false),
+            ("posthaste verify --profile raw --socket /s body.json", false),
             ("posthaste status --socket /s", true),
         ] {
             let checked = check_socket(&parse(line).expect(line));

@@ -28,9 +28,14 @@ pub struct World {
 /// The program under test, in an environment without anything that could lead it elsewhere.
 pub fn posthaste() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
-    for name in
-        ["POSTHASTE_SOCKET", "POSTHASTE_LOG", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "SSL_CERT_DIR"]
-    {
+    for name in [
+        "POSTHASTE_SOCKET",
+        "POSTHASTE_SECRET",
+        "POSTHASTE_LOG",
+        "CREDENTIALS_DIRECTORY",
+        "STATE_DIRECTORY",
+        "SSL_CERT_DIR",
+    ] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());

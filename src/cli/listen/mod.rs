@@ -6,14 +6,14 @@
 
 pub mod receiver;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{env, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args as ClapArgs;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 pub use self::receiver::{Answers, Options, Receiver, Seen, Verdict};
-use super::{error::CliError, screen::Screen, text, verify::Verifier};
+use super::{error::CliError, screen::Screen, secret, text, verify::Verifier};
 use crate::{
     clock::Clock,
     model::{
@@ -27,15 +27,17 @@ use crate::{
 #[derive(ClapArgs, Debug)]
 #[command(
     after_help = "Example:\n  posthaste listen --secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw --fail-first 2\n\n\
-                  It receives on this machine only. Ctrl-C ends it."
+                  It receives on this machine only. Ctrl-C ends it.\n\
+                  Others on this machine can see what stands on a command line: for a secret that matters write \
+                  --secret @FILE, or set POSTHASTE_SECRET."
 )]
 pub struct Args {
     /// The port on 127.0.0.1; 0 for one that is free
     #[arg(long, value_name = "N", default_value_t = 8471)]
     port: u16,
-    /// Verify the requests with this secret
-    #[arg(long, value_name = "S")]
-    secret: Option<String>,
+    /// Verify the requests with this secret, or that in @FILE [env: POSTHASTE_SECRET]
+    #[arg(long, value_name = "S", value_parser = secret::parse)]
+    secret: Option<Secret>,
     /// How the requests look
     #[arg(long, value_name = "P", default_value = "posthaste")]
     profile: String,
@@ -67,9 +69,11 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> Result<(), CliError> {
 }
 
 fn listen(args: &Args, form: Arc<Form>, screen: &mut Screen<'_>) -> Result<(), CliError> {
-    let mut receiver = Receiver::start(options(args, form)?, Clock::start())
+    let options = options(args, form)?;
+    let verifies = options.verifier.verifies();
+    let mut receiver = Receiver::start(options, Clock::start())
         .map_err(|error| CliError::Io(format!("cannot listen: {error}")))?;
-    announce(args, &receiver, screen)?;
+    announce(args, verifies, &receiver, screen)?;
     while let Some(seen) = receiver.next_seen() {
         show(&seen, args, screen)?;
         screen.flush()?;
@@ -78,7 +82,7 @@ fn listen(args: &Args, form: Arc<Form>, screen: &mut Screen<'_>) -> Result<(), C
 }
 
 fn options(args: &Args, form: Arc<Form>) -> Result<Options, CliError> {
-    let secret = args.secret.clone().map(Secret::new);
+    let secret = secret::find(args.secret.as_ref(), env::var_os(secret::VARIABLE))?;
     let verifier =
         Verifier::new(form, secret.as_ref()).map_err(|error| CliError::Usage(error.to_string()))?;
     let status = StatusCode::from_u16(args.status).map_err(|error| CliError::Usage(error.to_string()))?;
@@ -87,14 +91,19 @@ fn options(args: &Args, form: Arc<Form>) -> Result<Options, CliError> {
 }
 
 /// The URL comes first, so that a script can read it and go on.
-fn announce(args: &Args, receiver: &Receiver, screen: &mut Screen<'_>) -> Result<(), CliError> {
+fn announce(
+    args: &Args,
+    verifies: bool,
+    receiver: &Receiver,
+    screen: &mut Screen<'_>,
+) -> Result<(), CliError> {
     let url = receiver.url();
     if screen.json {
         screen.line(&serde_json::json!({ "url": url }).to_string())?;
     } else {
         screen.line(&url)?;
         screen.flush()?;
-        let how = if args.secret.is_some() { "verifying" } else { "not verifying (no --secret)" };
+        let how = if verifies { "verifying" } else { "not verifying (no --secret)" };
         screen.note(&format!("listening, {how} by the profile {}; Ctrl-C ends it", args.profile));
     }
     screen.flush()
@@ -344,10 +353,10 @@ mod tests {
         let receiver = start(&args);
         let url = format!("http://127.0.0.1:{}/", receiver.address().port());
         let mut output = Output::new();
-        announce(&args, &receiver, &mut output.screen()).expect("it prints");
+        announce(&args, false, &receiver, &mut output.screen()).expect("it prints");
         assert_eq!(output.text(), format!("{url}\n"));
         let mut output = Output::json();
-        announce(&args, &receiver, &mut output.screen()).expect("it prints");
+        announce(&args, false, &receiver, &mut output.screen()).expect("it prints");
         assert_eq!(output.text(), format!("{{\"url\":\"{url}\"}}\n"));
     }
 

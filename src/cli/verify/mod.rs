@@ -4,8 +4,9 @@
 //! taken back out of the headers that carry it ([`matching`]). What is signed and in no header can be said
 //! ([`Verifier::knowing`]); [`Verifier::new`] refuses a profile whose signature cannot be recomputed.
 //!
-//! Pure: the time is an argument. A MAC and a secret are each compared in constant time.
+//! Pure: the time is an argument. A MAC and a secret are each compared in constant time. The command is in [`command`].
 
+pub mod command;
 mod matching;
 #[cfg(test)]
 mod tests;
