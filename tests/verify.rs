@@ -202,7 +202,7 @@ fn what_is_wrong_is_told() {
     hook.body = body;
     let signature =
         hook.headers.iter_mut().find(|(name, _)| name == "stripe-signature").expect("it is there");
-    let value = std::mem::replace(&mut signature.1, "v1=00".to_owned());
+    "v1=00".clone_into(&mut signature.1);
     let form = stripe(&hook, &right);
     assert!(form.contains("header stripe-signature is not of the profile's form"), "{form}");
     assert!(form.contains("`t={timestamp},v1={signature}`"), "{form}");
@@ -212,7 +212,6 @@ fn what_is_wrong_is_told() {
     assert_eq!(document.status.code(), Some(65));
     let document: serde_json::Value = serde_json::from_slice(&document.stdout).expect("JSON");
     assert_eq!(document["verified"], json!(false), "{document}");
-    assert!(!value.is_empty());
 }
 
 #[test]

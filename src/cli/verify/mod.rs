@@ -1,7 +1,7 @@
 //! Verifying webhooks as a receiver would: from a profile, a secret, the headers and the body that came.
 //!
 //! Nothing but the request is known: what the profile signs besides the body (`{timestamp}`, `{delivery_id}`, …) is
-//! taken back out of the headers that carry it ([`matching`]). What is signed and in no header can be said
+//! taken back out of the headers that carry it (`matching`). What is signed and in no header can be said
 //! ([`Verifier::knowing`]); [`Verifier::new`] refuses a profile whose signature cannot be recomputed.
 //!
 //! Pure: the time is an argument. A MAC and a secret are each compared in constant time. The command is in [`command`].
