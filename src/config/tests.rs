@@ -768,6 +768,10 @@ fn a_key_of_ed25519_is_no_text() {
         assert!(message.ends_with(".signature.key` cannot be used"), "{message}");
         assert!(help.contains("key = \"whsec\""), "{help}");
     }
+    let (at, _, help) =
+        marked("[profiles.a.signature]\nalgorithm = 'ed25519'\n[profiles.a.headers]\nA = 'Bearer {secret}'");
+    assert_eq!(at, "{secret}");
+    assert!(help.contains("private key"), "{help}");
     let secret = "profile = 'a'\nsecret = 'whpk_AAAA'\n";
     let (_, message, help) = marked(&(endpoint(secret) + "[profiles.a.signature]\nalgorithm = 'ed25519'\n"));
     assert!(message.contains("does not fit its profile"), "{message}");

@@ -242,18 +242,20 @@ fn signature(rule: &SignatureRule, errors: &mut Vec<FormError>) -> (Pattern, Pat
             Pattern::default()
         })
     };
-    let signed = checked(Part::Signed, signed(&rule.signed, signs));
+    let signed = checked(Part::Signed, signed(&rule.signed, rule.algorithm));
     let each = checked(Part::Each, each(&rule.each, signs));
     let join = checked(Part::Join, join(&rule.join));
     let join = join.texts().collect();
     (signed, each, join)
 }
 
-fn signed(source: &str, signs: bool) -> Result<Pattern, FormProblem> {
+fn signed(source: &str, algorithm: Algorithm) -> Result<Pattern, FormProblem> {
     let instead = "a signature is computed over what does not depend on it";
     let fits = |placeholder| !is_signature(placeholder);
     let pattern = pattern(source, fits, instead)?;
-    if signs && pattern.parts().is_empty() { Err(FormProblem::Empty) } else { Ok(pattern) }
+    keeps_private(&pattern, algorithm)?;
+    let empty = algorithm != Algorithm::None && pattern.parts().is_empty();
+    if empty { Err(FormProblem::Empty) } else { Ok(pattern) }
 }
 
 fn each(source: &str, signs: bool) -> Result<Pattern, FormProblem> {
@@ -271,10 +273,10 @@ fn join(source: &str) -> Result<Pattern, FormProblem> {
 }
 
 fn headers(profile: &Profile, errors: &mut Vec<FormError>) -> Vec<(HeaderName, Pattern)> {
-    let signs = profile.signature.algorithm != Algorithm::None;
+    let algorithm = profile.signature.algorithm;
     let mut headers: Vec<(HeaderName, Pattern)> = Vec::with_capacity(profile.headers.len());
     for (written, value) in &profile.headers {
-        let value = header_value(value, signs).unwrap_or_else(|why| {
+        let value = header_value(value, algorithm).unwrap_or_else(|why| {
             errors.push(FormError { part: Part::Header(written.clone()), why });
             Pattern::default()
         });
@@ -295,15 +297,24 @@ fn header_name(written: &str) -> Result<HeaderName, FormProblem> {
     if is_reserved(&name) { Err(FormProblem::Reserved) } else { Ok(name) }
 }
 
-fn header_value(source: &str, signs: bool) -> Result<Pattern, FormProblem> {
+fn header_value(source: &str, algorithm: Algorithm) -> Result<Pattern, FormProblem> {
     let fits = |placeholder| placeholder != Placeholder::Body;
     let pattern = pattern(source, fits, "the body does not fit into a header")?;
     header_text(&pattern)?;
+    keeps_private(&pattern, algorithm)?;
     let shown = pattern.placeholders().find(|placeholder| is_signature(*placeholder));
     match shown {
-        Some(placeholder) if !signs => Err(FormProblem::Unsigned { placeholder }),
+        Some(placeholder) if algorithm == Algorithm::None => Err(FormProblem::Unsigned { placeholder }),
         _ => Ok(pattern),
     }
+}
+
+/// A private key is neither sent nor signed: no receiver has it.
+fn keeps_private(pattern: &Pattern, algorithm: Algorithm) -> Result<(), FormProblem> {
+    let placeholder = Placeholder::Secret;
+    let instead = "with ed25519 the secret is the private key, which nobody else may see; leave it out";
+    let shows = algorithm == Algorithm::Ed25519 && pattern.holds(placeholder);
+    if shows { Err(FormProblem::NotHere { placeholder, instead }) } else { Ok(()) }
 }
 
 fn is_signature(placeholder: Placeholder) -> bool {
@@ -546,8 +557,13 @@ mod tests {
             let expected = FormError { part: Part::Key, why: FormProblem::KeyForm };
             assert_eq!(errors.first(), (!good).then_some(&expected), "{key:?}");
         }
-        let form = Form::compile(profile).expect("a form");
+        let form = Form::compile(profile.clone()).expect("a form");
         assert!(form.signs() && form.signs_time() && form.needs_secret());
+        profile.headers.push(("Authorization".to_owned(), "Bearer {secret}".to_owned()));
+        profile.signature.signed = "{secret}{body}".to_owned();
+        let errors = errors(profile);
+        assert_eq!(errors.len(), 2, "the private key is kept: {errors:?}");
+        assert!(errors.iter().all(|error| error.to_string().contains("private key")), "{errors:?}");
     }
 
     #[test]

@@ -13,7 +13,9 @@ use crate::{
 };
 
 /// How many places for the end of a placeholder are looked at in one text.
-const STEPS: u32 = 1 << 20;
+const STEPS: u32 = 1 << 17;
+/// How many signatures of one text are looked at.
+const SIGNATURES: usize = 100;
 
 /// What the placeholders of a pattern stand for, in the pattern's order.
 pub(super) type Found<'a> = Vec<(Placeholder, &'a str)>;
@@ -57,7 +59,7 @@ impl Matcher {
             return vec![found];
         }
         let split = text.split(if join.is_empty() { "\0" } else { join });
-        split.filter_map(|piece| self.read(each, piece)).collect()
+        split.take(SIGNATURES).filter_map(|piece| self.read(each, piece)).collect()
     }
 
     /// Whether `wanted` can be read back from any text that the pattern made.

@@ -47,7 +47,7 @@ pub struct Verifier {
 
 #[derive(Debug)]
 enum Check {
-    /// The signature, with this public key; the secret, which may be the key itself, is never part of what is signed.
+    /// The signature, with this public key; no form has the secret in what is signed.
     Ed25519(Box<VerifyingKey>),
     /// The signature, with this key; the secret may be part of what is signed.
     Hmac { mac: Box<Hmac<Sha256>>, secret: Secret },
@@ -286,11 +286,9 @@ fn can_recompute(form: &Form, matcher: Matcher, known: &Said) -> Result<(), Veri
             matcher.recovers(value, wanted) || within
         })
     };
-    let symmetric = form.profile().signature.algorithm == Algorithm::HmacSha256;
     let needed = |placeholder: &Placeholder| match placeholder {
-        Placeholder::Body => false,
-        // Who verifies has the secret; but with ed25519 only its public half.
-        Placeholder::Secret => !symmetric,
+        // Who verifies has them.
+        Placeholder::Body | Placeholder::Secret => false,
         other => known.get(*other).is_none(),
     };
     let signed = form.signed().placeholders().filter(needed);

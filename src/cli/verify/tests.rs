@@ -216,9 +216,8 @@ fn ed25519_with_either_key() {
         assert_eq!(verify(&verifier, &good(SIGNATURE), b"{}"), Err(Reason::Mismatch));
         assert_eq!(verify(&verifier, &good("v1a,AAAA"), BODY), Err(Reason::Mismatch));
     }
-    profile.signature.signed = "{secret}{body}".to_owned();
-    let error = Verifier::new(form(profile), Some(&secret("whpk_AAAA"))).expect_err("only the public half");
-    assert_eq!(error, VerifierError::NotCarried(Placeholder::Secret));
+    let error = Verifier::new(form(profile), Some(&secret("whpk_AAAA"))).expect_err("no public key");
+    assert_eq!(error, VerifierError::Key(KeyError::NotWhpk));
 }
 
 /// Whoever takes a built-in profile can verify what it sends, or is told that there is nothing to verify.
