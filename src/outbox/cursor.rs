@@ -18,15 +18,17 @@ const REACH: u8 = 32;
 /// Rows of more bytes are not kept: the pages of all would be held.
 const LARGE: usize = 4 << 10;
 
-/// A row; clones are the same bytes.
+/// A row; clones are the same bytes. None outlives the reader that it is from.
 pub(super) type Bytes = Arc<AccessGuard<'static, &'static [u8]>>;
 
 /// A table that is read in the order of its keys, as a rule.
 pub(super) struct Cursor {
+    /// Dropped before the table, which keeps the view alive: rows do not, and redb may give their pages to others when
+    /// it is gone.
+    place: Mutex<Place>,
     table: ReadOnlyTable<u64, &'static [u8]>,
     /// As a rule the key of the row after `n` is `n + stride`.
     stride: u64,
-    place: Mutex<Place>,
 }
 
 #[derive(Default)]
@@ -43,7 +45,7 @@ struct Place {
 
 impl Cursor {
     pub(super) fn new(table: ReadOnlyTable<u64, &'static [u8]>, stride: u64) -> Self {
-        Self { table, stride, place: Mutex::default() }
+        Self { place: Mutex::default(), table, stride }
     }
 
     /// The row of `key`.

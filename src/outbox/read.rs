@@ -30,10 +30,10 @@ use crate::model::{
 /// A view of the store as of one commit. Keep it for milliseconds, or until the next commit: while it lives, no page
 /// that it can see is given back, and the file grows.
 pub struct Reader {
-    txn: ReadTransaction,
     /// The tables that every attempt reads, opened once.
     events: OnceLock<Cursor>,
     pending: OnceLock<Cursor>,
+    txn: ReadTransaction,
 }
 
 /// A row of deliveries, with its place.
@@ -56,7 +56,7 @@ impl Reader {
     }
 
     pub(super) fn new(database: &Shared) -> Result<Self, StoreError> {
-        Ok(Self { txn: database.begin_read()?, events: OnceLock::new(), pending: OnceLock::new() })
+        Ok(Self { events: OnceLock::new(), pending: OnceLock::new(), txn: database.begin_read()? })
     }
 
     /// The event `seq` with its payload.
