@@ -234,6 +234,7 @@ fn print_attempt(
 const fn why(why: Why) -> &'static str {
     match why {
         Why::AfterCrash => "after_crash: due before the daemon was ended hard; it may repeat an earlier one",
+        Why::Probe => "probe: its endpoint's circuit was open",
         Why::Schedule => "schedule",
     }
 }

@@ -151,7 +151,7 @@ fn profile(
     let signs = !matches!(&signature, Ok(SignatureRule { algorithm: Algorithm::None, .. }));
     let headers = headers(name, fields.node("headers"), signs, problems);
     let body = body(name, fields.node("body"), problems);
-    let mut whole = probe.map(|_| ());
+    let mut whole = Ok(());
     let profile = Profile {
         name: name.to_owned(),
         success: or_stand_in(success, Success::Class2xx, &mut whole),
@@ -160,6 +160,9 @@ fn profile(
         jitter: or_stand_in(jitter, 0.0, &mut whole),
         expire: or_stand_in(expire, Duration::ZERO, &mut whole),
         concurrency: or_stand_in(concurrency, 1, &mut whole),
+        circuit: 0,
+        probe: or_stand_in(probe, vec![Duration::ZERO], &mut whole),
+        rate: None,
         signature: signature?,
         headers: headers?,
         body: body?,

@@ -26,6 +26,7 @@ use crate::{
     },
     outbox::{Outbox, Reader, StoreError},
     policy::{facts::Facts, form::Form, placeholder::Placeholder, template::RenderError},
+    scheduler::Start,
 };
 
 /// Payloads up to so many bytes are read where the attempt runs: some ten microseconds. Larger ones would keep others
@@ -55,12 +56,16 @@ pub(super) struct Crash {
 }
 
 impl Crash {
-    /// Whether an attempt of `delivery` may have been made whose outcome was lost: it was due before an unclean
-    /// start, and this run has made none.
-    fn why(&self, key: DeliveryKey, delivery: &Delivery) -> Why {
+    /// Why an attempt of `delivery` is made. One that this run has not tried, and that was due before an unclean start,
+    /// may have been made already, its outcome lost: to know that matters more than that it is a probe.
+    fn why(&self, key: DeliveryKey, delivery: &Delivery, probe: bool) -> Why {
         let ours = delivery.last_attempt.is_some_and(|row| row >= self.first_attempt);
         let before = key.seq <= self.last_seq && delivery.due <= self.started_at;
-        if self.unclean && before && !ours { Why::AfterCrash } else { Why::Schedule }
+        match () {
+            () if self.unclean && before && !ours => Why::AfterCrash,
+            () if probe => Why::Probe,
+            () => Why::Schedule,
+        }
     }
 }
 
@@ -83,17 +88,17 @@ pub(super) enum Ended {
     Store { accepted_at: Option<Timestamp>, error: StoreError },
 }
 
-/// Makes an attempt of `key`, whose state is in `view`, to `target`, whose last attempt failed if it is `doubtful`. One
+/// Makes the attempt `start`, of a delivery whose state is in `view`, to `target`, whose last attempt failed if it is `doubtful`. One
 /// that has not begun to send when `stop` says so does not begin.
 pub(super) async fn attempt(
-    key: DeliveryKey,
+    start: Start,
     view: Arc<Reader>,
     target: Arc<Target>,
     doubtful: bool,
     around: Arc<Surroundings>,
     stop: Arc<watch::Receiver<Stop>>,
 ) -> Ended {
-    let now = around.clock.now();
+    let (key, now) = (start.key, around.clock.now());
     let (brief, before) = match view.delivery(key) {
         Ok(Some(found)) => found,
         Ok(None) => return Ended::NotPending,
@@ -137,7 +142,7 @@ pub(super) async fn attempt(
         Ok(event) => event,
         Err(error) => return Ended::Store { accepted_at: Some(brief.accepted_at), error },
     };
-    let why = around.crash.why(key, &before);
+    let why = around.crash.why(key, &before, start.probe);
     let identity = Identity { key, accepted_at: brief.accepted_at, number: before.attempt.saturating_add(1) };
     match exchange(&identity, &event, &target, active, configured, &around).await {
         Ok(report) => Ended::Attempted { before, why, report: Box::new(report) },

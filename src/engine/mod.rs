@@ -43,7 +43,7 @@ use crate::{
     },
     outbox::{self, Loaded, NotSettled, Notice, Reader, Settle, StoreError},
     policy::decide,
-    scheduler::{LaneStatus, Scheduler, Start, Verdict},
+    scheduler::{Hold, LaneRules, LaneStatus, Scheduler, Start, Verdict},
 };
 
 /// With so many outcomes on their way to the disk, no further attempt starts.
@@ -293,9 +293,9 @@ impl Engine {
     fn make_lanes(&mut self) {
         let directory = Arc::clone(&self.directory);
         for target in directory.targets() {
-            let concurrency = target.profile().map_or(1, |profile| profile.concurrency);
-            self.scheduler.set_lane(target.number, concurrency);
-            self.scheduler.hold(target.number, target.active.is_none());
+            let rules = target.profile().map_or(LaneRules::plain(1), LaneRules::of);
+            self.scheduler.set_lane(target.number, &rules);
+            self.scheduler.hold(target.number, Hold::Disabled, target.active.is_none());
             self.failures.insert(target.number, target.stored.consecutive_failures);
         }
     }
@@ -310,7 +310,7 @@ impl Engine {
             && let Some(start) = self.scheduler.poll_start()
         {
             let Some(target) = self.directory.target(start.lane).map(Arc::clone) else {
-                self.scheduler.handle_finished(start.key, Verdict::Neutral);
+                self.came_to_nothing(start, self.around.clock.now());
                 continue;
             };
             // What a sweep has ended out of its turn is on its way to the disk: it is looked at again when that is known.
@@ -324,7 +324,7 @@ impl Engine {
             let doubtful = self.failures.get(&start.lane).is_some_and(|failures| *failures > 0);
             let stop = Arc::clone(stop);
             // In a box: tasks are moved about as they begin and end.
-            let attempt = Box::pin(attempt(start.key, view, target, doubtful, around, stop));
+            let attempt = Box::pin(attempt(start, view, target, doubtful, around, stop));
             let task = self.attempts.spawn(async move { (start, attempt.await) });
             self.tasks.insert(task.id(), start);
         }
@@ -451,24 +451,26 @@ impl Engine {
     /// Does what follows from an attempt.
     fn follow(&mut self, start: Start, ended: Ended) -> Result<(), StoreError> {
         let now = self.around.clock.now();
-        let verdict = match ended {
+        match ended {
             Ended::Attempted { before, why, report } => {
                 self.attempted(start, &before, (why, *report), now);
                 return Ok(());
             }
-            Ended::Expired { before } => self.fail(start, &before, FailReason::Expired, now),
+            Ended::Expired { before } => {
+                self.end(start, &before, FailReason::Expired, now, None);
+            }
             Ended::Template { before, accepted_at, error } => {
                 let id = self.around.outbox.id_key().delivery_id(accepted_at, start.key);
                 tracing::warn!(%id, %error, "a delivery failed: its body's template cannot take this event");
-                self.fail(start, &before, FailReason::Template, now)
+                self.end(start, &before, FailReason::Template, now, None);
             }
-            Ended::NotPending => Verdict::Neutral,
+            Ended::NotPending => {}
             Ended::NotDue { due } => {
                 self.put_back(start, due, now);
                 return Ok(());
             }
             Ended::NoTarget { due } => {
-                self.scheduler.hold(start.lane, true);
+                self.scheduler.hold(start.lane, Hold::Disabled, true);
                 self.put_back(start, due, now);
                 return Ok(());
             }
@@ -477,17 +479,21 @@ impl Engine {
                     accepted_at.map(|at| self.around.outbox.id_key().delivery_id(at, start.key).to_string());
                 let (event, slot) = (start.key.seq.get(), start.key.slot);
                 tracing::error!(id, event, slot, %error, "a delivery cannot be read: it is left alone");
-                Verdict::Neutral
             }
             Ended::Store { error, .. } => return Err(error),
-        };
-        self.scheduler.handle_finished(start.key, verdict);
+        }
+        self.came_to_nothing(start, now);
         Ok(())
+    }
+
+    /// Ends a start of which no request came.
+    fn came_to_nothing(&mut self, start: Start, now: Timestamp) {
+        self.scheduler.handle_finished(start.key, Verdict::Nothing, 0.0, now);
     }
 
     /// Ends a start that came to nothing, to come again at `due`.
     fn put_back(&mut self, start: Start, due: Timestamp, now: Timestamp) {
-        self.scheduler.handle_finished(start.key, Verdict::Neutral);
+        self.came_to_nothing(start, now);
         self.scheduler.handle_scheduled(start.key, start.lane, due, now);
     }
 
@@ -500,9 +506,9 @@ impl Engine {
         let failures = self.failures.get(&start.lane).copied().unwrap_or(0);
         // `now` is a whole millisecond, rounded down: counted from the next one, no delay is shortened.
         let end = now.plus(Duration::from_millis(1));
-        let decision =
-            decide::decide(before, &report.outcome, profile, failures, self.chance.fraction(), end);
-        self.scheduler.handle_finished(start.key, decision.verdict);
+        let chance = self.chance.fraction();
+        let decision = decide::decide(before, &report.outcome, profile, failures, chance, end);
+        self.scheduler.handle_finished(start.key, decision.verdict, chance, end);
         self.failures.insert(start.lane, decision.consecutive_failures);
         let changed = decision.consecutive_failures != failures;
         self.settle(
@@ -515,11 +521,6 @@ impl Engine {
             },
             None,
         );
-    }
-
-    fn fail(&mut self, start: Start, before: &Delivery, reason: FailReason, now: Timestamp) -> Verdict {
-        self.end(start, before, reason, now, None);
-        Verdict::Neutral
     }
 
     /// Ends a delivery without an attempt.
@@ -575,7 +576,7 @@ impl Engine {
     /// Ends a delivery that a sweep has found expired, unless an attempt has it: that will see for itself. The sweep
     /// read it a while ago; if it has been attempted since, the writer sees that, and writes nothing.
     fn expire(&mut self, key: DeliveryKey, before: &Delivery, pass: &Pass) {
-        let start = Start { key, lane: before.endpoint };
+        let start = Start { key, lane: before.endpoint, probe: false };
         // What the backlog has not brought yet is not counted as pending either.
         if !self.running || self.scheduler.is_in_flight(key) || self.settling.contains_key(&key) {
             return;

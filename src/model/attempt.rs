@@ -48,6 +48,8 @@ pub struct Attempt {
 pub enum Why {
     /// The first of this run for a delivery that was due before an unclean start: it may be a repeat.
     AfterCrash,
+    /// It was the probe of its endpoint's open circuit.
+    Probe,
     /// The schedule said so.
     Schedule,
 }

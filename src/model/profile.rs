@@ -1,6 +1,6 @@
 //! Profiles: how webhooks look and behave. Plain data; `policy::form` compiles the patterns and templates.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 /// A profile as the configuration says it, every key given.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,12 @@ pub struct Profile {
     pub expire: Duration,
     /// Requests open at once to one endpoint; at least 1.
     pub concurrency: u16,
+    /// After so many failures of its own in a row only probes are made to an endpoint; 0: never.
+    pub circuit: u32,
+    /// How long before each probe; the last holds for all that follow. Never empty.
+    pub probe: Vec<Duration>,
+    /// How many attempts may start to one endpoint; `None`: any number.
+    pub rate: Option<Rate>,
     /// How requests are signed.
     pub signature: SignatureRule,
     /// Headers sent with every request: name, and value with placeholders.
@@ -35,6 +41,15 @@ impl Profile {
             Success::Codes(codes) => codes.contains(&status),
         }
     }
+}
+
+/// So many in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rate {
+    /// How many.
+    pub count: NonZeroU32,
+    /// In which time: a second, a minute or an hour.
+    pub per: Duration,
 }
 
 /// Which statuses are a success.

@@ -289,6 +289,9 @@ struct AttemptRecord<'a> {
     previous: Option<u64>,
     #[serde(rename = "cr", default, skip_serializing_if = "std::ops::Not::not")]
     after_crash: bool,
+    /// [`why_code`].
+    #[serde(rename = "wy", default, skip_serializing_if = "is_zero")]
+    why: u8,
     #[serde(rename = "at")]
     started_at: u64,
     #[serde(rename = "sg", default, borrow, skip_serializing_if = "str::is_empty")]
@@ -332,6 +335,28 @@ pub(super) struct AttemptHead {
     pub(super) why: Why,
 }
 
+/// Why an attempt was made, where that has no field of its own.
+const fn why_code(why: Why) -> u8 {
+    match why {
+        Why::AfterCrash | Why::Schedule => 0,
+        Why::Probe => 1,
+    }
+}
+
+const fn why(after_crash: bool, code: u8) -> Option<Why> {
+    match (after_crash, code) {
+        (true, 0) => Some(Why::AfterCrash),
+        (false, 0) => Some(Why::Schedule),
+        (false, 1) => Some(Why::Probe),
+        _ => None,
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_zero(code: &u8) -> bool {
+    *code == 0
+}
+
 pub(super) fn encode_attempt(attempt: &AttemptHead, report: &Report) -> Vec<u8> {
     let (response, failure) = match &report.outcome {
         Outcome::Response(response) => (Some(response_record(response)), None),
@@ -346,6 +371,7 @@ pub(super) fn encode_attempt(attempt: &AttemptHead, report: &Report) -> Vec<u8> 
         number: attempt.number,
         previous: attempt.previous.map(AttemptRow::get),
         after_crash: attempt.why == Why::AfterCrash,
+        why: why_code(attempt.why),
         started_at: report.started_at.as_millis(),
         signatures: Cow::Borrowed(&report.signatures),
         signature: place(&report.signature, &report.signatures),
@@ -372,7 +398,7 @@ pub(super) fn decode_attempt(row: &[u8]) -> Option<Attempt> {
         endpoint: EndpointNumber::new(record.endpoint),
         number: record.number,
         previous: record.previous.map(AttemptRow::new),
-        why: if record.after_crash { Why::AfterCrash } else { Why::Schedule },
+        why: why(record.after_crash, record.why)?,
         report: Report {
             started_at: Timestamp::from_millis(record.started_at),
             signature: record.signature.and_then(|place| at(&record.signatures, place)).unwrap_or_default(),
@@ -588,13 +614,14 @@ mod tests {
         let local = Failure { kind: FailureKind::Local, message: "no descriptors".to_owned() };
         let signatures = [("x", "v1,x v1,y"), ("", ""), ("x", "x")];
         let outcomes = [Outcome::Response(response), Outcome::Failure(failure), Outcome::Failure(local)];
-        for (outcome, (signature, signatures)) in outcomes.into_iter().zip(signatures) {
+        let whys = [Why::AfterCrash, Why::Schedule, Why::Probe];
+        for ((outcome, (signature, signatures)), why) in outcomes.into_iter().zip(signatures).zip(whys) {
             let attempt = Attempt {
                 delivery: DeliveryKey { seq: Seq::new(1), slot: 2 },
                 endpoint: EndpointNumber::new(3),
                 number: 4,
                 previous: Some(AttemptRow::new(5)),
-                why: Why::AfterCrash,
+                why,
                 report: Report {
                     started_at: at,
                     signature: signature.to_owned(),

@@ -6,7 +6,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::retry;
+use super::{retry, verdict::Verdict};
 use crate::model::{
     attempt::{Failure, FailureKind, Outcome},
     delivery::{Delivery, FailReason, State},
@@ -17,17 +17,6 @@ use crate::model::{
 /// How soon an attempt follows one that failed for the box's own trouble: soon, for it passes without the
 /// endpoint's doing; not at once, for it does not pass by trying.
 const LOCAL_PAUSE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10);
-
-/// What an attempt that ended says of its endpoint, and so of its lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verdict {
-    /// It did not take the delivery: its lane's window becomes one, and it is in doubt.
-    Failure,
-    /// Nothing: no request was made, or the box itself was in trouble.
-    Neutral,
-    /// It took the delivery: its lane's window grows by one, and it is not in doubt.
-    Success,
-}
 
 /// What an attempt changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +65,7 @@ pub fn decide(
         next.due = now;
     }
     let consecutive_failures = consecutive_failures.saturating_add(1);
-    Decision { delivery: next, consecutive_failures, verdict: Verdict::Failure }
+    Decision { delivery: next, consecutive_failures, verdict: Verdict::of_failure(outcome) }
 }
 
 /// `delivery`, ended at `now` as failed for `reason` without a further attempt.
@@ -104,6 +93,9 @@ mod tests {
             jitter: 0.1,
             expire: Duration::from_secs(10_000),
             concurrency: 1,
+            circuit: 0,
+            probe: vec![Duration::from_secs(10)],
+            rate: None,
             signature: SignatureRule {
                 algorithm: Algorithm::None,
                 key: KeyForm::Utf8,
@@ -151,7 +143,11 @@ mod tests {
             assert_eq!(decision.delivery.due, at.plus(Duration::from_millis(wait)), "{case}");
             assert_eq!(decision.consecutive_failures, failures, "{case}");
             assert_eq!(decision.delivery.last_status, outcome.status(), "{case}");
-            let verdict = if failures == 0 { Verdict::Success } else { Verdict::Failure };
+            let verdict = match outcome.status() {
+                Some(200 | 299) => Verdict::Success,
+                Some(300 | 404) => Verdict::Rejected,
+                _ => Verdict::Failure,
+            };
             assert_eq!(decision.verdict, verdict, "{case}");
         }
     }
@@ -196,7 +192,7 @@ mod tests {
         let mut profile = profile();
         profile.success = Success::Codes(vec![200]);
         let delivery = Delivery::pending(EndpointNumber::new(1), Timestamp::EPOCH);
-        for (code, verdict) in [(200, Verdict::Success), (202, Verdict::Failure)] {
+        for (code, verdict) in [(200, Verdict::Success), (202, Verdict::Rejected)] {
             let decision = decide(&delivery, &status(code), &profile, 0, 0.0, Timestamp::EPOCH);
             assert_eq!(decision.verdict, verdict, "{code}");
         }

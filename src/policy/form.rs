@@ -411,6 +411,9 @@ pub(crate) mod sample {
             jitter: 0.0,
             expire: Duration::from_secs(86_400),
             concurrency: 16,
+            circuit: 0,
+            probe: vec![Duration::from_secs(10)],
+            rate: None,
             signature: SignatureRule {
                 algorithm: Algorithm::HmacSha256,
                 key: KeyForm::Whsec,

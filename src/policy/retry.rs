@@ -13,6 +13,7 @@ pub fn due(profile: &Profile, step: u8, from: Timestamp, chance: f64) -> Option<
     Some(from.plus(lengthen(*delay, profile.jitter * chance)))
 }
 
-fn lengthen(delay: Duration, fraction: f64) -> Duration {
+/// `delay`, lengthened by `fraction` (0 to 1) of itself.
+pub(super) fn lengthen(delay: Duration, fraction: f64) -> Duration {
     delay + delay.mul_f64(fraction.clamp(0.0, 1.0))
 }

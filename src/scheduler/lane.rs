@@ -4,11 +4,13 @@
 //! as the burst drains. The *window* is how many requests may be open at once. It starts at
 //! [`FIRST_WINDOW`], a success adds one up to the profile's concurrency, and a failure makes it one: a lane whose
 //! last attempt failed is *in doubt* and holds one request until an attempt succeeds. (Requests opened before the
-//! failure are not recalled; they count as the lane's all the same.)
+//! failure are not recalled; they count as the lane's all the same.) So while its circuit is open, which only a failure
+//! opens and any success closes, its window is one: a probe is alone.
 
 use std::collections::VecDeque;
 
-use super::{LaneStatus, Verdict, key::PackedKey, room::Keys};
+use super::{Hold, LaneRules, LaneStatus, Pause, Verdict, brake::Brake, key::PackedKey, room::Keys};
+use crate::model::time::Timestamp;
 
 /// How many requests a lane that was never tried may open, if its concurrency allows as many.
 pub(super) const FIRST_WINDOW: u16 = 2;
@@ -25,7 +27,11 @@ pub(super) struct Lane {
     concurrency: u16,
     /// The last success or failure; `None`: it was never tried.
     last: Option<Verdict>,
-    held: bool,
+    /// Why it is held, a bit for each reason.
+    holds: u8,
+    brake: Option<Brake>,
+    /// Until when its brake keeps it from starting; [`super::pauses::Pauses`] alone sets this.
+    pub(super) paused: Option<Timestamp>,
     /// Its keys in memory and on disk, as [`super::room::Room`] counts them.
     pub(super) keys: Keys,
     /// Where it stands in [`super::turns::Turns`], which alone sets this: so it stands there at most once.
@@ -49,7 +55,7 @@ pub(super) enum Standing {
 }
 
 impl Lane {
-    /// An empty lane that was never tried; a concurrency of 0 counts as 1.
+    /// An empty lane that was never tried and has no brake; a concurrency of 0 counts as 1.
     pub(super) fn new(concurrency: u16) -> Self {
         let concurrency = concurrency.max(1);
         Self {
@@ -58,28 +64,35 @@ impl Lane {
             window: FIRST_WINDOW.min(concurrency),
             concurrency,
             last: None,
-            held: false,
+            holds: 0,
+            brake: None,
+            paused: None,
             keys: Keys::default(),
             standing: Standing::Nowhere,
         }
     }
 
-    /// Changes the concurrency; the window shrinks to it at once, and grows to it by successes. A lane never tried
-    /// is as if made with it.
-    pub(super) fn set_concurrency(&mut self, concurrency: u16) {
-        self.concurrency = concurrency.max(1);
+    /// Changes its rules. The window shrinks to the concurrency at once, and grows to it by successes; a lane never
+    /// tried is as if made with it. A circuit stays as it is if there still is one.
+    pub(super) fn set(&mut self, rules: &LaneRules, now: Timestamp) {
+        self.concurrency = rules.concurrency.max(1);
         let window = if self.last.is_none() { FIRST_WINDOW } else { self.window };
         self.window = window.min(self.concurrency);
+        self.brake = Brake::new(rules, self.brake.take(), now);
     }
 
-    /// Holds the lane (nothing starts, keys stay) or lets it go on.
-    pub(super) fn hold(&mut self, held: bool) {
-        self.held = held;
+    /// Holds the lane for a reason (nothing starts, keys stay), or takes this reason back.
+    pub(super) fn hold(&mut self, reason: Hold, held: bool) {
+        if held {
+            self.holds |= reason.bit();
+        } else {
+            self.holds &= !reason.bit();
+        }
     }
 
     /// Whether it is held.
     pub(super) const fn held(&self) -> bool {
-        self.held
+        self.holds != 0
     }
 
     /// Takes a due key in, last.
@@ -99,24 +112,51 @@ impl Lane {
     }
 
     /// Opens a request.
-    pub(super) fn start(&mut self) {
+    pub(super) fn start(&mut self, now: Timestamp) {
         self.in_flight += 1;
+        if let Some(brake) = &mut self.brake {
+            brake.start(now);
+        }
     }
 
-    /// Closes a request, and learns from what came of it.
-    pub(super) fn finish(&mut self, verdict: Verdict) {
+    /// Closes a request, and learns from what came of it; `chance` draws the jitter of a probe's interval.
+    pub(super) fn finish(&mut self, verdict: Verdict, chance: f64, now: Timestamp) {
         self.in_flight = self.in_flight.checked_sub(1).expect("only what was started finishes");
+        if let Some(brake) = &mut self.brake {
+            brake.finish(verdict, chance, now);
+        }
         match verdict {
-            Verdict::Failure => self.window = 1,
-            Verdict::Neutral => return,
+            Verdict::Failure | Verdict::Rejected => self.window = 1,
+            Verdict::Neutral | Verdict::Nothing => return,
             Verdict::Success => self.window = self.window.saturating_add(1).min(self.concurrency),
         }
         self.last = Some(verdict);
     }
 
-    /// Whether it has a due key and a free place, and is not held.
+    /// Whether it has a due key and a free place, is not held, and its brake lets go.
     pub(super) fn may_start(&self) -> bool {
-        !self.held && !self.due.is_empty() && self.in_flight < usize::from(self.window)
+        self.paused.is_none() && self.has_place()
+    }
+
+    /// The same, its brake aside.
+    fn has_place(&self) -> bool {
+        !self.held() && !self.due.is_empty() && self.in_flight < usize::from(self.window)
+    }
+
+    /// Until when its brake alone keeps it from starting; `None`: not at all.
+    pub(super) fn brake_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let brake = self.brake.as_ref()?;
+        Some(brake.next()).filter(|next| *next > now && self.has_place())
+    }
+
+    /// Whether it has a circuit or a rate.
+    pub(super) const fn has_brake(&self) -> bool {
+        self.brake.is_some()
+    }
+
+    /// Whether its circuit is open: what starts is a probe.
+    pub(super) fn is_open(&self) -> bool {
+        self.brake.as_ref().is_some_and(|brake| brake.open().is_some())
     }
 
     /// Whether `free` places of the pool are enough for one more request of it: more than it has open already. So
@@ -127,7 +167,7 @@ impl Lane {
 
     /// Whether its last attempt failed; a lane never tried is not in doubt.
     pub(super) const fn in_doubt(&self) -> bool {
-        matches!(self.last, Some(Verdict::Failure))
+        matches!(self.last, Some(Verdict::Failure | Verdict::Rejected))
     }
 
     /// How many requests it has open.
@@ -142,7 +182,14 @@ impl Lane {
 
     /// What status pages say of it.
     pub(super) fn status(&self) -> LaneStatus {
-        LaneStatus { queued: self.due.len(), in_flight: self.in_flight, window: self.window, held: self.held }
+        let circuit = self.brake.as_ref().and_then(Brake::open);
+        let pause = match Hold::ALL.into_iter().find(|reason| self.holds & reason.bit() != 0) {
+            Some(reason) => Some(Pause::Held(reason)),
+            None if circuit.is_some() => Some(Pause::Circuit),
+            None => self.paused.map(|_| Pause::Rate),
+        };
+        let (queued, in_flight, window) = (self.due.len(), self.in_flight, self.window);
+        LaneStatus { queued, in_flight, window, pause, circuit }
     }
 }
 
@@ -156,19 +203,22 @@ mod tests {
     use super::*;
     use crate::model::{delivery::DeliveryKey, event::Seq};
 
+    const NOW: Timestamp = Timestamp::RELEASED;
+
     fn key(seq: u64) -> PackedKey {
         DeliveryKey { seq: Seq::new(seq), slot: 0 }.into()
     }
 
     #[test]
     fn the_window_follows_the_verdicts() {
-        use Verdict::{Failure, Neutral, Success};
-        let cases: [(u16, &[Verdict], u16, bool); 10] = [
+        use Verdict::{Failure, Neutral, Nothing, Rejected, Success};
+        let cases: [(u16, &[Verdict], u16, bool); 11] = [
             (0, &[], 1, false),
             (1, &[], 1, false),
             (1, &[Success, Success], 1, false),
             (16, &[], 2, false),
-            (16, &[Neutral, Neutral], 2, false),
+            (16, &[Neutral, Nothing], 2, false),
+            (16, &[Success, Rejected, Nothing], 1, true),
             (16, &[Success, Success, Success], 5, false),
             (4, &[Success; 9], 4, false),
             (16, &[Success, Failure], 1, true),
@@ -178,8 +228,8 @@ mod tests {
         for (concurrency, verdicts, window, in_doubt) in cases {
             let mut lane = Lane::new(concurrency);
             for verdict in verdicts {
-                lane.start();
-                lane.finish(*verdict);
+                lane.start(NOW);
+                lane.finish(*verdict, 0.0, NOW);
             }
             let state = (lane.status().window, lane.in_doubt(), lane.status().in_flight);
             assert_eq!(state, (window, in_doubt, 0), "{concurrency} {verdicts:?}");
@@ -189,14 +239,14 @@ mod tests {
     #[test]
     fn a_change_of_concurrency_cuts_the_window_and_does_not_widen_it() {
         let mut lane = Lane::new(1);
-        lane.set_concurrency(16);
+        lane.set(&LaneRules::plain(16), NOW);
         assert_eq!(lane.status().window, FIRST_WINDOW, "never tried, it is as if new");
         for _ in 0..9 {
-            lane.start();
-            lane.finish(Verdict::Success);
+            lane.start(NOW);
+            lane.finish(Verdict::Success, 0.0, NOW);
         }
         for (concurrency, window) in [(16, 11), (4, 4), (16, 4), (0, 1)] {
-            lane.set_concurrency(concurrency);
+            lane.set(&LaneRules::plain(concurrency), NOW);
             assert_eq!(lane.status().window, window, "at {concurrency}");
         }
     }
@@ -207,12 +257,14 @@ mod tests {
         assert!(!lane.may_start(), "nothing is due");
         lane.push(key(1));
         assert!(lane.may_start());
-        lane.hold(true);
-        assert!(!lane.may_start(), "held");
-        lane.hold(false);
-        lane.start();
+        lane.hold(Hold::Disabled, true);
+        lane.hold(Hold::Clock, true);
+        lane.hold(Hold::Disabled, false);
+        assert!(!lane.may_start(), "held for the other reason");
+        lane.hold(Hold::Clock, false);
+        lane.start(NOW);
         assert!(!lane.may_start(), "no place");
-        lane.finish(Verdict::Neutral);
+        lane.finish(Verdict::Neutral, 0.0, NOW);
         assert!(lane.may_start());
     }
 

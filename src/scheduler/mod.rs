@@ -11,12 +11,19 @@
 //! place. Nothing of this is tuned: a greedy lane alone takes half of the pool at most, forty of them in a pool of
 //! 512 settle at 12 or 13 each, and the last dozen places stay free for lanes that have none.
 //!
+//! A lane may have a brake: a *circuit*, which leaves an endpoint that fails again and again in peace but for one probe
+//! at growing intervals ([`circuit`](crate::policy::circuit)), and a *rate* ([`rate`](crate::policy::rate)). What waits
+//! for these waits in its lane: one pause for the lane wakes it. A circuit that closes leaves a window of two, which
+//! grows as any other: so what has gathered is not let loose at once, and no more is what is overdue at a start.
+//!
 //! Sans-io: no clock, no I/O, no luck; the time is an argument, and the same calls give the same starts. What the store
 //! says holds, and after a crash all of this is filled from it. Keys are held, never payloads: 16 bytes in a wheel, 8 in
 //! a lane. Nothing here fails.
 
+mod brake;
 mod key;
 mod lane;
+mod pauses;
 mod pieces;
 mod room;
 mod turns;
@@ -24,16 +31,21 @@ pub mod wheel;
 
 use std::{collections::HashMap, mem};
 
-use crate::model::{
-    delivery::{DeliveryKey, Load, Scheduled},
-    endpoint::EndpointNumber,
-    numbers::BuildNumberHasher,
-    time::{Minute, Timestamp},
+use crate::{
+    model::{
+        delivery::{DeliveryKey, Load, Scheduled},
+        endpoint::EndpointNumber,
+        numbers::BuildNumberHasher,
+        profile::{Profile, Rate},
+        time::{Minute, Timestamp},
+    },
+    policy::circuit,
 };
 
-pub use crate::policy::decide::Verdict;
+pub use crate::policy::{circuit::Open, verdict::Verdict};
 use key::PackedKey;
 use lane::{Lane, Standing};
+use pauses::Pauses;
 use room::{Place, Room};
 use turns::Turns;
 use wheel::{Timer, Wheel};
@@ -61,6 +73,8 @@ const MADE: &str = "a lane stays once it is made";
 /// 5. Ask [`poll_timeout`](Self::poll_timeout) when to come again if nothing happens before.
 #[derive(Debug)]
 pub struct Scheduler {
+    /// The latest time that [`Self::handle_timeout`] was told.
+    now: Timestamp,
     /// What was loaded before its time.
     near: Wheel,
     /// All other timers.
@@ -71,6 +85,7 @@ pub struct Scheduler {
     /// Never iterated for a decision: the order of a hash map is no one's.
     lanes: HashMap<EndpointNumber, Lane, BuildNumberHasher>,
     turns: Turns,
+    pauses: Pauses,
     in_flight: HashMap<PackedKey, EndpointNumber, BuildNumberHasher>,
     /// How many may be in flight.
     limit: usize,
@@ -87,6 +102,64 @@ pub struct Start {
     pub key: DeliveryKey,
     /// In which lane.
     pub lane: EndpointNumber,
+    /// It is the probe of an open circuit.
+    pub probe: bool,
+}
+
+/// What holds for a lane.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LaneRules {
+    /// How many requests it may have open at once; 0 counts as 1.
+    pub concurrency: u16,
+    /// Its circuit; `None`: it never opens.
+    pub circuit: Option<circuit::Rules>,
+    /// How many attempts may start; `None`: any number.
+    pub rate: Option<Rate>,
+}
+
+impl LaneRules {
+    /// Those of a profile.
+    pub fn of(profile: &Profile) -> Self {
+        let (concurrency, rate) = (profile.concurrency, profile.rate);
+        Self { concurrency, circuit: circuit::Rules::of(profile), rate }
+    }
+
+    /// A concurrency alone.
+    pub const fn plain(concurrency: u16) -> Self {
+        Self { concurrency, circuit: None, rate: None }
+    }
+}
+
+/// Why a lane is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hold {
+    /// Its endpoint is disabled, or cannot be reached by configuration.
+    Disabled,
+    /// The clock is not set, and what it sends says the time.
+    Clock,
+}
+
+impl Hold {
+    /// All reasons, the one that is to be named first at the beginning.
+    const ALL: [Self; 2] = [Self::Disabled, Self::Clock];
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Disabled => 1,
+            Self::Clock => 2,
+        }
+    }
+}
+
+/// What a lane waits for, whatever is due in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pause {
+    /// The end of a hold.
+    Held(Hold),
+    /// Its circuit: the next probe, or its success.
+    Circuit,
+    /// Its rate's next turn.
+    Rate,
 }
 
 /// What there is to say of a lane.
@@ -98,8 +171,10 @@ pub struct LaneStatus {
     pub in_flight: usize,
     /// How many it may have open; less than it has after a failure.
     pub window: u16,
-    /// Whether it is held: nothing starts.
-    pub held: bool,
+    /// What it waits for besides a free place.
+    pub pause: Option<Pause>,
+    /// What there is to know of its circuit while that is open, held or not.
+    pub circuit: Option<Open>,
 }
 
 impl Scheduler {
@@ -108,12 +183,14 @@ impl Scheduler {
     pub fn new(in_flight: usize, keys: usize, now: Timestamp) -> Self {
         let limit = in_flight.max(1);
         Self {
+            now,
             near: Wheel::new(now),
             far: Wheel::new(now),
             room: Room::new(keys, now),
             to_park: Vec::new(),
             lanes: HashMap::default(),
             turns: Turns::default(),
+            pauses: Pauses::default(),
             in_flight: HashMap::default(),
             limit,
             doubtful_limit: (limit / 2).max(1),
@@ -121,17 +198,19 @@ impl Scheduler {
         }
     }
 
-    /// Makes a lane, or changes how many requests it may have open at once (0 counts as 1). A lane's window starts
-    /// at 2 and is widened by successes alone; until its first failure a lane counts as fine.
-    pub fn set_lane(&mut self, lane: EndpointNumber, concurrency: u16) {
-        self.lanes.entry(lane).or_insert_with(|| Lane::new(concurrency));
-        self.change(lane, |lane| lane.set_concurrency(concurrency));
+    /// Makes a lane, or changes its rules. A lane's window starts at 2 and is widened by successes alone; until its
+    /// first failure a lane counts as fine, and its circuit as closed. A circuit that is open stays so under other rules,
+    /// with the probe that it waits for, unless these have none.
+    pub fn set_lane(&mut self, lane: EndpointNumber, rules: &LaneRules) {
+        self.lanes.entry(lane).or_insert_with(|| Lane::new(rules.concurrency));
+        let now = self.now;
+        self.change(lane, |lane| lane.set(rules, now));
     }
 
-    /// Holds a lane, or lets it go on. What is held stays and gathers; what is in flight goes on. A lane not known
-    /// is made, so that one can be held before its first key.
-    pub fn hold(&mut self, lane: EndpointNumber, held: bool) {
-        self.change(lane, |lane| lane.hold(held));
+    /// Holds a lane for a reason, or takes this reason back; it goes on when there is none. What is held stays and
+    /// gathers; what is in flight goes on. A lane not known is made, so that one can be held before its first key.
+    pub fn hold(&mut self, lane: EndpointNumber, reason: Hold, held: bool) {
+        self.change(lane, |lane| lane.hold(reason, held));
     }
 
     /// Takes in a key that is to be attempted at `due`, or at once when that is not after `now`.
@@ -158,15 +237,17 @@ impl Scheduler {
         }
     }
 
-    /// Moves what is due by `now` into its lanes. Times before that of an earlier call change nothing.
+    /// Moves what is due by `now` into its lanes, and ends their pauses. Times before that of an earlier call change
+    /// nothing.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
         // Tick by tick, so that near and far timers come into their lanes in the order of their times.
         while let Some(at) = self.next_timer().filter(|at| *at < now) {
             self.fire(at);
         }
         self.fire(now);
         self.room.advance(now);
-        while let Some(number) = self.room.opened() {
+        while let Some(number) = self.room.opened().or_else(|| self.pauses.over(self.now)) {
             self.change(number, |_| ());
         }
     }
@@ -227,28 +308,27 @@ impl Scheduler {
             // A lane that failed since it joined stands in the wrong queue: it goes to the other, last.
             let key = if as_it_stood { self.take_key(turn.lane) } else { None };
             if let Some(key) = key {
-                self.in_flight.insert(key, turn.lane);
-                self.change(turn.lane, Lane::start);
-                return Some(Start { key: key.into(), lane: turn.lane });
+                return Some(self.start(key, turn.lane));
             }
             self.change(turn.lane, |_| ());
         }
         None
     }
 
-    /// Takes in that an attempt ended: its place is free, its lane learns from the verdict.
-    pub fn handle_finished(&mut self, key: DeliveryKey, verdict: Verdict) {
+    /// Takes in that an attempt ended at `now`: its place is free, its lane and its circuit learn from the verdict.
+    /// `chance` in [0, 1) draws the jitter of a probe's interval.
+    pub fn handle_finished(&mut self, key: DeliveryKey, verdict: Verdict, chance: f64, now: Timestamp) {
         let Some(lane) = self.in_flight.remove(&key.into()) else {
             debug_assert!(false, "{key:?} is not in flight: only what poll_start gave can finish");
             return;
         };
-        self.change(lane, |lane| lane.finish(verdict));
+        self.change(lane, |lane| lane.finish(verdict, chance, now));
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) next: exactly when the next timer fires, or keys on disk
-    /// may be loaded. `None`: there is nothing to wait for.
+    /// When to call [`handle_timeout`](Self::handle_timeout) next: exactly when the next timer fires, keys on disk
+    /// may be loaded, or a lane's pause ends. `None`: there is nothing to wait for.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.next_timer().into_iter().chain(self.room.next_open()).min()
+        self.next_timer().into_iter().chain(self.room.next_open()).chain(self.pauses.next()).min()
     }
 
     /// Whether an attempt of this delivery is under way.
@@ -282,10 +362,14 @@ impl Scheduler {
 
     /// Moves what is due by `now` from the wheels into its lanes; of far keys those for which there is room.
     fn fire(&mut self, now: Timestamp) {
-        let Self { near, far, lanes, turns, room, to_park, .. } = self;
+        let Self { near, far, lanes, turns, pauses, room, to_park, .. } = self;
+        let noted = self.now;
         near.advance(now, &mut |_, timer| {
             let lane = lanes.get_mut(&timer.lane).expect(MADE);
             lane.push(timer.key.into());
+            if lane.has_brake() {
+                pauses.note(timer.lane, lane, noted);
+            }
             turns.join(timer.lane, lane);
         });
         far.advance(now, &mut |due, timer| {
@@ -293,6 +377,9 @@ impl Scheduler {
             room.leave_far(&mut lane.keys);
             if room.admit(&mut lane.keys, due, now) == Place::Near {
                 lane.push(timer.key.into());
+                if lane.has_brake() {
+                    pauses.note(timer.lane, lane, noted);
+                }
                 turns.join(timer.lane, lane);
                 let held = lane.held();
                 room.note(timer.lane, &mut lane.keys, held);
@@ -312,15 +399,28 @@ impl Scheduler {
         }
     }
 
-    /// Changes a lane, making it if need be; keeps the sum of doubtful places, the rotation and the room true to it.
+    /// Changes a lane, making it if need be; keeps the sum of doubtful places, the pauses, the rotation and the
+    /// room true to it.
     fn change(&mut self, number: EndpointNumber, change: impl FnOnce(&mut Lane)) {
         let lane = self.lanes.entry(number).or_insert_with(|| Lane::new(UNKNOWN_CONCURRENCY));
         let before = lane.doubtful_places();
         change(lane);
         self.doubtful_places = self.doubtful_places - before + lane.doubtful_places();
+        self.pauses.note(number, lane, self.now);
         self.turns.note(number, lane);
         let held = lane.held();
         self.room.note(number, &mut lane.keys, held);
+    }
+
+    /// Starts the lane's key.
+    fn start(&mut self, key: PackedKey, number: EndpointNumber) -> Start {
+        self.in_flight.insert(key, number);
+        let (now, mut probe) = (self.now, false);
+        self.change(number, |lane| {
+            probe = lane.is_open();
+            lane.start(now);
+        });
+        Start { key: key.into(), lane: number, probe }
     }
 
     /// The lane's next key, if it may start one. A key that is in flight was scheduled twice; its attempt says what

@@ -1,6 +1,8 @@
-//! The scheduler's rules one by one; against models in [`model`] and [`parking`]; over simulated days in [`simulation`].
+//! The scheduler's rules one by one; against models in [`model`] and [`parking`]; over simulated days in
+//! [`simulation`] and [`outage`].
 
 mod model;
+mod outage;
 mod parking;
 mod simulation;
 
@@ -30,7 +32,7 @@ fn starts(scheduler: &mut Scheduler) -> Vec<Start> {
 
 fn finish(scheduler: &mut Scheduler, started: &[Start], verdict: Verdict) {
     for start in started {
-        scheduler.handle_finished(start.key, verdict);
+        scheduler.handle_finished(start.key, verdict, 0.0, NOW);
     }
 }
 
@@ -42,7 +44,7 @@ fn lanes(starts: &[Start]) -> Vec<u32> {
 fn with_due(in_flight: usize, count: u32, concurrency: u16, keys: u64) -> Scheduler {
     let mut scheduler = Scheduler::new(in_flight, usize::MAX, NOW);
     for number in 1..=count {
-        scheduler.set_lane(lane(number), concurrency);
+        scheduler.set_lane(lane(number), &LaneRules::plain(concurrency));
         for seq in 0..keys {
             scheduler.handle_scheduled(key(u64::from(number) * 1_000_000 + seq), lane(number), NOW, NOW);
         }
@@ -53,19 +55,19 @@ fn with_due(in_flight: usize, count: u32, concurrency: u16, keys: u64) -> Schedu
 #[test]
 fn a_key_goes_from_the_wheel_to_its_lane_to_flight() {
     let mut scheduler = Scheduler::new(8, usize::MAX, NOW);
-    scheduler.set_lane(lane(1), 4);
+    scheduler.set_lane(lane(1), &LaneRules::plain(4));
     scheduler.handle_scheduled(key(1), lane(1), later(500), NOW);
     assert_eq!((scheduler.scheduled(), scheduler.poll_timeout()), (1, Some(later(500))));
     scheduler.handle_timeout(later(499));
     assert_eq!(scheduler.poll_start(), None, "not due");
     scheduler.handle_timeout(later(500));
     assert_eq!((scheduler.scheduled(), scheduler.queued(), scheduler.poll_timeout()), (0, 1, None));
-    assert_eq!(scheduler.poll_start(), Some(Start { key: key(1), lane: lane(1) }));
+    assert_eq!(scheduler.poll_start(), Some(Start { key: key(1), lane: lane(1), probe: false }));
     assert!(scheduler.is_in_flight(key(1)) && !scheduler.is_in_flight(key(2)));
-    let status = LaneStatus { queued: 0, in_flight: 1, window: 2, held: false };
+    let status = LaneStatus { queued: 0, in_flight: 1, window: 2, pause: None, circuit: None };
     assert_eq!((scheduler.in_flight(), scheduler.lane(lane(1))), (1, Some(status)));
-    scheduler.handle_finished(key(1), Verdict::Success);
-    let status = LaneStatus { queued: 0, in_flight: 0, window: 3, held: false };
+    scheduler.handle_finished(key(1), Verdict::Success, 0.0, NOW);
+    let status = LaneStatus { queued: 0, in_flight: 0, window: 3, pause: None, circuit: None };
     assert_eq!((scheduler.in_flight(), scheduler.lane(lane(1))), (0, Some(status)));
     assert_eq!(scheduler.lane(lane(2)), None);
 }
@@ -73,14 +75,14 @@ fn a_key_goes_from_the_wheel_to_its_lane_to_flight() {
 #[test]
 fn what_is_due_goes_at_once_and_in_its_order() {
     let mut scheduler = Scheduler::new(8, usize::MAX, NOW);
-    scheduler.set_lane(lane(1), 8);
+    scheduler.set_lane(lane(1), &LaneRules::plain(8));
     for (seq, due) in [(3, NOW), (1, Timestamp::EPOCH), (2, NOW)] {
         scheduler.handle_scheduled(key(seq), lane(1), due, NOW);
     }
     assert_eq!(scheduler.poll_start().map(|start| start.key), Some(key(3)));
     assert_eq!(scheduler.poll_start().map(|start| start.key), Some(key(1)));
     assert_eq!(scheduler.poll_start(), None, "a new lane's window is two");
-    scheduler.handle_finished(key(3), Verdict::Success);
+    scheduler.handle_finished(key(3), Verdict::Success, 0.0, NOW);
     assert_eq!(scheduler.poll_start().map(|start| start.key), Some(key(2)));
 }
 
@@ -91,15 +93,21 @@ fn a_lane_not_known_is_made_for_one_request_and_keeps_a_hold() {
         scheduler.handle_scheduled(key(seq), lane(1), NOW, NOW);
         scheduler.handle_scheduled(key(10 + seq), lane(2), later(10), NOW);
     }
-    scheduler.hold(lane(2), true);
+    scheduler.hold(lane(2), Hold::Disabled, true);
     scheduler.handle_timeout(later(10));
     assert_eq!(lanes(&starts(&mut scheduler)), [1]);
-    scheduler.set_lane(lane(1), 16);
-    scheduler.set_lane(lane(2), 16);
+    scheduler.set_lane(lane(1), &LaneRules::plain(16));
+    scheduler.set_lane(lane(2), &LaneRules::plain(16));
     assert_eq!(lanes(&starts(&mut scheduler)), [1], "named, it has a new lane's window");
-    let status = LaneStatus { queued: 3, in_flight: 0, window: 2, held: true };
+    let status = LaneStatus {
+        queued: 3,
+        in_flight: 0,
+        window: 2,
+        pause: Some(Pause::Held(Hold::Disabled)),
+        circuit: None,
+    };
     assert_eq!(scheduler.lane(lane(2)), Some(status));
-    scheduler.hold(lane(2), false);
+    scheduler.hold(lane(2), Hold::Disabled, false);
     assert_eq!(lanes(&starts(&mut scheduler)), [2, 2]);
 }
 
@@ -124,27 +132,27 @@ fn the_pool_is_not_exceeded_and_a_free_place_goes_to_the_next_in_turn() {
     let mut scheduler = with_due(3, 5, 1, 2);
     let started = starts(&mut scheduler);
     assert_eq!(lanes(&started), [1, 2, 3]);
-    scheduler.handle_finished(started[1].key, Verdict::Success);
+    scheduler.handle_finished(started[1].key, Verdict::Success, 0.0, NOW);
     assert_eq!(lanes(&starts(&mut scheduler)), [4]);
-    scheduler.handle_finished(started[0].key, Verdict::Neutral);
+    scheduler.handle_finished(started[0].key, Verdict::Neutral, 0.0, NOW);
     assert_eq!(lanes(&starts(&mut scheduler)), [5]);
-    scheduler.handle_finished(started[2].key, Verdict::Failure);
+    scheduler.handle_finished(started[2].key, Verdict::Failure, 0.0, NOW);
     assert_eq!(lanes(&starts(&mut scheduler)), [2], "which came free first");
 }
 
 #[test]
 fn a_held_lane_starts_nothing_keeps_its_keys_and_goes_on() {
     let mut scheduler = with_due(10, 2, 2, 4);
-    scheduler.hold(lane(1), true);
+    scheduler.hold(lane(1), Hold::Disabled, true);
     let started = starts(&mut scheduler);
     assert_eq!(lanes(&started), [2, 2]);
     scheduler.handle_scheduled(key(1), lane(1), NOW, NOW);
     assert_eq!(scheduler.poll_start(), None);
     assert_eq!(scheduler.lane(lane(1)).expect("made").queued, 5);
-    scheduler.hold(lane(1), false);
+    scheduler.hold(lane(1), Hold::Disabled, false);
     assert_eq!(lanes(&starts(&mut scheduler)), [1, 1]);
-    scheduler.hold(lane(1), true);
-    scheduler.handle_finished(key(1_000_000), Verdict::Success);
+    scheduler.hold(lane(1), Hold::Disabled, true);
+    scheduler.handle_finished(key(1_000_000), Verdict::Success, 0.0, NOW);
     assert_eq!(scheduler.poll_start(), None, "what was in flight ends as ever");
     assert_eq!(scheduler.lane(lane(1)).expect("made").in_flight, 1);
 }
@@ -159,7 +167,7 @@ fn a_lane_whose_last_attempt_failed_holds_one_request() {
     let open = starts(&mut scheduler);
     assert_eq!(open.len(), 8);
     for (start, left) in open.iter().zip((0..8).rev()) {
-        scheduler.handle_finished(start.key, Verdict::Failure);
+        scheduler.handle_finished(start.key, Verdict::Failure, 0.0, NOW);
         let next = starts(&mut scheduler).len();
         assert_eq!(
             next,
@@ -168,7 +176,7 @@ fn a_lane_whose_last_attempt_failed_holds_one_request() {
         );
     }
     let probe = *scheduler.in_flight.keys().next().expect("one is open");
-    scheduler.handle_finished(probe.into(), Verdict::Success);
+    scheduler.handle_finished(probe.into(), Verdict::Success, 0.0, NOW);
     assert_eq!(starts(&mut scheduler).len(), 2, "and success widens it again");
 }
 
@@ -185,7 +193,7 @@ fn forty_lanes_in_doubt_leave_half_the_pool_to_a_good_one() {
         finish(&mut scheduler, &started, Verdict::Failure);
     }
     assert_eq!(starts(&mut scheduler).len(), 16, "half the pool");
-    scheduler.set_lane(lane(GOOD), 100);
+    scheduler.set_lane(lane(GOOD), &LaneRules::plain(100));
     (0..500).for_each(|seq| scheduler.handle_scheduled(key(seq), lane(GOOD), NOW, NOW));
     for _ in 0..8 {
         let started = starts(&mut scheduler);
@@ -199,7 +207,7 @@ fn forty_lanes_in_doubt_leave_half_the_pool_to_a_good_one() {
     for _ in 0..400 {
         let doubtful = scheduler.in_flight.iter().filter(|(_, lane)| lane.get() != GOOD);
         let oldest = doubtful.map(|(key, _)| *key).min().expect("sixteen are open");
-        scheduler.handle_finished(oldest.into(), Verdict::Failure);
+        scheduler.handle_finished(oldest.into(), Verdict::Failure, 0.0, NOW);
         let started = starts(&mut scheduler);
         let good = scheduler.lane(lane(GOOD)).expect("made").in_flight;
         assert!(scheduler.in_flight() == 16 + good && (8..=9).contains(&good), "{good}, {started:?}");
@@ -245,7 +253,7 @@ fn greedy_lanes_leave_places_to_those_that_have_none() {
         let (most, least) = most_and_least(&scheduler);
         assert!(most - least <= 1, "{place}: from {least} to {most}");
         // Whoever comes with nothing open has the next place.
-        scheduler.set_lane(lane(1_000), 16);
+        scheduler.set_lane(lane(1_000), &LaneRules::plain(16));
         scheduler.handle_scheduled(key(1), lane(1_000), NOW, NOW);
         let next = starts(&mut scheduler);
         assert_eq!(next.len(), usize::from(opened < in_flight), "{place}");
@@ -259,14 +267,14 @@ fn a_place_that_comes_free_goes_to_the_greedy_lane_with_the_fewest_open() {
     assert_eq!(lanes(&open), [1, 2, 3, 1, 2, 3, 1, 2], "3, 3 and 2, and as many free as the last has");
     let ended = |scheduler: &mut Scheduler, number: u32, nth: usize| {
         let start = open.iter().filter(|start| start.lane == lane(number)).nth(nth);
-        scheduler.handle_finished(start.expect("it was opened").key, Verdict::Success);
+        scheduler.handle_finished(start.expect("it was opened").key, Verdict::Success, 0.0, NOW);
     };
     ended(&mut scheduler, 1, 0);
     assert_eq!(lanes(&starts(&mut scheduler)), [3], "of those with two the one that waited longer");
-    scheduler.hold(lane(1), true);
+    scheduler.hold(lane(1), Hold::Disabled, true);
     ended(&mut scheduler, 3, 0);
     assert_eq!(lanes(&starts(&mut scheduler)), [3], "the other one with two is held");
-    scheduler.hold(lane(1), false);
+    scheduler.hold(lane(1), Hold::Disabled, false);
     assert_eq!(scheduler.poll_start(), None, "it has two, and two are free");
     ended(&mut scheduler, 2, 0);
     ended(&mut scheduler, 2, 1);
@@ -285,7 +293,7 @@ fn places_of_lanes_in_doubt_go_round_among_them() {
         order.extend(lanes(&started));
         open.extend(started);
         let oldest = open.pop_front().expect("something is open");
-        scheduler.handle_finished(oldest.key, Verdict::Failure);
+        scheduler.handle_finished(oldest.key, Verdict::Failure, 0.0, NOW);
     }
     assert!(open.len() <= 2, "half the pool, all being in doubt");
     let round: Vec<u32> = (0..90).map(|turn| turn % 10 + 1).collect();
@@ -301,7 +309,7 @@ fn a_pool_of_one_still_serves_lanes_in_doubt() {
         while let Some(start) = scheduler.poll_start() {
             assert_eq!((scheduler.in_flight(), scheduler.poll_start()), (1, None));
             order.push(start.lane.get());
-            scheduler.handle_finished(start.key, Verdict::Failure);
+            scheduler.handle_finished(start.key, Verdict::Failure, 0.0, NOW);
         }
         assert_eq!(order, [1, 2].repeat(10));
     }
@@ -310,20 +318,24 @@ fn a_pool_of_one_still_serves_lanes_in_doubt() {
 #[test]
 fn a_second_turn_of_a_key_during_its_attempt_is_dropped() {
     let mut scheduler = Scheduler::new(8, usize::MAX, NOW);
-    scheduler.set_lane(lane(1), 8);
+    scheduler.set_lane(lane(1), &LaneRules::plain(8));
     scheduler.handle_scheduled(key(1), lane(1), later(1_000), NOW);
     scheduler.handle_scheduled(key(1), lane(1), NOW, NOW);
     scheduler.handle_scheduled(key(2), lane(1), later(2_000), NOW);
     assert_eq!(starts(&mut scheduler).len(), 1);
     scheduler.handle_timeout(later(2_000));
     let started = starts(&mut scheduler);
-    assert_eq!(started, [Start { key: key(2), lane: lane(1) }], "the old timer of 1 comes to nothing");
+    assert_eq!(
+        started,
+        [Start { key: key(2), lane: lane(1), probe: false }],
+        "the old timer of 1 comes to nothing"
+    );
     assert_eq!(scheduler.queued(), 0);
-    scheduler.handle_finished(key(1), Verdict::Failure);
+    scheduler.handle_finished(key(1), Verdict::Failure, 0.0, NOW);
     scheduler.handle_scheduled(key(1), lane(1), later(3_000), later(2_000));
-    scheduler.handle_finished(key(2), Verdict::Success);
+    scheduler.handle_finished(key(2), Verdict::Success, 0.0, NOW);
     scheduler.handle_timeout(later(3_000));
-    assert_eq!(starts(&mut scheduler), [Start { key: key(1), lane: lane(1) }]);
+    assert_eq!(starts(&mut scheduler), [Start { key: key(1), lane: lane(1), probe: false }]);
 }
 
 #[test]
@@ -339,5 +351,5 @@ fn to_schedule_what_is_in_flight_is_a_mistake() {
 #[cfg(debug_assertions)]
 #[should_panic(expected = "is not in flight")]
 fn to_finish_what_is_not_in_flight_is_a_mistake() {
-    with_due(1, 1, 1, 1).handle_finished(key(1_000_000), Verdict::Success);
+    with_due(1, 1, 1, 1).handle_finished(key(1_000_000), Verdict::Success, 0.0, NOW);
 }

@@ -356,6 +356,9 @@ pub(crate) mod samples {
             jitter: 0.0,
             expire: Duration::from_secs(60),
             concurrency: 1,
+            circuit: 0,
+            probe: vec![Duration::from_secs(10)],
+            rate: None,
             signature: SignatureRule {
                 algorithm: Algorithm::HmacSha256,
                 key: KeyForm::Whsec,

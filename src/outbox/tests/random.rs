@@ -197,7 +197,7 @@ impl World {
     fn outcome(&mut self, key: DeliveryKey) -> Settle {
         let mut delivery = self.model.deliveries[&key];
         let attempted = self.random.u8(..5) > 0;
-        let why = if self.random.bool() { Why::Schedule } else { Why::AfterCrash };
+        let why = [Why::AfterCrash, Why::Probe, Why::Schedule][self.random.usize(..3)];
         delivery.attempt += u32::from(attempted);
         delivery.last_status = self.random.bool().then_some(503);
         delivery.due = self.now.plus(Duration::from_secs(9));

@@ -1,6 +1,9 @@
 //! Random operations against the rules written down plainly: sorted maps, and searches over all there is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 use super::*;
 
@@ -25,7 +28,17 @@ struct RuleLane {
     window: usize,
     concurrency: usize,
     last: Option<Verdict>,
-    held: bool,
+    /// Disabled, and clock.
+    holds: [bool; 2],
+    circuit: Option<circuit::Rules>,
+    /// Its own failures in a row, while its circuit is closed.
+    failures: u32,
+    broken: Option<Open>,
+    probe: Option<DeliveryKey>,
+    rate: Option<Rate>,
+    /// When the next start would have been due as the rate was set, in microseconds, and all starts since.
+    owed: u64,
+    starts: Vec<u64>,
     /// How often others started since this lane could start.
     overtaken: BTreeMap<EndpointNumber, usize>,
 }
@@ -38,18 +51,114 @@ impl RuleLane {
             window: concurrency.min(2),
             concurrency,
             last: None,
-            held: false,
+            holds: [false; 2],
+            circuit: None,
+            failures: 0,
+            broken: None,
+            probe: None,
+            rate: None,
+            owed: 0,
+            starts: Vec::new(),
             overtaken: BTreeMap::new(),
         }
     }
 
     fn in_doubt(&self) -> bool {
-        self.last == Some(Verdict::Failure)
+        matches!(self.last, Some(Verdict::Failure | Verdict::Rejected))
     }
 
-    fn may_start(&self) -> bool {
-        !self.held && !self.queue.is_empty() && self.open.len() < self.window
+    fn held(&self) -> bool {
+        self.holds.contains(&true)
     }
+
+    /// The turn of the next start by the rate, in microseconds: each of those before it pushes it on by an interval.
+    fn turn(&self) -> Option<u64> {
+        let rate = self.rate?;
+        let interval = interval(rate);
+        let own = |(nth, at): (usize, &u64)| at + (self.starts.len() - nth) as u64 * interval;
+        let owed = self.owed + self.starts.len() as u64 * interval;
+        self.starts.iter().enumerate().map(own).chain([owed]).max()
+    }
+
+    /// From when on circuit and rate let it start.
+    fn next(&self) -> Timestamp {
+        // Ten milliseconds early, rounded up.
+        let turn =
+            self.turn().map(|turn| Timestamp::from_millis(turn.saturating_sub(10_000).div_ceil(1_000)));
+        turn.max(self.broken.map(|open| open.next)).unwrap_or(Timestamp::EPOCH)
+    }
+
+    /// Whether only circuit and rate may keep it from starting.
+    fn is_ready(&self) -> bool {
+        !self.held() && !self.queue.is_empty() && self.open.len() < self.window
+    }
+
+    fn may_start(&self, now: Timestamp) -> bool {
+        self.is_ready() && self.next() <= now
+    }
+
+    /// No second (or minute) has more starts than the rate says.
+    fn keeps_its_rate(&self) -> bool {
+        let Some(Rate { count, per }) = self.rate else { return true };
+        let span = per.as_micros() as u64;
+        let count = count.get() as usize;
+        self.starts.windows(count + 1).all(|starts| starts[count] - starts[0] >= span)
+    }
+
+    /// What a circuit does with an attempt that has ended.
+    fn learn(&mut self, key: DeliveryKey, verdict: Verdict, chance: f64, at: Timestamp) {
+        let Some(rules) = &self.circuit else { return };
+        let after = |probes: u32| {
+            let interval = rules.probe[rules.probe.len().min(probes as usize + 1) - 1];
+            at.plus(interval + interval.mul_f64(rules.jitter * chance))
+        };
+        let was_probe = self.probe.take_if(|probe| *probe == key).is_some();
+        let failed = matches!(verdict, Verdict::Failure | Verdict::Rejected);
+        match &mut self.broken {
+            _ if verdict == Verdict::Success => (self.broken, self.failures) = (None, 0),
+            Some(open) if was_probe && verdict != Verdict::Nothing => {
+                open.probes += u32::from(failed);
+                open.next = after(open.probes);
+            }
+            Some(_) => {}
+            None if verdict == Verdict::Failure => {
+                self.failures += 1;
+                if self.failures >= rules.failures.get() {
+                    self.broken = Some(Open { since: at, probes: 0, next: after(0) });
+                }
+            }
+            None if verdict == Verdict::Rejected => self.failures = 0,
+            None => {}
+        }
+    }
+
+    fn set_rate(&mut self, rate: Option<Rate>, now: Timestamp) {
+        let turn = self.turn().unwrap_or(0);
+        self.owed = rate.map_or(0, |rate| turn.min(now.as_millis() * 1_000 + interval(rate)));
+        self.starts.clear();
+        self.rate = rate;
+    }
+
+    fn status(&self, now: Timestamp) -> LaneStatus {
+        let pause = match self.holds {
+            [true, _] => Some(Pause::Held(Hold::Disabled)),
+            [_, true] => Some(Pause::Held(Hold::Clock)),
+            _ if self.broken.is_some() => Some(Pause::Circuit),
+            _ => (self.is_ready() && self.next() > now).then_some(Pause::Rate),
+        };
+        LaneStatus {
+            queued: self.queue.len(),
+            in_flight: self.open.len(),
+            window: u16::try_from(self.window).expect("small"),
+            pause,
+            circuit: self.broken,
+        }
+    }
+}
+
+/// A hundredth of a second is given away in each time of the rate.
+fn interval(rate: Rate) -> u64 {
+    (rate.per.as_micros() as u64 + 10_000).div_ceil(u64::from(rate.count.get()))
 }
 
 impl Rules {
@@ -78,6 +187,12 @@ impl Rules {
         }
     }
 
+    /// When the first timer fires, or circuit or rate let a lane go that only they keep.
+    fn wake_up(&self) -> Option<Timestamp> {
+        let paused = self.lanes.values().filter(|lane| lane.is_ready() && lane.next() > self.now);
+        self.timers.keys().copied().chain(paused.map(RuleLane::next)).min()
+    }
+
     fn doubtful_places(&self) -> usize {
         self.lanes.values().filter(|lane| lane.in_doubt()).map(|lane| lane.open.len()).sum()
     }
@@ -89,7 +204,7 @@ impl Rules {
     /// Whether the lane has something to start, and the pool places enough for one more of its requests.
     fn has_place(&self, lane: &RuleLane) -> bool {
         let free = self.limit - self.in_flight();
-        lane.may_start() && free > 0 && (lane.open.is_empty() || lane.open.len() < free)
+        lane.may_start(self.now) && free > 0 && (lane.open.is_empty() || lane.open.len() < free)
     }
 
     /// Whether the lane could start something now, all limits considered.
@@ -102,15 +217,21 @@ impl Rules {
     fn start(&mut self, start: Start, place: &str) {
         let lane = self.lanes.get(&start.lane).expect("a lane that was named");
         assert!(self.has_chance(lane), "{place}: {start:?} breaks a limit");
+        assert_eq!(start.probe, lane.broken.is_some(), "{place}: {start:?}");
+        assert!(!start.probe || lane.open.is_empty(), "{place}: {start:?} is not alone");
         assert!(!lane.open.contains(&start.key), "{place}: {start:?} is in flight");
         let first = lane.queue.iter().map(|(joined, _)| *joined).min().expect("it may start");
         let index = lane.queue.iter().position(|(joined, key)| *joined == first && *key == start.key);
         let index = index.unwrap_or_else(|| panic!("{place}: {start:?} is not the one due longest"));
         let passed_over = self.lanes.iter().filter(|(_, lane)| self.has_place(lane) && !lane.in_doubt());
         let passed_over: BTreeSet<EndpointNumber> = passed_over.map(|(number, _)| *number).collect();
+        let at = self.now.as_millis() * 1_000;
         let lane = self.lane(start.lane);
         lane.queue.remove(index);
         lane.open.insert(start.key);
+        lane.probe = start.probe.then_some(start.key);
+        lane.starts.push(at);
+        assert!(lane.keeps_its_rate(), "{place}: {start:?} is one too many");
         lane.overtaken.clear();
         for (number, lane) in self.lanes.iter_mut().filter(|(number, _)| **number != start.lane) {
             if passed_over.contains(number) {
@@ -130,7 +251,7 @@ impl Rules {
     /// lane is open.
     fn forget_overtaking(&mut self) {
         let waits = |lane: &RuleLane| {
-            !lane.in_doubt() && lane.may_start() && (lane.open.is_empty() || self.has_place(lane))
+            !lane.in_doubt() && lane.may_start(self.now) && (lane.open.is_empty() || self.has_place(lane))
         };
         let others = self.lanes.iter().filter(|(_, lane)| !waits(lane)).map(|(number, _)| *number);
         for number in others.collect::<Vec<_>>() {
@@ -138,22 +259,28 @@ impl Rules {
         }
     }
 
-    fn finish(&mut self, start: Start, verdict: Verdict) {
+    fn finish(&mut self, start: Start, verdict: Verdict, chance: f64, at: Timestamp) {
         let lane = self.lane(start.lane);
         lane.open.remove(&start.key);
+        lane.learn(start.key, verdict, chance, at);
         match verdict {
-            Verdict::Failure => lane.window = 1,
-            Verdict::Neutral => return,
+            Verdict::Failure | Verdict::Rejected => lane.window = 1,
+            Verdict::Neutral | Verdict::Nothing => return,
             Verdict::Success => lane.window = (lane.window + 1).min(lane.concurrency),
         }
         lane.last = Some(verdict);
     }
 
-    fn set_lane(&mut self, number: EndpointNumber, concurrency: u16) {
-        let concurrency = usize::from(concurrency.max(1));
+    fn set_lane(&mut self, number: EndpointNumber, rules: &LaneRules) {
+        let (concurrency, now) = (usize::from(rules.concurrency.max(1)), self.now);
         let lane = self.lanes.entry(number).or_insert_with(|| RuleLane::new(concurrency));
         lane.concurrency = concurrency;
         lane.window = if lane.last.is_none() { 2 } else { lane.window }.min(concurrency);
+        lane.circuit.clone_from(&rules.circuit);
+        if rules.circuit.is_none() {
+            (lane.failures, lane.broken, lane.probe) = (0, None, None);
+        }
+        lane.set_rate(rules.rate, now);
     }
 }
 
@@ -196,13 +323,11 @@ impl Run {
             }
             14 => self.pass(self.scheduler.poll_timeout().unwrap_or(self.rules.now)),
             15 => {
-                let (lane, concurrency) = (self.any_lane(), self.random.u16(..7));
-                self.scheduler.set_lane(lane, concurrency);
-                self.rules.set_lane(lane, concurrency);
+                self.set_any();
             }
             16 => {
-                let (lane, held) = (self.any_lane(), self.random.bool());
-                self.hold(lane, held);
+                let (lane, clock, held) = (self.any_lane(), self.random.bool(), self.random.bool());
+                self.hold(lane, clock, held);
             }
             17 => {
                 self.start_one();
@@ -216,11 +341,28 @@ impl Run {
         lane(self.random.u32(..LANES))
     }
 
+    fn set_any(&mut self) {
+        let (lane, rules) = (self.any_lane(), self.any_rules());
+        self.scheduler.set_lane(lane, &rules);
+        self.rules.set_lane(lane, &rules);
+    }
+
+    fn any_rules(&mut self) -> LaneRules {
+        let random = &mut self.random;
+        let probe = [3, 20, 400][..random.usize(1..=3)].iter().map(|seconds| Duration::from_secs(*seconds));
+        let failures = NonZeroU32::new([0, 1, 1, 2, 3][random.usize(..5)]);
+        let circuit =
+            failures.map(|failures| circuit::Rules { failures, probe: probe.collect(), jitter: 0.5 });
+        let per = Duration::from_secs([1, 60][random.usize(..2)]);
+        let count = NonZeroU32::new([0, 0, 1, 3, 150, 3_000][random.usize(..6)]);
+        LaneRules { concurrency: random.u16(..7), circuit, rate: count.map(|count| Rate { count, per }) }
+    }
+
     fn schedule_new(&mut self) {
         let lane = self.any_lane();
         for _ in 0..self.random.usize(1..4) {
             self.keys += 1;
-            self.schedule(Start { key: key(self.keys), lane });
+            self.schedule(Start { key: key(self.keys), lane, probe: false });
         }
     }
 
@@ -243,25 +385,31 @@ impl Run {
         }
         let index = self.random.usize(..self.open.len());
         let start = self.open.swap_remove(index);
-        let verdict = match self.random.u32(..LANES + 3) {
+        let verdict = match self.random.u32(..LANES + 5) {
             0 => Verdict::Neutral,
-            luck if luck <= start.lane.get() + 1 => Verdict::Success,
+            1 => Verdict::Nothing,
+            2 => Verdict::Rejected,
+            luck if luck <= start.lane.get() + 2 => Verdict::Success,
             _ => Verdict::Failure,
         };
-        self.finish(start, verdict);
-        if verdict == Verdict::Failure {
+        // Later than the time that it was last told.
+        let at = self.rules.now.plus(Duration::from_millis(self.random.u64(..50)));
+        self.finish(start, verdict, at);
+        if matches!(verdict, Verdict::Failure | Verdict::Rejected) {
             self.schedule(start);
         }
     }
 
-    fn finish(&mut self, start: Start, verdict: Verdict) {
-        self.scheduler.handle_finished(start.key, verdict);
-        self.rules.finish(start, verdict);
+    fn finish(&mut self, start: Start, verdict: Verdict, at: Timestamp) {
+        let chance = [0.0, 0.25, 0.5][self.random.usize(..3)];
+        self.scheduler.handle_finished(start.key, verdict, chance, at);
+        self.rules.finish(start, verdict, chance, at);
     }
 
-    fn hold(&mut self, lane: EndpointNumber, held: bool) {
-        self.scheduler.hold(lane, held);
-        self.rules.lane(lane).held = held;
+    fn hold(&mut self, lane: EndpointNumber, clock: bool, held: bool) {
+        let reason = if clock { Hold::Clock } else { Hold::Disabled };
+        self.scheduler.hold(lane, reason, held);
+        self.rules.lane(lane).holds[usize::from(clock)] = held;
     }
 
     fn pass(&mut self, to: Timestamp) {
@@ -292,16 +440,11 @@ impl Run {
         let place = &self.place;
         let timers: usize = self.rules.timers.values().map(Vec::len).sum();
         assert_eq!(self.scheduler.scheduled(), timers, "{place}");
-        assert_eq!(self.scheduler.poll_timeout(), self.rules.timers.keys().next().copied(), "{place}");
+        assert_eq!(self.scheduler.poll_timeout(), self.rules.wake_up(), "{place}");
         assert_eq!(self.scheduler.in_flight(), self.open.len(), "{place}");
         assert!(self.open.iter().all(|start| self.scheduler.is_in_flight(start.key)), "{place}");
         for number in 0..LANES {
-            let expected = self.rules.lanes.get(&lane(number)).map(|lane| LaneStatus {
-                queued: lane.queue.len(),
-                in_flight: lane.open.len(),
-                window: u16::try_from(lane.window).expect("small"),
-                held: lane.held,
-            });
+            let expected = self.rules.lanes.get(&lane(number)).map(|lane| lane.status(self.rules.now));
             assert_eq!(self.scheduler.lane(lane(number)), expected, "{place}: lane {number}");
         }
         self.rules.forget_overtaking();
@@ -309,12 +452,15 @@ impl Run {
 
     /// Lets everything go and succeed: nothing may be left behind.
     fn drain(&mut self) {
-        (0..LANES).for_each(|number| self.hold(lane(number), false));
+        for number in 0..LANES {
+            self.hold(lane(number), true, false);
+            self.hold(lane(number), false, false);
+        }
         loop {
             self.start_all();
             self.rules.operation += 1;
             while let Some(start) = self.open.pop() {
-                self.finish(start, Verdict::Success);
+                self.finish(start, Verdict::Success, self.rules.now);
                 self.check();
             }
             match self.scheduler.poll_timeout() {
@@ -332,6 +478,10 @@ impl Run {
 
 fn run(seed: u64) -> Vec<Start> {
     let mut run = Run::new(seed);
+    // Some lanes are known from the beginning.
+    for _ in 0..3 {
+        run.set_any();
+    }
     for step in 0..150 {
         run.place = format!("seed {seed}, step {step}");
         run.operate();
@@ -343,9 +493,14 @@ fn run(seed: u64) -> Vec<Start> {
 
 #[test]
 fn it_keeps_the_rules() {
+    let (mut started, mut probes) = (0, 0);
     for seed in 0..800 {
-        run(seed);
+        let history = run(seed);
+        started += history.len();
+        probes += history.iter().filter(|start| start.probe).count();
     }
+    eprintln!("{started} starts, {probes} of them probes");
+    assert!(probes > 1_500, "{probes} of {started} starts are probes");
 }
 
 #[test]

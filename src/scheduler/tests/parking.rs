@@ -100,7 +100,7 @@ impl Run {
         let mut random = fastrand::Rng::with_seed(seed);
         let limit = random.usize(1..60);
         let mut scheduler = Scheduler::new(3, limit, NOW);
-        (0..LANES).for_each(|number| scheduler.set_lane(lane(number), 2));
+        (0..LANES).for_each(|number| scheduler.set_lane(lane(number), &LaneRules::plain(2)));
         let rules =
             Rules { keys: BTreeMap::new(), limit, now: NOW, loads: Vec::new(), behind: BTreeSet::new() };
         let place = String::new();
@@ -284,7 +284,7 @@ impl Run {
         }
         let start = self.open.swap_remove(self.random.usize(..self.open.len()));
         let verdict = if self.random.bool() { Verdict::Success } else { Verdict::Failure };
-        self.scheduler.handle_finished(start.key, verdict);
+        self.scheduler.handle_finished(start.key, verdict, 0.0, self.rules.now);
         if verdict == Verdict::Success {
             self.rules.keys.remove(&start.key);
         } else {
@@ -320,7 +320,7 @@ impl Run {
             self.load_one();
             self.start_all();
             while let Some(start) = self.open.pop() {
-                self.scheduler.handle_finished(start.key, Verdict::Success);
+                self.scheduler.handle_finished(start.key, Verdict::Success, 0.0, self.rules.now);
                 self.rules.keys.remove(&start.key);
             }
             self.collect();
@@ -374,7 +374,7 @@ fn a_lane_with_many_keys_leaves_room_to_the_others() {
 fn parking_ends_when_memory_is_free() {
     for lag in 0..4 {
         let mut scheduler = Scheduler::new(10_000, 1_000, NOW);
-        scheduler.set_lane(lane(1), 10_000);
+        scheduler.set_lane(lane(1), &LaneRules::plain(10_000));
         let mut disk: BTreeMap<DeliveryKey, Scheduled> = BTreeMap::new();
         // What the scheduler has asked for, commit by commit, and what of it is to be done next.
         let mut asked: std::collections::VecDeque<(Vec<Scheduled>, Option<Load>)> =

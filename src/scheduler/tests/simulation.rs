@@ -112,7 +112,7 @@ impl World {
     fn new(seed: u64, scale: Scale) -> Self {
         let mut scheduler = Scheduler::new(IN_FLIGHT, scale.keys, NOW);
         for index in 0..RECEIVERS.len() {
-            scheduler.set_lane(lane_of(index), CONCURRENCY);
+            scheduler.set_lane(lane_of(index), &LaneRules::plain(CONCURRENCY));
         }
         let mut world = Self {
             scale,
@@ -220,7 +220,7 @@ impl World {
         match happening {
             Happening::Answer(start, verdict) => self.answer(start, verdict),
             Happening::Event => self.event(),
-            Happening::Hold(held) => self.scheduler.hold(lane_of(0), held),
+            Happening::Hold(held) => self.scheduler.hold(lane_of(0), Hold::Disabled, held),
             Happening::Parked(keys) => self.park(keys),
             Happening::Load(load) => self.load(load),
         }
@@ -261,7 +261,7 @@ impl World {
 
     fn answer(&mut self, start: Start, verdict: Verdict) {
         let index = usize::from(start.key.slot);
-        self.scheduler.handle_finished(start.key, verdict);
+        self.scheduler.handle_finished(start.key, verdict, 0.0, self.now);
         let delivery = self.pending.get_mut(&start.key).expect("it was attempted");
         if verdict == Verdict::Success {
             self.succeeded[index] += 1;
@@ -284,7 +284,7 @@ impl World {
             let status = scheduler.lane(lane_of(index)).expect("it was made");
             assert!(status.window >= 1 && status.window <= CONCURRENCY);
             assert!(status.in_flight <= usize::from(CONCURRENCY));
-            let idle = status.queued > 0 && status.in_flight == 0 && !status.held;
+            let idle = status.queued > 0 && status.in_flight == 0 && status.pause.is_none();
             let good = matches!(receiver, Receiver::Fast | Receiver::Slow);
             assert!(!(idle && good) || scheduler.in_flight() == IN_FLIGHT, "lane {index} waits for nothing");
             queued += status.queued;
@@ -364,7 +364,7 @@ fn slow_receivers_that_succeed_do_not_delay_a_fast_one() {
     let mut scheduler = Scheduler::new(POOL, usize::MAX, NOW);
     let mut random = fastrand::Rng::with_seed(7);
     for number in 1..=FAST {
-        scheduler.set_lane(lane(number), 16);
+        scheduler.set_lane(lane(number), &LaneRules::plain(16));
         for seq in 0..if number == FAST { 0 } else { 10_000 } {
             scheduler.handle_scheduled(key(u64::from(number) * 1_000_000 + seq), lane(number), NOW, NOW);
         }
@@ -375,7 +375,7 @@ fn slow_receivers_that_succeed_do_not_delay_a_fast_one() {
     let (mut came, mut fast, mut slow) = (0, 0, 0);
     while let Some(((now, _), happening)) = happenings.pop_first().filter(|((now, _), _)| *now < end) {
         if let Some(start) = happening {
-            scheduler.handle_finished(start.key, Verdict::Success);
+            scheduler.handle_finished(start.key, Verdict::Success, 0.0, now);
             *if start.lane == lane(FAST) { &mut fast } else { &mut slow } += 1;
         } else {
             // Up to four at once: more than a new lane may open, and the first after the slow ones have begun.

@@ -343,7 +343,7 @@ impl History {
         };
         // The store knows better which attempt was the last.
         delivery.last_attempt = None;
-        let why = if self.random.bool() { Why::Schedule } else { Why::AfterCrash };
+        let why = [Why::AfterCrash, Why::Probe, Why::Schedule][self.random.usize(..3)];
         Settle {
             key,
             delivery,
