@@ -17,7 +17,7 @@ use super::{
     view::{AttemptView, DeliveryDetail, DeliveryItem, Page, RequestView, ResponseView, Waiting},
 };
 use crate::{
-    engine::{attempt::request_headers, directory::Target},
+    engine::{Waits, attempt::request_headers, directory::Target},
     history::deliveries::{Ask, Found, page},
     model::{
         attempt::{Attempt, Outcome, Phases, Response as Answer},
@@ -220,29 +220,33 @@ fn answered(answer: &Answer, target: Option<&Target>) -> ResponseView {
 pub(super) async fn items(app: &App, open: &Open, found: impl Iterator<Item = Found>) -> Vec<DeliveryItem> {
     let found: Vec<_> = found.collect();
     let pending = |one: &&Found| one.delivery.state == DeliveryState::Pending;
-    let keys: Vec<_> = found.iter().filter(pending).map(|one| one.key).collect();
-    let mut busy = if keys.is_empty() { Vec::new() } else { open.engine.in_flight(keys).await }.into_iter();
+    let keys: Vec<_> = found.iter().filter(pending).map(|one| (one.key, one.delivery.endpoint)).collect();
+    let mut waits = if keys.is_empty() { Vec::new() } else { open.engine.waiting(keys).await }.into_iter();
     let now = app.clock.now();
     let view = |one: Found| {
-        let busy = one.delivery.state == DeliveryState::Pending && busy.next().unwrap_or(false);
-        item(&one, busy, now, open)
+        let pending = one.delivery.state == DeliveryState::Pending;
+        let waits = pending.then(|| waits.next().unwrap_or_default());
+        item(&one, waits, now, open)
     };
     found.into_iter().filter_map(view).collect()
 }
 
-/// `None` for a delivery whose endpoint the store does not know, which does not happen.
-fn item(found: &Found, busy: bool, now: Timestamp, open: &Open) -> Option<DeliveryItem> {
+/// `waits`: what it waits for, if it is pending. `None` for a delivery whose endpoint the store does not know, which does not happen.
+fn item(found: &Found, waits: Option<Waits>, now: Timestamp, open: &Open) -> Option<DeliveryItem> {
     let Found { key, head, delivery } = found;
     let target = open.directory.target(delivery.endpoint)?;
     let id_key = open.outbox.id_key();
     let pending = delivery.state == DeliveryState::Pending;
-    let waiting = match () {
-        () if !pending => None,
-        () if busy => Some(Waiting::InFlight),
-        () if target.disabled().is_some() => Some(Waiting::Disabled),
-        () if delivery.due > now => Some(Waiting::Due),
-        () => Some(Waiting::Turn),
-    };
+    let waiting = waits.map(|waits| match waits {
+        Waits::InFlight => Waiting::InFlight,
+        Waits::Disabled => Waiting::Disabled,
+        _ if target.disabled().is_some() => Waiting::Disabled,
+        _ if delivery.due > now => Waiting::Due,
+        Waits::Clock => Waiting::Clock,
+        Waits::Circuit => Waiting::Circuit,
+        Waits::Rate => Waiting::Rate,
+        Waits::Turn => Waiting::Turn,
+    });
     Some(DeliveryItem {
         id: id_key.delivery_id(head.accepted_at, *key),
         event_id: id_key.event_id(head.accepted_at, key.seq),

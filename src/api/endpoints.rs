@@ -14,7 +14,7 @@ use super::{
     json,
     problem::Problem,
     query::Query,
-    view::{EndpointView, Page},
+    view::{CircuitView, EndpointView, Page},
 };
 use crate::{
     engine::{LaneView, directory::Target},
@@ -63,8 +63,15 @@ fn view(target: &Target, open: &Open, lanes: &HashMap<EndpointNumber, LaneView>)
         created_at: target.stored.created_at,
         consecutive_failures: lane
             .map_or(target.stored.consecutive_failures, |lane| lane.consecutive_failures),
+        circuit: lane.and_then(circuit),
         pending: open.outbox.depths().of(target.number),
         in_flight: lane.map_or(0, |lane| u64::try_from(lane.status.in_flight).unwrap_or(u64::MAX)),
         owner: "configuration".to_owned(),
     }
+}
+
+/// The circuit of a lane, if it is open.
+pub(super) fn circuit(lane: &LaneView) -> Option<CircuitView> {
+    let open = lane.status.circuit?;
+    Some(CircuitView { open_since: open.since, failed_probes: open.probes, next_probe_at: open.next })
 }

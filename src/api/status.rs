@@ -8,13 +8,17 @@ use axum::{
 use serde_json::json as object;
 
 use super::{
-    App, Open, json,
+    App, Open,
+    endpoints::circuit,
+    json,
     problem::Problem,
     query::Query,
-    view::{Counters, DaemonState, DisabledView, PendingView, SpoolView, StatusView, StoreView},
+    view::{
+        Counters, DaemonState, DisabledView, OpenCircuitView, PendingView, SpoolView, StatusView, StoreView,
+    },
 };
 use crate::{
-    engine::directory::Target,
+    engine::{LaneView, directory::Target},
     ingest::spool::SpoolHandle,
     model::{endpoint::DisableReason, endpoint::Disabled},
 };
@@ -46,7 +50,7 @@ pub(super) async fn status(
 ) -> Result<Response<Body>, Problem> {
     Query::read(query.as_deref(), &[])?;
     let open = app.open().await?;
-    let overview = open.engine.overview().await;
+    let (overview, lanes) = (open.engine.overview().await, open.engine.lanes().await);
     let read = |reader: &super::Reader| Ok((reader.oldest_pending()?, reader.parked()?));
     let (oldest, parked) = open.read(read).await?;
     let state = match (*app.stopping.borrow(), overview.running) {
@@ -75,6 +79,12 @@ pub(super) async fn status(
                 .targets()
                 .into_iter()
                 .filter_map(|target| disabled(target))
+                .collect(),
+            open_circuits: open
+                .directory
+                .targets()
+                .into_iter()
+                .filter_map(|target| open_circuit(target, lanes.get(&target.number)?))
                 .collect(),
             store: store(&open),
             spools: open.spools.iter().map(spool).collect(),
@@ -110,6 +120,11 @@ fn spool(handle: &SpoolHandle) -> SpoolView {
         failed: status.failed,
         problem: status.problem,
     }
+}
+
+fn open_circuit(target: &Target, lane: &LaneView) -> Option<OpenCircuitView> {
+    let circuit = circuit(lane)?;
+    Some(OpenCircuitView { id: target.id, name: target.stored.name.clone(), circuit })
 }
 
 fn disabled(target: &Target) -> Option<DisabledView> {

@@ -153,7 +153,7 @@ pub struct DeliveryItem {
     pub status: Status,
     /// Why it ended, when it did not succeed.
     pub reason: Option<String>,
-    /// What a pending delivery waits for: `due`, `turn`, `in_flight` or `disabled`.
+    /// What a pending delivery waits for: `due`, `turn`, `rate`, `circuit`, `clock`, `in_flight` or `disabled`.
     pub waiting: Option<Waiting>,
     /// How many requests were made.
     pub attempt: u32,
@@ -173,12 +173,18 @@ pub struct DeliveryItem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Waiting {
+    /// A success of its endpoint, whose circuit is open; one at a time is tried.
+    Circuit,
+    /// The clock, which is not set.
+    Clock,
     /// Its endpoint is disabled.
     Disabled,
     /// Its due time.
     Due,
     /// The end of an attempt that is being made.
     InFlight,
+    /// Its turn by its endpoint's rate.
+    Rate,
     /// A free place at its endpoint.
     Turn,
 }
@@ -187,9 +193,12 @@ impl Waiting {
     /// As it is written.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Circuit => "circuit",
+            Self::Clock => "clock",
             Self::Disabled => "disabled",
             Self::Due => "due",
             Self::InFlight => "in_flight",
+            Self::Rate => "rate",
             Self::Turn => "turn",
         }
     }
@@ -280,12 +289,25 @@ pub struct EndpointView {
     pub created_at: Timestamp,
     /// Attempts without success in a row.
     pub consecutive_failures: u32,
+    /// Its circuit, while that is open; `null`: it is closed.
+    pub circuit: Option<CircuitView>,
     /// Deliveries that are pending.
     pub pending: u64,
     /// Of these, being attempted.
     pub in_flight: u64,
     /// Where it comes from: `configuration`.
     pub owner: String,
+}
+
+/// An endpoint's circuit that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitView {
+    /// Since when.
+    pub open_since: Timestamp,
+    /// How many probes have failed since.
+    pub failed_probes: u32,
+    /// When the next probe may begin; in the past while it is being made, or nothing is due that it could be made with.
+    pub next_probe_at: Timestamp,
 }
 
 /// `GET /v1/status`.
@@ -305,6 +327,9 @@ pub struct StatusView {
     pub oldest_pending: Option<Timestamp>,
     /// The endpoints that are disabled.
     pub disabled_endpoints: Vec<DisabledView>,
+    /// The endpoints whose circuit is open.
+    #[serde(default)]
+    pub open_circuits: Vec<OpenCircuitView>,
     /// The store.
     pub store: StoreView,
     /// The spool directories.
@@ -371,6 +396,18 @@ pub struct DisabledView {
     pub since: Timestamp,
     /// What to do about it.
     pub help: String,
+}
+
+/// An endpoint whose circuit is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenCircuitView {
+    /// Which.
+    pub id: EndpointId,
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its circuit.
+    #[serde(flatten)]
+    pub circuit: CircuitView,
 }
 
 /// The store.

@@ -194,10 +194,16 @@ fn next(item: &DeliveryItem, now: Timestamp) -> String {
         Some(Waiting::Disabled) => {
             "held: its endpoint is disabled (`posthaste endpoint list` tells why)".to_owned()
         }
+        Some(Waiting::Circuit) => {
+            "waits for its endpoint's circuit: one at a time is tried until one succeeds (`posthaste status` tells when)"
+                .to_owned()
+        }
+        Some(Waiting::Clock) => "held: the clock is not set".to_owned(),
         Some(Waiting::InFlight) => "an attempt is being made now".to_owned(),
-        Some(Waiting::Turn) => {
+        Some(waiting @ (Waiting::Rate | Waiting::Turn)) => {
             let since = due.map(|due| format!(", due {due}")).unwrap_or_default();
-            format!("waits for a free place at its endpoint{since}")
+            let what = if waiting == Waiting::Rate { "its endpoint's rate" } else { "a free place at its endpoint" };
+            format!("waits for {what}{since}")
         }
         Some(Waiting::Due) | None => due.unwrap_or_else(|| "-".to_owned()),
     }

@@ -68,10 +68,13 @@ fn row(endpoint: &EndpointView) -> Vec<String> {
     ]
 }
 
-/// `enabled`, or `disabled: no_credential since 2026-11-22 02:57:00`.
+/// `enabled`, `enabled, circuit open: next probe 2026-11-22 02:57:00` or `disabled: no_credential since 2026-11-22 02:57:00`.
 fn state(endpoint: &EndpointView) -> String {
     if endpoint.enabled {
-        return "enabled".to_owned();
+        let circuit = endpoint
+            .circuit
+            .map(|circuit| format!(", circuit open: next probe {}", text::time(circuit.next_probe_at)));
+        return format!("enabled{}", circuit.unwrap_or_default());
     }
     let reason = endpoint.disabled_reason.map(|reason| format!(": {}", reason.as_str())).unwrap_or_default();
     let since = endpoint.disabled_since.map(|at| format!(" since {}", text::time(at))).unwrap_or_default();
@@ -100,5 +103,18 @@ mod tests {
              erp   enabled                                             default  https://erp.example/hooks  video.* a.b  posthaste       12         3  ep_01hqr2p1qq8k3v7r5m6n0x9y2z\n\
              old   disabled: not_configured since 2026-11-22 02:57:00  default  -                                       -                0         0  ep_01hqr2p1qq8k3v7r5m6n0x9y2z\n"
         );
+    }
+
+    #[test]
+    fn an_open_circuit_says_when_the_next_probe_is() {
+        let page = r#"{"items":[
+            {"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","account":"default","name":"erp","url":"https://erp.example/hooks","event_types":["*"],"profile":"posthaste","enabled":true,"disabled_reason":null,"disabled_since":null,"created_at":"2026-11-22T02:57:00.000Z","consecutive_failures":13,"circuit":{"open_since":"2026-11-22T02:57:00.000Z","failed_probes":3,"next_probe_at":"2026-11-22T03:02:00.000Z"},"pending":12,"in_flight":0,"owner":"configuration"}
+            ],"next_cursor":null}"#;
+        let daemon = Daemon::start(vec![(200, page.to_owned())]);
+        let mut output = Output::new();
+        let list = Command::List(ListArgs { account: None });
+        run(&list, &daemon.paths(), &mut output.screen()).expect("it prints");
+        let line = output.text().lines().nth(1).expect("a row").to_owned();
+        assert!(line.contains("  enabled, circuit open: next probe 2026-11-22 03:02:00  "), "{line}");
     }
 }

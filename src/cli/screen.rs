@@ -61,7 +61,7 @@ impl Screen<'_> {
 
 /// `word` with its colour, where it has one.
 pub fn paint(word: &str) -> String {
-    let first = word.split([' ', ':']).next().unwrap_or(word);
+    let first = word.split([' ', ':', ',']).next().unwrap_or(word);
     let colour = match first {
         "succeeded" | "enabled" | "running" | "verified" => 32,
         "failed" | "NOT" => 31,

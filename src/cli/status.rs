@@ -10,7 +10,7 @@ use super::{
     screen::Screen,
     text,
 };
-use crate::api::view::{DaemonState, DisabledView, SpoolView, StatusView};
+use crate::api::view::{DaemonState, DisabledView, OpenCircuitView, SpoolView, StatusView};
 
 /// `posthaste status`.
 #[derive(ClapArgs, Debug)]
@@ -52,6 +52,7 @@ fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let size = text::size(status.store.size);
     screen.line(&format!("store        {}, {size}{unclean}", text::plain(&status.store.path)))?;
     status.spools.iter().try_for_each(|spool| print_spool(spool, screen))?;
+    status.open_circuits.iter().try_for_each(|endpoint| print_circuit(endpoint, screen))?;
     status.disabled_endpoints.iter().try_for_each(|endpoint| print_disabled(endpoint, screen))
 }
 
@@ -75,6 +76,22 @@ fn print_spool(spool: &SpoolView, screen: &mut Screen<'_>) -> Result<(), CliErro
         Some(problem) => screen.line(&format!("             {}", text::plain(problem))),
         None => Ok(()),
     }
+}
+
+fn print_circuit(endpoint: &OpenCircuitView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let (name, circuit) = (text::plain(&endpoint.name), endpoint.circuit);
+    let since = text::time_and_relative(circuit.open_since, screen.now);
+    screen.line(&format!(
+        "circuit      {name} ({}): open since {since}, {} failed since",
+        endpoint.id,
+        if circuit.failed_probes == 1 {
+            "1 probe".to_owned()
+        } else {
+            format!("{} probes", circuit.failed_probes)
+        },
+    ))?;
+    let next = text::time_and_relative(circuit.next_probe_at, screen.now);
+    screen.line(&format!("             the next probe may begin {next}"))
 }
 
 fn print_disabled(endpoint: &DisabledView, screen: &mut Screen<'_>) -> Result<(), CliError> {
@@ -101,6 +118,7 @@ mod tests {
         "since_start":{"accepted":100,"duplicates":2,"refused":1,"attempts":130,"succeeded":98,"failed":1},
         "pending":{"total":12,"due":4,"turn":6,"parked":0,"in_flight":2},"oldest_pending":"2026-11-22T02:57:00.000Z",
         "disabled_endpoints":[{"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","name":"erp","reason":"no_credential","since":"2026-11-22T02:57:00.000Z","help":"put the secret into erp-secret"}],
+        "open_circuits":[{"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","name":"shop","open_since":"2026-11-22T02:57:00.000Z","failed_probes":3,"next_probe_at":"2026-11-22T03:02:00.000Z"}],
         "store":{"path":"/var/lib/posthaste/outbox.redb","size":1572864,"unclean_start":true},
         "spools":[{"path":"/var/spool/posthaste","taken":3,"failed":1,"problem":"the disk is full"}]}"#;
 
@@ -120,6 +138,7 @@ mod tests {
              deliveries   98 succeeded, 1 failed, in 130 attempts\n\
              store        /var/lib/posthaste/outbox.redb, 1.5 MiB, not closed cleanly by the daemon before\n\
              spool        /var/spool/posthaste: 3 files taken, 1 moved to failed/\n             the disk is full\n\
+             circuit      shop (ep_01hqr2p1qq8k3v7r5m6n0x9y2z): open since 2026-11-22 02:57:00 (3m ago), 3 probes failed since\n             the next probe may begin 2026-11-22 03:02:00 (in 2m)\n\
              disabled     erp (ep_01hqr2p1qq8k3v7r5m6n0x9y2z): no_credential since 2026-11-22 02:57:00 (3m ago)\n             put the secret into erp-secret\n"
         );
         let mut output = Output::json();

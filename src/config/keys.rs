@@ -57,8 +57,6 @@ pub enum Built {
         /// That value, as written.
         value: &'static str,
     },
-    /// Any valid value is taken; it has no effect yet.
-    Unused,
 }
 
 /// What holds when a key is not given.
@@ -97,6 +95,8 @@ pub enum Kind {
     Path,
     /// A text with placeholders.
     Placeholders,
+    /// So many in a second, minute or hour.
+    Rate,
     /// A list of 1 to 255 durations within bounds.
     Schedule(RangeInclusive<Duration>),
     /// A secret, or where it is.
@@ -148,6 +148,9 @@ impl Kind {
             Self::Networks => "a list of networks such as [\"10.0.0.0/8\", \"fd00::/8\"]".to_owned(),
             Self::Path => "the path of a file or directory".to_owned(),
             Self::Placeholders => "a text with placeholders such as \"{timestamp}.{body}\"".to_owned(),
+            Self::Rate => format!(
+                "a rate such as \"100/s\", \"30/m\" or \"500/h\", from 1 to {MAX_RATE} in a second, minute or hour"
+            ),
             Self::Schedule(bounds) => {
                 format!(
                     "a list of 1 to 255 durations such as [\"0s\", \"1m\", \"1h\"], each {}",
@@ -234,6 +237,9 @@ fn below(at: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
         Some((segment, &section.path[..depth + segment.len()]))
     })
 }
+
+/// The highest count of a rate.
+pub(super) const MAX_RATE: u32 = 100_000;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -667,21 +673,24 @@ pub const SECTIONS: &[Section] = &[
                 "After how many attempts without success the endpoint is disabled.",
                 Built::Off { value: "0" },
             ),
-            later(
+            key(
                 "circuit",
                 Kind::Integer(0..=1_000_000),
                 Fallback::Value("0"),
-                "After how many failures of the endpoint only probes are made.",
-                Built::Off { value: "0" },
+                "After so many failures in a row of the endpoint itself (no connection, TLS, time-out, no HTTP, 408, 429, 5xx) its circuit opens: until an attempt succeeds only probes are made, one at a time, and nothing else is attempted or spent. It is closed when the daemon starts. 0: never.",
             ),
-            later(
+            key(
                 "probe",
                 Kind::Schedule(Duration::ZERO..=YEAR),
                 Fallback::Value("[\"10s\", \"30s\", \"1m\", \"5m\", \"15m\"]"),
-                "The intervals of these probes.",
-                Built::Unused,
+                "How long before each of these probes, from the end of the attempt before; the last holds for all that follow. `jitter` lengthens them too.",
             ),
-            later("rate", Kind::Text, NONE, "How many requests a second.", no("lower `concurrency`")),
+            key(
+                "rate",
+                Kind::Rate,
+                NONE,
+                "How many attempts may start to one endpoint in any second, minute or hour.",
+            ),
             later(
                 "order",
                 Kind::Choice(&[has("none"), has_not("fifo")]),

@@ -89,7 +89,6 @@ fn write_key(out: &mut String, key: &Key) {
         Built::Yes => "",
         Built::No { .. } => " *Not available in this version.*",
         Built::Off { .. } => " *Not available in this version; only the default is taken.*",
-        Built::Unused => " *Taken, and without effect in this version.*",
     };
     let takes = takes.replace('|', "\\|");
     writeln!(out, "| {name} | {takes} | {default} | {doc}{note} |").expect("a String takes all");

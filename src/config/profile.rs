@@ -146,7 +146,11 @@ fn profile(
     let concurrency = fields.get(problems, "concurrency", |key, node| {
         read::integer(key, node).map(|n| u16::try_from(n).expect("the table of keys bounds it by 1024"))
     });
+    let circuit = fields.get(problems, "circuit", |key, node| {
+        read::integer(key, node).map(|n| u32::try_from(n).expect("the table of keys bounds it by a million"))
+    });
     let probe = fields.get(problems, "probe", read::schedule);
+    let rate = fields.given(problems, "rate", read::rate);
     let signature = signature(name, fields.node("signature"), problems);
     let signs = !matches!(&signature, Ok(SignatureRule { algorithm: Algorithm::None, .. }));
     let headers = headers(name, fields.node("headers"), signs, problems);
@@ -160,9 +164,9 @@ fn profile(
         jitter: or_stand_in(jitter, 0.0, &mut whole),
         expire: or_stand_in(expire, Duration::ZERO, &mut whole),
         concurrency: or_stand_in(concurrency, 1, &mut whole),
-        circuit: 0,
+        circuit: or_stand_in(circuit, 0, &mut whole),
         probe: or_stand_in(probe, vec![Duration::ZERO], &mut whole),
-        rate: None,
+        rate: or_stand_in(rate, None, &mut whole),
         signature: signature?,
         headers: headers?,
         body: body?,

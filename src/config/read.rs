@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    num::NonZeroU32,
     ops::{Range, RangeInclusive},
     time::Duration,
 };
@@ -11,13 +12,13 @@ use toml::de::DeValue;
 
 use super::{
     error::{Problems, Reported},
-    keys::{self, Choice, Fallback, Key, Kind, Section},
+    keys::{self, Choice, Fallback, Key, Kind, MAX_RATE, Section},
     raw::{Node, Table, Value, node},
     shape::suggest,
     source::{Place, Sources},
 };
 use crate::model::{
-    profile::Success,
+    profile::{Rate, Success},
     time::{ParseQuantityError, parse_duration, parse_size},
 };
 
@@ -227,6 +228,24 @@ pub(super) fn schedule(key: &Key, node: &Node) -> Result<Vec<Duration>, Fault> {
         return Err(Fault::plain(format!("has {} entries", items.len())));
     }
     items.iter().map(|item| duration_within(bounds, item).map_err(|fault| in_list(fault, item))).collect()
+}
+
+/// So many in a second, minute or hour.
+pub(super) fn rate(_: &Key, node: &Node) -> Result<Rate, Fault> {
+    let text = string(node)?;
+    let wrong = || Fault::plain("is not a rate");
+    let (count, per) = text.split_once('/').ok_or_else(wrong)?;
+    let per = match per {
+        "s" => Duration::from_secs(1),
+        "m" => Duration::from_secs(60),
+        "h" => Duration::from_secs(3_600),
+        _ => return Err(wrong()),
+    };
+    if count.is_empty() || !count.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let count = count.parse().ok().filter(|count| *count <= MAX_RATE).and_then(NonZeroU32::new);
+    count.map(|count| Rate { count, per }).ok_or_else(out_of_bounds)
 }
 
 /// A number from 0 to 1.

@@ -94,7 +94,7 @@ impl Walk<'_> {
 
     fn key(&mut self, key: &Key, path: &str, entry: &Entry) {
         match key.built {
-            Built::Yes | Built::Unused => {}
+            Built::Yes => {}
             Built::No { instead } => self.not_built(entry.key, path, instead),
             Built::Off { value } => {
                 if !is_written(&entry.node, value) {

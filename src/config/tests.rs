@@ -5,7 +5,7 @@ use std::{error::Error, fmt::Write as _};
 use super::*;
 use crate::model::{
     event::Effect,
-    profile::{Algorithm, BodyRule, CloudEventsMode, CloudEventsRule, Encoding, KeyForm, Success},
+    profile::{Algorithm, BodyRule, CloudEventsMode, CloudEventsRule, Encoding, KeyForm, Rate, Success},
 };
 
 const FILE: &str = "/etc/posthaste/posthaste.toml";
@@ -438,27 +438,69 @@ fn what_this_version_does_not_have() {
         ("[profiles.a]\nretry_after = true", "retry_after", "leave it out, or write false"),
         ("[profiles.a]\ngone_disables = true", "gone_disables", "leave it out, or write false"),
         ("[profiles.a]\ndisable_after = 3", "disable_after", "leave it out, or write 0"),
-        ("[profiles.a]\ncircuit = 3", "circuit", "leave it out, or write 0"),
         ("[profiles.a]\norder = 'fifo'", "order", "leave it out, or write \"none\""),
-        ("[profiles.a]\nrate = '1/s'", "rate", "concurrency"),
     ] {
         let (at, message, advice) = marked(text);
         assert_eq!(at, place, "{text}");
         assert!(message.ends_with("is not available in this version of posthaste"), "{message}");
         assert!(advice.contains(help), "{text}: {advice}");
     }
-    for (text, message) in [
-        (
-            "[[spool]]\npath = 's'\nafter = 'keep'",
-            "`spool.after` cannot be \"keep\" in this version of posthaste",
-        ),
-    ] {
+    for (text, message) in [(
+        "[[spool]]\npath = 's'\nafter = 'keep'",
+        "`spool.after` cannot be \"keep\" in this version of posthaste",
+    )] {
         let (_, said, help) = marked(text);
         assert_eq!(said, message);
         assert!(help.starts_with("this version has "), "{help}");
     }
     let (_, message, _) = marked("[profiles.a]\nprobe = ['x']");
     assert_eq!(message, "`profiles.a.probe` has an entry that is not a duration");
+}
+
+#[test]
+fn flow() {
+    let read = |keys: &str| {
+        let text = endpoint("profile = 'a'\n") + "[profiles.a]\n" + keys;
+        let config = valid(&text);
+        let profile = config.endpoints[0].form.profile();
+        (profile.circuit, profile.probe.clone(), profile.rate)
+    };
+    let seconds = |all: &[u64]| all.iter().map(|one| Duration::from_secs(*one)).collect::<Vec<_>>();
+    let rate = |count, seconds| {
+        Some(Rate {
+            count: std::num::NonZeroU32::new(count).expect("not 0"),
+            per: Duration::from_secs(seconds),
+        })
+    };
+    assert_eq!(read(""), (0, seconds(&[10, 30, 60, 300, 900]), None), "a new profile");
+    assert_eq!(read("circuit = 3\nprobe = ['1s', '2s']\n"), (3, seconds(&[1, 2]), None));
+    for (text, expected) in [("1/s", rate(1, 1)), ("30/m", rate(30, 60)), ("100000/h", rate(100_000, 3_600))]
+    {
+        assert_eq!(read(&format!("rate = '{text}'\n")).2, expected, "{text}");
+    }
+    for name in ["posthaste", "raw", "transcodely"] {
+        let config = valid(&endpoint(&format!("profile = '{name}'\n")));
+        let circuit = if name == "transcodely" { 0 } else { 10 };
+        assert_eq!(config.endpoints[0].form.profile().circuit, circuit, "{name}");
+    }
+    for (value, message) in [
+        ("'0/s'", "is out of bounds"),
+        ("'100001/s'", "is out of bounds"),
+        ("'99999999999999999999/s'", "is out of bounds"),
+        ("'1'", "is not a rate"),
+        ("'/s'", "is not a rate"),
+        ("'+1/s'", "is not a rate"),
+        ("'1/d'", "is not a rate"),
+        ("'1 / s'", "is not a rate"),
+        ("100", "cannot be an integer"),
+    ] {
+        let (at, said, help) = marked(&format!("[profiles.a]\nrate = {value}"));
+        assert_eq!(at, value);
+        assert!(said.starts_with("`profiles.a.rate` ") && said.ends_with(message), "{value}: {said}");
+        assert!(help.contains("\"100/s\""), "{help}");
+    }
+    let (_, said, _) = marked("[profiles.a]\ncircuit = -1");
+    assert_eq!(said, "`profiles.a.circuit` is out of bounds");
 }
 
 #[test]

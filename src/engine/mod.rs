@@ -43,7 +43,7 @@ use crate::{
     },
     outbox::{self, Loaded, NotSettled, Notice, Reader, Settle, StoreError},
     policy::decide,
-    scheduler::{Hold, LaneRules, LaneStatus, Scheduler, Start, Verdict},
+    scheduler::{Hold, LaneRules, LaneStatus, Pause, Scheduler, Start, Verdict},
 };
 
 /// With so many outcomes on their way to the disk, no further attempt starts.
@@ -63,7 +63,7 @@ pub struct Handle(mpsc::UnboundedSender<Command>);
 
 #[derive(Debug)]
 enum Command {
-    InFlight(Vec<DeliveryKey>, oneshot::Sender<Vec<bool>>),
+    Waiting(Vec<(DeliveryKey, EndpointNumber)>, oneshot::Sender<Vec<Waits>>),
     Lanes(oneshot::Sender<HashMap<EndpointNumber, LaneView>>),
     Overview(oneshot::Sender<Overview>),
     Expired(Vec<(DeliveryKey, Delivery)>, Pass),
@@ -95,10 +95,40 @@ pub struct LaneView {
     pub consecutive_failures: u32,
 }
 
+/// What a pending delivery waits for once it is due, as far as the engine knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Waits {
+    /// The end of the attempt that is being made.
+    InFlight,
+    /// Its endpoint is disabled, or not configured.
+    Disabled,
+    /// The clock is not set.
+    Clock,
+    /// Its endpoint's circuit is open.
+    Circuit,
+    /// Its endpoint's rate.
+    Rate,
+    /// A free place.
+    #[default]
+    Turn,
+}
+
+impl From<Option<Pause>> for Waits {
+    fn from(pause: Option<Pause>) -> Self {
+        match pause {
+            Some(Pause::Held(Hold::Disabled)) => Self::Disabled,
+            Some(Pause::Held(Hold::Clock)) => Self::Clock,
+            Some(Pause::Circuit) => Self::Circuit,
+            Some(Pause::Rate) => Self::Rate,
+            None => Self::Turn,
+        }
+    }
+}
+
 impl Handle {
-    /// Which of these deliveries are being attempted.
-    pub async fn in_flight(&self, keys: Vec<DeliveryKey>) -> Vec<bool> {
-        self.ask(|answer| Command::InFlight(keys, answer)).await
+    /// What these deliveries wait for.
+    pub async fn waiting(&self, keys: Vec<(DeliveryKey, EndpointNumber)>) -> Vec<Waits> {
+        self.ask(|answer| Command::Waiting(keys, answer)).await
     }
 
     /// How the lanes are.
@@ -546,9 +576,9 @@ impl Engine {
     fn obey(&mut self, command: Command) {
         // Who asked may have gone: then nobody needs the answer.
         match command {
-            Command::InFlight(keys, answer) => {
-                let busy = |key| self.scheduler.is_in_flight(key) || self.settling.contains_key(&key);
-                let _ = answer.send(keys.into_iter().map(busy).collect());
+            Command::Waiting(keys, answer) => {
+                let waits = |(key, lane)| self.waits(key, lane);
+                let _ = answer.send(keys.into_iter().map(waits).collect());
             }
             Command::Lanes(answer) => {
                 let view = |(number, failures): (&EndpointNumber, &u32)| {
@@ -571,6 +601,13 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn waits(&self, key: DeliveryKey, lane: EndpointNumber) -> Waits {
+        if self.scheduler.is_in_flight(key) || self.settling.contains_key(&key) {
+            return Waits::InFlight;
+        }
+        self.scheduler.lane(lane).and_then(|lane| lane.pause).into()
     }
 
     /// Ends a delivery that a sweep has found expired, unless an attempt has it: that will see for itself. The sweep

@@ -74,15 +74,15 @@ mod tests {
     fn no_time_has_more_starts_than_the_rate_says_and_few_have_less() {
         for (count, per) in [(1, 1), (3, 1), (100, 1), (5_000, 1), (7, 60), (90_000, 60), (2, 3_600)] {
             let per = Duration::from_secs(per);
-            let place = format!("{count} in {per:?}");
+            let case = format!("{count} in {per:?}");
             let mut pace = Pace::new(rate(count, per));
             let count = usize::try_from(count).expect("small");
             let starts = starts(&mut pace, 1_000_000_000, 3 * count + 50);
             let span = u64::try_from(per.as_millis()).expect("small");
             for (first, last) in starts.iter().zip(&starts[count..]) {
-                assert!(last - first >= span, "{place}: one more from {first} to {last}");
+                assert!(last - first >= span, "{case}: one more from {first} to {last}");
                 let slow = span + span / 50 + 20;
-                assert!(last - first <= slow, "{place}: too few from {first} to {last}");
+                assert!(last - first <= slow, "{case}: too few from {first} to {last}");
             }
         }
     }

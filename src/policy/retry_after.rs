@@ -19,7 +19,8 @@ pub fn retry_after(headers: &[(String, String)], now: Option<Timestamp>) -> Opti
     } else {
         let until = httpdate::parse_http_date(value).ok()?;
         let sent = header(headers, "date").and_then(|date| httpdate::parse_http_date(date).ok());
-        let from = sent.or_else(|| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(now?.as_millis())))?;
+        let from =
+            sent.or_else(|| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(now?.as_millis())))?;
         until.duration_since(from).unwrap_or_default()
     };
     Some(delay.min(MOST))

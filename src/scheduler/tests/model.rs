@@ -100,7 +100,7 @@ impl RuleLane {
     /// No second (or minute) has more starts than the rate says.
     fn keeps_its_rate(&self) -> bool {
         let Some(Rate { count, per }) = self.rate else { return true };
-        let span = per.as_micros() as u64;
+        let span = per.as_secs() * 1_000_000;
         let count = count.get() as usize;
         self.starts.windows(count + 1).all(|starts| starts[count] - starts[0] >= span)
     }
@@ -120,7 +120,6 @@ impl RuleLane {
                 open.probes += u32::from(failed);
                 open.next = after(open.probes);
             }
-            Some(_) => {}
             None if verdict == Verdict::Failure => {
                 self.failures += 1;
                 if self.failures >= rules.failures.get() {
@@ -128,7 +127,7 @@ impl RuleLane {
                 }
             }
             None if verdict == Verdict::Rejected => self.failures = 0,
-            None => {}
+            Some(_) | None => {}
         }
     }
 
@@ -158,7 +157,7 @@ impl RuleLane {
 
 /// A hundredth of a second is given away in each time of the rate.
 fn interval(rate: Rate) -> u64 {
-    (rate.per.as_micros() as u64 + 10_000).div_ceil(u64::from(rate.count.get()))
+    (rate.per.as_secs() * 1_000_000 + 10_000).div_ceil(u64::from(rate.count.get()))
 }
 
 impl Rules {

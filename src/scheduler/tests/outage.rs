@@ -220,7 +220,7 @@ fn no_second_has_more_starts_than_the_rate_says() {
     for (count, concurrency) in [(1, 4), (7, 2), (40, 16), (200, 500)] {
         let rate = Some(Rate { count: NonZeroU32::new(count).expect("not 0"), per: SECOND });
         let circuit = rules().circuit;
-        let mut world = Outage::new(&LaneRules { concurrency, rate, circuit }, Timestamp::EPOCH);
+        let mut world = Outage::new(&LaneRules { concurrency, circuit, rate }, Timestamp::EPOCH);
         let deliveries = u64::from(count) * 20;
         world.schedule(0..deliveries);
         let seen = world.scheduler.lane(lane(1)).expect("made").pause;

@@ -1,7 +1,7 @@
 //! Days of deliveries to receivers of every kind, in simulated time; with all keys in memory, and with room for few, so
 //! that most lie on a disk that takes its time.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use super::*;
 
@@ -14,6 +14,14 @@ const CONCURRENCY: u16 = 4;
 /// The delay after each failed attempt; then the delivery has failed.
 const RETRY: [Duration; 5] =
     [MINUTE, MINUTE.saturating_mul(5), MINUTE.saturating_mul(30), HOUR.saturating_mul(2), HOUR];
+
+/// So many failures in a row open a circuit, where the run has them.
+const FAILURES: u32 = 5;
+/// Before each probe.
+const PROBE: [Duration; 4] =
+    [SECOND.saturating_mul(10), MINUTE, MINUTE.saturating_mul(5), MINUTE.saturating_mul(15)];
+/// Of this receiver, a fast one, two attempts may start in a second, where the run has circuits.
+const PACED: usize = 5;
 
 /// How a receiver behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +79,42 @@ struct Scale {
     keys: usize,
     /// The longest pause between two events.
     pause: Duration,
+    /// Lanes have circuits, and one a rate.
+    brakes: bool,
 }
 
 /// Room for all.
-const ROOMY: Scale = Scale { keys: usize::MAX, pause: MINUTE.saturating_mul(30) };
+const ROOMY: Scale = Scale { keys: usize::MAX, pause: MINUTE.saturating_mul(30), brakes: false };
 /// More events, and room for few of them.
-const NARROW: Scale = Scale { keys: 1_000, pause: MINUTE.saturating_mul(15) };
+const NARROW: Scale = Scale { keys: 1_000, pause: MINUTE.saturating_mul(15), brakes: false };
+
+impl Scale {
+    const fn with_brakes(self) -> Self {
+        Self { brakes: true, ..self }
+    }
+
+    fn rules(self, index: usize) -> LaneRules {
+        if !self.brakes {
+            return LaneRules::plain(CONCURRENCY);
+        }
+        let failures = NonZeroU32::new(FAILURES).expect("not 0");
+        let rate = Rate { count: NonZeroU32::new(2).expect("not 0"), per: SECOND };
+        LaneRules {
+            concurrency: CONCURRENCY,
+            circuit: Some(circuit::Rules { failures, probe: PROBE.into(), jitter: 0.1 }),
+            rate: (index == PACED).then_some(rate),
+        }
+    }
+}
+
+/// What the world knows of a receiver's circuit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outage {
+    /// Failures in a row while it is closed.
+    failures: u32,
+    /// How many probes have failed, and when the attempt before the next one ended.
+    open: Option<(usize, Timestamp)>,
+}
 
 #[derive(Debug, Default)]
 struct Delivery {
@@ -106,13 +144,17 @@ struct World {
     exhausted: [usize; RECEIVERS.len()],
     /// The longest that a due key of the lane waited for its turn.
     latest: [Duration; RECEIVERS.len()],
+    outages: [Outage; RECEIVERS.len()],
+    probes: usize,
+    /// When attempts of [`PACED`] have started.
+    paced: Vec<Timestamp>,
 }
 
 impl World {
     fn new(seed: u64, scale: Scale) -> Self {
         let mut scheduler = Scheduler::new(IN_FLIGHT, scale.keys, NOW);
         for index in 0..RECEIVERS.len() {
-            scheduler.set_lane(lane_of(index), &LaneRules::plain(CONCURRENCY));
+            scheduler.set_lane(lane_of(index), &scale.rules(index));
         }
         let mut world = Self {
             scale,
@@ -131,6 +173,9 @@ impl World {
             succeeded: [0; RECEIVERS.len()],
             exhausted: [0; RECEIVERS.len()],
             latest: [Duration::ZERO; RECEIVERS.len()],
+            outages: [Outage::default(); RECEIVERS.len()],
+            probes: 0,
+            paced: Vec::new(),
         };
         world.foresee(NOW, Happening::Event);
         world.foresee(NOW.plus(20 * HOUR), Happening::Hold(true));
@@ -255,13 +300,51 @@ impl World {
         assert_eq!(start.lane, lane_of(index), "in its lane");
         self.latest[index] = self.latest[index].max(self.now.since(delivery.due));
         self.history.push((self.now, start));
+        self.hold_to_its_brakes(start);
         let (after, verdict) = RECEIVERS[index].answer(self.now, &mut self.random);
         self.foresee(self.now.plus(after), Happening::Answer(start, verdict));
     }
 
+    /// While a circuit is open there is one attempt at most, a probe, after its interval. No second has more starts than
+    /// the rate says.
+    fn hold_to_its_brakes(&mut self, start: Start) {
+        let index = usize::from(start.key.slot);
+        let open = self.outages[index].open;
+        assert_eq!(start.probe, open.is_some(), "{start:?}");
+        if let Some((probes, ended)) = open {
+            let status = self.scheduler.lane(start.lane).expect("it was made");
+            assert_eq!(status.in_flight, 1, "{start:?} is not alone");
+            let interval = PROBE[probes.min(PROBE.len() - 1)];
+            assert!(self.now >= ended.plus(interval), "{start:?} at {} after {ended}", self.now);
+            self.probes += 1;
+        }
+        if index == PACED && self.scale.brakes {
+            self.paced.push(self.now);
+            if let [.., first, _, last] = self.paced[..] {
+                assert!(last.since(first) >= SECOND, "{start:?} is the third since {first}");
+            }
+        }
+    }
+
+    /// What circuits do, in the plainest form.
+    fn note_outage(&mut self, start: Start, verdict: Verdict) {
+        let Outage { failures, open } = &mut self.outages[usize::from(start.key.slot)];
+        match open {
+            _ if verdict == Verdict::Success => (*failures, *open) = (0, None),
+            Some((probes, ended)) if start.probe => (*probes, *ended) = (*probes + 1, self.now),
+            Some(_) => {}
+            None => {
+                *failures += 1;
+                *open = (*failures == FAILURES && self.scale.brakes).then_some((0, self.now));
+            }
+        }
+    }
+
     fn answer(&mut self, start: Start, verdict: Verdict) {
         let index = usize::from(start.key.slot);
-        self.scheduler.handle_finished(start.key, verdict, 0.0, self.now);
+        self.note_outage(start, verdict);
+        let chance = if self.scale.brakes { self.random.f64() } else { 0.0 };
+        self.scheduler.handle_finished(start.key, verdict, chance, self.now);
         let delivery = self.pending.get_mut(&start.key).expect("it was attempted");
         if verdict == Verdict::Success {
             self.succeeded[index] += 1;
@@ -310,16 +393,21 @@ fn run(seed: u64, scale: Scale) -> World {
 
 #[test]
 fn days_among_bad_receivers_do_not_delay_the_good_ones() {
-    for (seed, scale) in [(0, ROOMY), (1, ROOMY), (2, ROOMY), (3, NARROW)] {
+    let (roomy, narrow) = (ROOMY.with_brakes(), NARROW.with_brakes());
+    for (seed, scale) in [(0, ROOMY), (1, ROOMY), (2, ROOMY), (3, NARROW), (4, roomy), (5, narrow)] {
         let world = run(seed, scale);
         eprintln!(
-            "seed {seed}: {} attempts, {} keys parked at most, {} loaded",
+            "seed {seed}: {} attempts, {} of them probes, {} keys parked at most, {} loaded",
             world.history.len(),
+            world.probes,
             world.parked,
             world.loaded
         );
         let parks = scale.keys < usize::MAX;
-        assert_eq!((world.parked > 1_000, world.loaded > 20_000), (parks, parks), "seed {seed}");
+        // What is not attempted is not parked again.
+        let loads = if scale.brakes { 5_000 } else { 20_000 };
+        assert_eq!((world.parked > 1_000, world.loaded > loads), (parks, parks), "seed {seed}");
+        assert_eq!(world.probes > 1_000, scale.brakes, "seed {seed}");
         let events = usize::try_from(world.events).expect("small");
         assert!(world.pending.is_empty(), "seed {seed}: all ended");
         for (index, receiver) in RECEIVERS.iter().enumerate() {
@@ -346,7 +434,7 @@ fn days_among_bad_receivers_do_not_delay_the_good_ones() {
 
 #[test]
 fn equal_worlds_have_equal_histories() {
-    for scale in [ROOMY, NARROW] {
+    for scale in [ROOMY, NARROW, NARROW.with_brakes()] {
         let history = run(42, scale).history;
         assert!(history.len() > 10_000, "{} attempts", history.len());
         assert_eq!(history, run(42, scale).history);
