@@ -2,7 +2,8 @@
 //!
 //! What is promised is strict: in no second (minute, hour) of the rate do more start than it says, wherever that second
 //! begins. For that the pace is slower by [`LEEWAY`] in each: this much a start may be early, so that a timer's
-//! lateness and more than one start in a millisecond do not lower the rate any further.
+//! lateness and more than one start in a millisecond do not lower the rate any further. What has started has had its
+//! turn, whatever comes of it.
 
 use std::time::Duration;
 
