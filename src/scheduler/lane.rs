@@ -149,11 +149,6 @@ impl Lane {
         Some(brake.next()).filter(|next| *next > now && self.has_place())
     }
 
-    /// Whether it has a circuit or a rate.
-    pub(super) const fn has_brake(&self) -> bool {
-        self.brake.is_some()
-    }
-
     /// Whether its circuit is open: what starts is a probe.
     pub(super) fn is_open(&self) -> bool {
         self.brake.as_ref().is_some_and(|brake| brake.open().is_some())

@@ -362,25 +362,19 @@ impl Scheduler {
 
     /// Moves what is due by `now` from the wheels into its lanes; of far keys those for which there is room.
     fn fire(&mut self, now: Timestamp) {
+        let told = self.now;
         let Self { near, far, lanes, turns, pauses, room, to_park, .. } = self;
-        let noted = self.now;
-        near.advance(now, &mut |_, timer| {
-            let lane = lanes.get_mut(&timer.lane).expect(MADE);
+        let mut come_in = |timer: Timer, lane: &mut Lane| {
             lane.push(timer.key.into());
-            if lane.has_brake() {
-                pauses.note(timer.lane, lane, noted);
-            }
+            pauses.note(timer.lane, lane, told);
             turns.join(timer.lane, lane);
-        });
+        };
+        near.advance(now, &mut |_, timer| come_in(timer, lanes.get_mut(&timer.lane).expect(MADE)));
         far.advance(now, &mut |due, timer| {
             let lane = lanes.get_mut(&timer.lane).expect(MADE);
             room.leave_far(&mut lane.keys);
             if room.admit(&mut lane.keys, due, now) == Place::Near {
-                lane.push(timer.key.into());
-                if lane.has_brake() {
-                    pauses.note(timer.lane, lane, noted);
-                }
-                turns.join(timer.lane, lane);
+                come_in(timer, lane);
                 let held = lane.held();
                 room.note(timer.lane, &mut lane.keys, held);
             } else {
