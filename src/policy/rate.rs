@@ -1,7 +1,7 @@
 //! How many attempts may start in a time: the generic cell rate algorithm, one number for each lane.
 //!
 //! What is promised is strict: in no second (minute, hour) of the rate do more start than it says, wherever that second
-//! begins. For that the pace is slower by [`LEEWAY`] in each: this much a start may be early, so that a timer's
+//! begins. For that the pace is slower by `LEEWAY` in each: this much a start may be early, so that a timer's
 //! lateness and more than one start in a millisecond do not lower the rate any further. What has started has had its
 //! turn, whatever comes of it.
 

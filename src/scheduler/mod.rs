@@ -12,7 +12,7 @@
 //! 512 settle at 12 or 13 each, and the last dozen places stay free for lanes that have none.
 //!
 //! A lane may have a brake: a *circuit*, which leaves an endpoint that fails again and again in peace but for one probe
-//! at growing intervals ([`circuit`](crate::policy::circuit)), and a *rate* ([`rate`](crate::policy::rate)). What waits
+//! at growing intervals ([`crate::policy::circuit`]), and a *rate* ([`crate::policy::rate`]). What waits
 //! for these waits in its lane: one pause for the lane wakes it. A circuit that closes leaves a window of two, which
 //! grows as any other: so what has gathered is not let loose at once, and no more is what is overdue at a start.
 //!
