@@ -28,7 +28,7 @@ use crate::{
     api::{self, App, Open},
     clock::{Chance, Clock},
     config::{Account, Config, ConfigErrors, DEFAULT_DIRECTORY, Origin},
-    delivery::{client::Client, guard::Rules, tls::RootsError},
+    delivery::{client::Client, tls::RootsError},
     engine::{
         Engine, Stop,
         directory::{Active, Directory, DirectoryError, activate, configured},
@@ -265,7 +265,7 @@ fn abandon(opened: outbox::Opened) -> Result<(), StoreError> {
 
 /// What it takes to reach the endpoints; everything about them that can be wrong is found here.
 async fn reach(config: &Config, clock: Clock) -> Result<Vec<Option<Active>>, ServeError> {
-    let rules = Rules::new(config.network.allow.clone(), config.network.deny.clone());
+    let rules = config.rules();
     let client = tokio::task::spawn_blocking(move || Client::new(rules, clock)).await.map_err(panicked)??;
     Ok(activate(&config.endpoints, &client)?)
 }

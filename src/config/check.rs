@@ -7,6 +7,8 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
+
 use super::{
     Account, Config, Limits, Listen, Network, Spool, Store,
     catalog::catalog,
@@ -21,7 +23,10 @@ use super::{
 };
 use crate::{
     model::{account::AccountName, time::format_size},
-    policy::form::Form,
+    policy::{
+        address::{Narrowing, Rules},
+        form::Form,
+    },
 };
 
 /// The longest path that a Unix socket's address holds.
@@ -55,7 +60,9 @@ pub(super) fn config(
     let store = store(context, document.get("store"), problems);
     let limits = limits(document.get("limits"), problems);
     let network = network(document.get("network"), problems);
-    let accounts = accounts(table(document, "accounts"), &forms, problems);
+    let rules = network.as_ref().ok().map(|network| Rules::new(network.allow.clone(), Vec::new()));
+    let shared = Shared { forms: &forms, rules: rules.as_ref() };
+    let accounts = accounts(table(document, "accounts"), shared, problems);
     let spools = spools(context, items(document, "spool"), &accounts, problems);
     let endpoints =
         Endpoints { context, forms: &forms, accounts: &accounts, problems }.read(items(document, "endpoint"));
@@ -187,12 +194,20 @@ fn network(node: Option<&Node>, problems: &mut Problems) -> Result<Network, Repo
     Ok(Network { allow: allow?, deny: deny? })
 }
 
-fn accounts(written: Option<&Table>, forms: &Forms, problems: &mut Problems) -> Accounts {
+/// What accounts refer to.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    forms: &'a Forms,
+    /// With `[network] allow`, unless that is wrong itself.
+    rules: Option<&'a Rules>,
+}
+
+fn accounts(written: Option<&Table>, shared: Shared<'_>, problems: &mut Problems) -> Accounts {
     let mut accounts = BTreeMap::new();
     for (name, entry) in written.into_iter().flat_map(|table| &table.entries) {
         match name.parse::<AccountName>() {
             Ok(name) => {
-                let account = account(Some((&name, &entry.node)), forms, problems);
+                let account = account(Some((&name, &entry.node)), shared, problems);
                 accounts.insert(name, account);
             }
             Err(error) => {
@@ -201,24 +216,47 @@ fn accounts(written: Option<&Table>, forms: &Forms, problems: &mut Problems) -> 
         }
     }
     if let btree_map::Entry::Vacant(vacant) = accounts.entry(AccountName::default()) {
-        vacant.insert(account(None, forms, problems));
+        vacant.insert(account(None, shared, problems));
     }
     accounts
 }
 
 fn account(
     written: Option<(&AccountName, &Node)>,
-    forms: &Forms,
+    shared: Shared<'_>,
     problems: &mut Problems,
 ) -> Result<Account, Reported> {
     let mut fields = Fields::new("accounts.NAME", written.map(|(_, node)| node))?;
     if let Some((name, _)) = written {
         fields = fields.named(name.as_str());
     }
-    let form = fields.get(problems, "profile", |key, node| known_profile(forms, key, node));
+    let form = fields.get(problems, "profile", |key, node| known_profile(shared.forms, key, node));
+    let https_only = fields.get(problems, "https_only", read::boolean);
+    let allow = fields.given(problems, "allow", |key, node| kept(shared.rules, key, node));
+    let deny = fields.get(problems, "deny", read::networks);
     let name = written.map_or("default", |(name, _)| name.as_str());
     let catalog = catalog(name, fields.node("event_type"), problems);
-    Ok(Account { form: form??, catalog: catalog? })
+    Ok(Account {
+        form: form??,
+        catalog: catalog?,
+        https_only: https_only?,
+        narrowing: Narrowing::new(allow?, deny?),
+    })
+}
+
+/// What an account's `allow` keeps of the network's.
+fn kept(rules: Option<&Rules>, key: &Key, node: &Node) -> Result<Vec<IpNet>, Fault> {
+    let networks = read::networks(key, node)?;
+    for (network, item) in networks.iter().zip(read::list(node)?) {
+        if rules.is_some_and(|rules| !rules.allows(*network)) {
+            let help = format!(
+                "an account opens nothing that [network] does not: add \"{network}\" to `allow` there, or take it out here"
+            );
+            let what = "has an entry that is in none of `network.allow`";
+            return Err(Fault::new(what, help).at(item.place));
+        }
+    }
+    Ok(networks)
 }
 
 /// The profile that a key names; the inner error: it is there, and something is wrong with it.

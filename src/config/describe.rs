@@ -3,9 +3,16 @@
 use std::fmt::Write as _;
 
 use super::{Config, Endpoint};
-use crate::model::time::format_size;
+use crate::{
+    model::time::format_size,
+    policy::{
+        address::{Rules, Stance},
+        destination::judge_literal,
+    },
+};
 
-/// Socket, store, spools, networks and endpoints, a line or two each; credentials that are missing are named.
+/// Socket, store, spools, networks and endpoints, a line or two each; credentials that are missing are named, and
+/// addresses in URLs where nothing may be delivered.
 pub fn describe(config: &Config) -> String {
     let mut lines = vec![
         format!("socket    {} (mode {:04o})", config.listen.socket.display(), config.listen.socket_mode),
@@ -23,14 +30,15 @@ pub fn describe(config: &Config) -> String {
     for (name, account) in &config.accounts {
         lines.push(format!("account   {name} (profile {})", account.form.profile().name));
     }
-    lines.extend(config.endpoints.iter().map(endpoint));
+    let rules = config.rules();
+    lines.extend(config.endpoints.iter().map(|listed| endpoint(listed, &rules)));
     if config.endpoints.is_empty() {
         lines.push("endpoints none: events are accepted and kept, and go nowhere".to_owned());
     }
     lines.join("\n") + "\n"
 }
 
-fn endpoint(endpoint: &Endpoint) -> String {
+fn endpoint(endpoint: &Endpoint, rules: &Rules) -> String {
     let Endpoint { account, name, url, event_types, form, missing_credentials, .. } = endpoint;
     let patterns = match event_types.len() {
         1 => "1 pattern".to_owned(),
@@ -41,6 +49,9 @@ fn endpoint(endpoint: &Endpoint) -> String {
     if !missing_credentials.is_empty() {
         write!(line, "\n          disabled, credentials missing: {}", missing_credentials.join(", "))
             .expect("a String takes all");
+    }
+    if let Err(refusals) = judge_literal(url, &rules.scope(Stance::Configuration, account)) {
+        write!(line, "\n          closed: {refusals}").expect("a String takes all");
     }
     line
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, str::FromStr as _, sync::Arc};
 
 use http::{HeaderName, HeaderValue};
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     Endpoint,
@@ -17,7 +17,9 @@ use super::{
 use crate::{
     model::{account::AccountName, secret::Secret},
     policy::{
+        address::Stance,
         catalog::Catalog,
+        destination,
         form::{Form, is_reserved},
         key::key,
         placeholder::Placeholder,
@@ -255,27 +257,6 @@ fn type_patterns(node: &Node, catalog: Option<&Catalog>) -> Result<Vec<TypePatte
 }
 
 fn url(node: &Node) -> Result<Url, Fault> {
-    let text = read::string(node)?;
-    let example = "write one such as \"https://erp.example/hooks\"";
-    let url = Url::parse(text).map_err(|error| match error {
-        url::ParseError::IdnaError if !text.is_ascii() => {
-            Fault::new("has a host with letters beyond ASCII", "write the host in punycode: xn--…")
-        }
-        error => Fault::new(format!("is not a URL: {error}"), example),
-    })?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(Fault::new("is neither http nor https", example));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        let help = "take them out; `headers = { Authorization = \"@credential:NAME\" }` sends them";
-        return Err(Fault::new("has a user or password in it", help));
-    }
-    if url.fragment().is_some() {
-        return Err(Fault::new("has a fragment", "take out the # and what follows; it would not be sent"));
-    }
-    match url.host() {
-        Some(Host::Domain(_) | Host::Ipv4(_) | Host::Ipv6(_)) if url.port() != Some(0) => Ok(url),
-        Some(_) => Err(Fault::new("has the port 0", "write the receiver's port")),
-        None => Err(Fault::new("has no host", example)),
-    }
+    destination::judge(read::string(node)?, Stance::Configuration, false)
+        .map_err(|problem| Fault::new(problem.what(), problem.help()))
 }

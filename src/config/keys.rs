@@ -495,13 +495,13 @@ pub const SECTIONS: &[Section] = &[
                 "allow",
                 Kind::Networks,
                 Fallback::Value("[]"),
-                "Networks that may be reached although they are link-local or otherwise special.",
+                "Networks that may be reached although they are special: link-local ones by endpoints of the configuration, all by those made over the API and by callbacks; see [network.md](network.md).",
             ),
             key(
                 "deny",
                 Kind::Networks,
                 Fallback::Value("[]"),
-                "Networks that may not be reached; wins over `allow`.",
+                "Networks that may not be reached, not even by endpoints of the configuration; wins over `allow`.",
             ),
             later(
                 "proxy",
@@ -552,12 +552,23 @@ pub const SECTIONS: &[Section] = &[
                 "How many endpoints the API may make.",
                 no("endpoints are those of the configuration"),
             ),
-            later(
+            key(
                 "https_only",
                 Kind::Boolean,
-                NONE,
-                "Whether endpoints made over the API must use https.",
-                no("endpoints are those of the configuration"),
+                Fallback::Value("true"),
+                "Whether its endpoints made over the API, and its callbacks, must be https. Those of the configuration need not be.",
+            ),
+            key(
+                "allow",
+                Kind::Networks,
+                Fallback::Else("all of `network.allow`"),
+                "What of `network.allow` is open to its endpoints made over the API and to its callbacks; each entry lies within one of those.",
+            ),
+            key(
+                "deny",
+                Kind::Networks,
+                Fallback::Value("[]"),
+                "Networks that none of its endpoints may reach, besides `network.deny`.",
             ),
             later("secret", Kind::Secret, NONE, "Signs callbacks.", no("give each [[endpoint]] its secret")),
         ],
@@ -591,7 +602,7 @@ pub const SECTIONS: &[Section] = &[
                 "url",
                 Kind::Url,
                 Fallback::Required,
-                "Where it is: http or https, without user, password and fragment.",
+                "Where it is: http or https, without user, password and fragment; see [network.md](network.md).",
             ),
             key(
                 "event_types",

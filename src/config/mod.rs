@@ -51,7 +51,12 @@ pub use self::{
 use self::{error::Problems, raw::Table, source::Place, source::Sources};
 use crate::{
     model::{account::AccountName, secret::Secret},
-    policy::{catalog::Catalog, form::Form, route::TypePattern},
+    policy::{
+        address::{Narrowing, Rules},
+        catalog::Catalog,
+        form::Form,
+        route::TypePattern,
+    },
 };
 
 /// A configuration, checked.
@@ -73,6 +78,14 @@ pub struct Config {
     pub accounts: BTreeMap<AccountName, Account>,
     /// The endpoints; no two of an account with the same name.
     pub endpoints: Vec<Endpoint>,
+}
+
+impl Config {
+    /// Where deliveries may go, by address.
+    pub fn rules(&self) -> Rules {
+        let narrowed = self.accounts.iter().map(|(name, account)| (name.clone(), account.narrowing.clone()));
+        Rules::new(self.network.allow.clone(), self.network.deny.clone()).narrowed(narrowed)
+    }
 }
 
 /// Where the daemon listens.
@@ -149,6 +162,10 @@ pub struct Account {
     pub form: Arc<Form>,
     /// Its event types; without a catalog every type is taken.
     pub catalog: Option<Arc<Catalog>>,
+    /// Whether its endpoints made over the API, and its callbacks, must be https.
+    pub https_only: bool,
+    /// What it narrows of `network`; its `allow` has nothing that the network's has not.
+    pub narrowing: Narrowing,
 }
 
 /// An endpoint. Account and name are its identity.
@@ -158,7 +175,7 @@ pub struct Endpoint {
     pub account: AccountName,
     /// Its name, 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
     pub name: String,
-    /// Where it is: http or https with a host, without user, password and fragment.
+    /// Where it is, as [`crate::policy::destination`] judges it.
     pub url: Url,
     /// What it subscribes to; never empty.
     pub event_types: Vec<TypePattern>,

@@ -3,9 +3,12 @@
 use std::{error::Error, fmt::Write as _};
 
 use super::*;
-use crate::model::{
-    event::Effect,
-    profile::{Algorithm, BodyRule, CloudEventsMode, CloudEventsRule, Encoding, KeyForm, Rate, Success},
+use crate::{
+    model::{
+        event::Effect,
+        profile::{Algorithm, BodyRule, CloudEventsMode, CloudEventsRule, Encoding, KeyForm, Rate, Success},
+    },
+    policy::address::Stance,
 };
 
 const FILE: &str = "/etc/posthaste/posthaste.toml";
@@ -54,6 +57,9 @@ profile = "posthaste"
 
 [accounts.tenant-2]
 profile = "plain"
+https_only = false
+allow = ["10.7.0.0/16"]
+deny = ["10.7.7.7"]
 
 [[endpoint]]
 name = "erp"
@@ -387,6 +393,37 @@ fn values() {
             "`network.allow` cannot be a string",
             "a list of networks",
         ),
+        (
+            "[network]\nallow = ['10.0.0.0/8']\n[accounts.a]\nallow = ['10.1.0.0/16', '11.0.0.0/8']",
+            "'11.0.0.0/8'",
+            "`accounts.a.allow` has an entry that is in none of `network.allow`",
+            "add \"11.0.0.0/8\" to `allow` there",
+        ),
+        (
+            "[accounts.a]\nallow = ['10.0.0.0/8']",
+            "'10.0.0.0/8'",
+            "`accounts.a.allow` has an entry that is in none of `network.allow`",
+            "take it out",
+        ),
+        // One error for what is wrong with the network's own list.
+        (
+            "[network]\nallow = ['10.0.0.1/8']\n[accounts.a]\nallow = ['10.0.0.0/8']",
+            "'10.0.0.1/8'",
+            "`network.allow` has an entry with bits set behind its prefix",
+            "10.0.0.0/8",
+        ),
+        (
+            "[accounts.a]\ndeny = ['10.0.0.1/8']",
+            "'10.0.0.1/8'",
+            "`accounts.a.deny` has an entry with bits set behind its prefix",
+            "10.0.0.0/8",
+        ),
+        (
+            "[accounts.a]\nhttps_only = 'no'",
+            "'no'",
+            "`accounts.a.https_only` cannot be a string",
+            "true or false",
+        ),
         // Words.
         (
             "[profiles.a.signature]\nkey = 'hexx'",
@@ -521,6 +558,19 @@ fn endpoints() {
         ("url = 'https://'", "'https://'", "`endpoint.url` is not a URL: empty host", "https://"),
         ("url = 'https://a/#b'", "'https://a/#b'", "`endpoint.url` has a fragment", "#"),
         ("url = 'https://a:0/'", "'https://a:0/'", "`endpoint.url` has the port 0", "port"),
+        (
+            "url = 'https:/a/'",
+            "'https:/a/'",
+            "`endpoint.url` has not two slashes behind its scheme, and then its host",
+            "https://",
+        ),
+        ("url = 'https://a/b c'", "'https://a/b c'", "`endpoint.url` has a space in it", "%20"),
+        (
+            "url = 'https://a~b/'",
+            "'https://a~b/'",
+            "`endpoint.url` has a host that is no name or address",
+            "labels",
+        ),
         (
             "url = 'https://bücher.example/'",
             "'https://bücher.example/'",
@@ -871,6 +921,18 @@ fn everything_that_is_written_arrives() {
     assert_eq!(config.limits.batch_events, 10_000);
     assert_eq!(config.network.allow[1].to_string(), "192.0.2.7/32");
     assert_eq!(config.accounts.keys().map(AccountName::as_str).collect::<Vec<_>>(), ["default", "tenant-2"]);
+    let (default, tenant) = (AccountName::default(), "tenant-2".parse().expect("an account"));
+    let (first, second) = (&config.accounts[&default], &config.accounts[&tenant]);
+    assert_eq!((first.https_only, &first.narrowing), (true, &Narrowing::default()));
+    let net = |text: &str| vec![text.parse().expect("a network")];
+    let narrowing = Narrowing::new(Some(net("10.7.0.0/16")), net("10.7.7.7/32"));
+    assert_eq!((second.https_only, &second.narrowing), (false, &narrowing));
+    let open = |account, address: &str| {
+        let scope = config.rules().scope(Stance::Outside, account);
+        scope.check(address.parse().expect("an address")).is_ok()
+    };
+    assert!(open(&default, "10.8.0.1") && !open(&tenant, "10.8.0.1"));
+    assert!(open(&tenant, "10.7.0.1") && !open(&tenant, "10.7.7.7"));
     let [erp, log] = config.endpoints.as_slice() else { panic!("two endpoints") };
     assert_eq!(erp.secret.as_ref().map(Secret::expose), Some("s3cret"));
     assert_eq!(erp.missing_credentials, ["erp-token"]);

@@ -18,7 +18,7 @@ use super::{
     connect,
     exchange::{Exchange, Phase, Request, Trace},
     failure,
-    guard::Rules,
+    guard::Guard,
     pool::{Connection, IdleLimits, Pool},
     resolve::{Resolver, Share},
     target::{Place, Target},
@@ -26,7 +26,11 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::attempt::{Failure, Outcome, Response},
+    model::{
+        account::AccountName,
+        attempt::{Failure, Outcome, Response},
+    },
+    policy::address::{Rules, Stance},
 };
 
 /// The longest time that an attempt may have, whatever is asked for; a longer timer would be the runtime's to get wrong.
@@ -77,14 +81,23 @@ impl Client {
         Self::build(rules, clock, RootCertStore::empty(), IdleLimits::new().with_age(idle_age))
     }
 
+    /// A client that asks this resolver, and trusts nobody.
+    #[cfg(test)]
+    pub(super) fn with_resolver(rules: Rules, clock: Clock, resolver: Resolver) -> Self {
+        let (trust, idle) = (Trust::new(RootCertStore::empty()), IdleLimits::new());
+        Self { shared: Arc::new(Shared { rules, clock, trust, resolver, idle }) }
+    }
+
     fn build(rules: Rules, clock: Clock, roots: RootCertStore, idle: IdleLimits) -> Self {
         let trust = Trust::new(roots);
         Self { shared: Arc::new(Shared { rules, clock, trust, resolver: Resolver::new(), idle }) }
     }
 
-    /// A lane to `url`, with a connection pool of its own.
-    pub fn lane(&self, url: &Url) -> Result<Lane, TargetError> {
+    /// A lane to `url`, with a connection pool of its own, for an endpoint of `account` that `stance` says who made: they
+    /// decide where it may lead.
+    pub fn lane(&self, url: &Url, stance: Stance, account: &AccountName) -> Result<Lane, TargetError> {
         Ok(Lane {
+            guard: Guard::new(self.shared.rules.scope(stance, account)),
             target: Target::new(url)?,
             pool: Pool::new(self.shared.clock, self.shared.idle.clone()),
             share: Resolver::share(),
@@ -95,6 +108,7 @@ impl Client {
 
 /// A target and the connections to it.
 pub struct Lane {
+    guard: Guard,
     target: Target,
     pool: Arc<Pool>,
     share: Share,
@@ -156,7 +170,7 @@ impl Lane {
             }
         };
         trace.begin(Phase::Connect);
-        let (address, stream) = connect::dial(&addresses, &self.shared.rules, &mut trace.address).await?;
+        let (address, stream) = connect::dial(&addresses, &self.guard, &mut trace.address).await?;
         let opened = match &self.target.server {
             None => self.pool.open(stream, address).await,
             Some(server) => {

@@ -15,8 +15,11 @@ use std::{
 
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{failure, guard::Rules};
-use crate::model::attempt::{Failure, FailureKind};
+use super::{
+    failure,
+    guard::{self, Guard},
+};
+use crate::model::attempt::Failure;
 
 /// How long an address is alone.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -24,7 +27,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Connects to the first of `addresses` that answers; `dialled` is the last one dialled.
 pub(super) async fn dial(
     addresses: &[SocketAddr],
-    rules: &Rules,
+    guard: &Guard,
     dialled: &mut Option<SocketAddr>,
 ) -> Result<(SocketAddr, TcpStream), Failure> {
     let mut waiting = addresses.iter().copied();
@@ -33,21 +36,17 @@ pub(super) async fn dial(
     let mut failed = Vec::new();
     loop {
         for address in waiting.by_ref() {
-            match rules.check(address.ip()) {
+            match guard.check(address) {
                 Ok(()) => {
                     *dialled = Some(address);
                     dials.push(Dial { address, connecting: Box::pin(connect(address)) });
                     break;
                 }
-                Err(refusal) => refused.push(refusal.to_string()),
+                Err(refusal) => refused.push(refusal),
             }
         }
         if dials.is_empty() {
-            return Err(if failed.is_empty() {
-                failure::new(FailureKind::Refused, refused.join("; "))
-            } else {
-                failure::dialling(&failed)
-            });
+            return Err(if failed.is_empty() { guard::refused(refused) } else { failure::dialling(&failed) });
         }
         let ended = match waiting.len() {
             0 => Some(first_ended(&mut dials).await),

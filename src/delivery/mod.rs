@@ -8,7 +8,6 @@
 
 pub mod client;
 pub mod exchange;
-pub mod guard;
 pub mod request;
 pub mod sign;
 pub mod tls;
@@ -17,6 +16,7 @@ mod answer;
 mod connect;
 mod counted;
 mod failure;
+mod guard;
 mod pool;
 mod resolve;
 mod target;

@@ -37,7 +37,7 @@ const ADDRESSES: usize = 8;
 /// What is asked for a name's addresses, at a port.
 type Lookup = dyn Fn(Arc<str>, u16) -> Answer + Send + Sync;
 /// Its answer.
-type Answer = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+pub(super) type Answer = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// The box's lookups.
 pub(super) struct Resolver {
@@ -62,7 +62,7 @@ impl Resolver {
     }
 
     /// One that asks `lookup`.
-    fn with_lookup(lookup: impl Fn(Arc<str>, u16) -> Answer + Send + Sync + 'static) -> Self {
+    pub(super) fn with_lookup(lookup: impl Fn(Arc<str>, u16) -> Answer + Send + Sync + 'static) -> Self {
         Self {
             lookup: Box::new(lookup),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),

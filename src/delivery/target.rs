@@ -27,7 +27,8 @@ pub(super) enum Place {
     Name(Arc<str>, u16),
 }
 
-/// A URL to which nothing can be delivered. No variant shows the URL: its path may be a secret.
+/// A URL to which nothing can be delivered: one that was not judged by [`policy::destination`](crate::policy::destination)
+/// first, which has more to say. No variant shows the URL: its path may be a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TargetError {
     /// No host, or one that cannot be a host.
@@ -39,9 +40,6 @@ pub enum TargetError {
     /// Neither `http` nor `https`.
     #[error("the URL's scheme is neither http nor https")]
     Scheme,
-    /// User or password.
-    #[error("the URL has a user or password, which are not sent: use an Authorization header")]
-    Userinfo,
 }
 
 impl Target {
@@ -51,9 +49,6 @@ impl Target {
             "http" => false,
             _ => return Err(TargetError::Scheme),
         };
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(TargetError::Userinfo);
-        }
         let port = url.port_or_known_default().ok_or(TargetError::Scheme)?;
         let place = match url.host().ok_or(TargetError::Host)? {
             Host::Domain(name) => Place::Name(name.into(), port),
@@ -94,6 +89,7 @@ fn path_and_query(url: &Url) -> Result<Uri, TargetError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{address::Stance, destination::judge};
 
     fn target(url: &str) -> Result<Target, TargetError> {
         Target::new(&url.parse().expect("a URL"))
@@ -143,12 +139,30 @@ mod tests {
         for (url, error) in [
             ("ftp://example.com/", TargetError::Scheme),
             ("mailto:a@example.com", TargetError::Scheme),
-            ("http://user@example.com/", TargetError::Userinfo),
-            ("http://:pass@example.com/", TargetError::Userinfo),
             ("https://a~b.example/", TargetError::Host),
             (long.as_str(), TargetError::Path),
         ] {
             assert_eq!(target(url).err(), Some(error), "{url:.60}");
+        }
+    }
+
+    #[test]
+    fn what_was_judged_well_is_a_target() {
+        for text in [
+            "http://erp.example/",
+            "https://erp.example.:8443/a?b",
+            "https://a_b.x-y.example/",
+            "https://7.example/",
+            "https://xn--bcher-kva.example/",
+            "https://localhost/",
+            "https://2130706433/",
+            "https://[::ffff:127.0.0.1]/",
+            &format!("https://{}.example/{}", "x".repeat(63), "y".repeat(1_900)),
+            &format!("https://{}example./", "x.".repeat(120)),
+        ] {
+            let url =
+                judge(text, Stance::Outside, false).unwrap_or_else(|problem| panic!("{text}: {problem}"));
+            assert_eq!(Target::new(&url).err(), None, "{text}");
         }
     }
 }

@@ -30,11 +30,16 @@ use super::{
     client::{Client, Lane},
     connect::dial,
     exchange::{Exchange, Request},
-    guard::Rules,
+    guard::Guard,
+    resolve::Resolver,
 };
 use crate::{
     clock::Clock,
-    model::attempt::{Failure, FailureKind, Outcome, Response},
+    model::{
+        account::AccountName,
+        attempt::{Failure, FailureKind, Outcome, Response},
+    },
+    policy::address::{Rules, Stance},
 };
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-peer: one\r\n\r\nok";
@@ -77,6 +82,10 @@ impl Peer {
 
     async fn serve(connections: Vec<Vec<Act>>, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::serve_on(listener, connections, tls)
+    }
+
+    fn serve_on(listener: TcpListener, connections: Vec<Vec<Act>>, tls: Option<TlsAcceptor>) -> Self {
         let address = listener.local_addr().expect("an address");
         let accepted = Arc::new(AtomicUsize::new(0));
         let (request, requests) = mpsc::unbounded_channel();
@@ -181,7 +190,22 @@ fn client() -> Client {
 }
 
 fn lane(url: &str) -> Lane {
-    client().lane(&url.parse().expect("a URL")).expect("a target")
+    lane_of(&client(), url)
+}
+
+/// A lane for an endpoint of the configuration.
+fn lane_of(client: &Client, url: &str) -> Lane {
+    lane_by(client, Stance::Configuration, url)
+}
+
+fn lane_by(client: &Client, stance: Stance, url: &str) -> Lane {
+    let lane = client.lane(&url.parse().expect("a URL"), stance, &AccountName::default());
+    lane.expect("a target")
+}
+
+/// The guard of the configuration's endpoints, where `[network]` says nothing.
+fn guard() -> Guard {
+    Guard::new(Rules::default().scope(Stance::Configuration, &AccountName::default()))
 }
 
 fn request(timeout: Duration) -> Request {
@@ -384,7 +408,7 @@ async fn connection_close_is_obeyed() {
 async fn an_idle_connection_grows_old_and_is_closed() {
     let mut peer = Peer::start(vec![vec![answer(OK), Act::UntilClosed]]).await;
     let client = Client::with_idle_age(Rules::default(), Clock::start(), Duration::from_millis(50));
-    let lane = client.lane(&peer.url("/").parse().expect("a URL")).expect("a target");
+    let lane = lane_of(&client, &peer.url("/"));
     lane.attempt(request(AMPLE), |_| true).await;
     peer.ended().await;
 }
@@ -624,7 +648,7 @@ async fn the_guard_is_asked_before_anything_is_dialled() {
         let rules = Rules::new(Vec::new(), deny.to_vec());
         let client = Client::with_roots(rules, Clock::start(), RootCertStore::empty());
         let url = format!("http://{host}:{}/", peer.address.port());
-        let lane = client.lane(&url.parse().expect("a URL")).expect("a target");
+        let lane = lane_of(&client, &url);
         let exchange = lane.attempt(request(AMPLE), |_| true).await;
         assert_eq!(failure(&exchange).kind, FailureKind::Refused, "{host}");
         assert!(failure(&exchange).message.contains("127.0.0.0/8"), "{:?}", exchange.outcome);
@@ -636,6 +660,82 @@ async fn the_guard_is_asked_before_anything_is_dialled() {
     assert_eq!(peer.accepted(), 0);
 }
 
+/// Stands for the public internet, where it is allowed.
+const PUBLIC: [u8; 4] = [127, 0, 0, 2];
+/// Closed to endpoints from outside.
+const PRIVATE: [u8; 4] = [127, 0, 0, 1];
+
+/// A client for which a name has the first of `answers` when it is first looked up, and so on, the last one for good; with
+/// peers at one port, the public and the private one, which answer each connection's request and close it.
+async fn rebound(answers: Vec<Vec<[u8; 4]>>) -> (Client, Peer, Peer) {
+    let (public, private) = loop {
+        let public = TcpListener::bind((std::net::Ipv4Addr::from(PUBLIC), 0)).await.expect("a port");
+        let port = public.local_addr().expect("an address").port();
+        // Somebody else may have the port there.
+        if let Ok(private) = TcpListener::bind((std::net::Ipv4Addr::from(PRIVATE), port)).await {
+            break (public, private);
+        }
+    };
+    let acts = vec![vec![answer(OK)]; 9];
+    let (public, private) = (Peer::serve_on(public, acts.clone(), None), Peer::serve_on(private, acts, None));
+    let asked = AtomicUsize::new(0);
+    let resolver = Resolver::with_lookup(move |_, port| {
+        let now = asked.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1);
+        let found = answers[now].iter().map(|ip| SocketAddr::from((*ip, port))).collect();
+        Box::pin(async move { Ok(found) })
+    });
+    let rules = Rules::new(vec!["127.0.0.2/32".parse().expect("a net")], Vec::new());
+    (Client::with_resolver(rules, Clock::start(), resolver), public, private)
+}
+
+#[tokio::test]
+async fn a_name_that_leads_elsewhere_later_is_judged_anew() {
+    let (client, public, private) = rebound(vec![vec![PUBLIC], vec![PRIVATE]]).await;
+    let url = format!("http://hooks.example:{}/", public.address.port());
+    let lane = Arc::new(lane_by(&client, Stance::Outside, &url));
+    assert_eq!(response(&attempt(&lane, AMPLE).await).status, 200);
+    for _ in 0..2 {
+        let exchange = attempt(&lane, AMPLE).await;
+        assert_eq!(failure(&exchange).kind, FailureKind::Refused);
+        let said = "127.0.0.1 is loopback (127.0.0.0/8), closed to endpoints of the API and callbacks: \
+                    add `allow = [\"127.0.0.1/32\"]` under [network]";
+        assert_eq!(failure(&exchange).message, said);
+        assert_eq!(exchange.address, None);
+    }
+    assert_eq!((public.accepted(), private.accepted()), (1, 0));
+    // The same client dials it for the configuration's endpoint.
+    let lane = Arc::new(lane_of(&client, &url));
+    assert_eq!(response(&attempt(&lane, AMPLE).await).status, 200);
+    assert_eq!((public.accepted(), private.accepted()), (1, 1));
+}
+
+#[tokio::test]
+async fn of_a_name_s_addresses_only_those_that_are_open_are_dialled() {
+    for answer in [vec![PRIVATE, PUBLIC], vec![PUBLIC, PRIVATE]] {
+        let (client, public, private) = rebound(vec![answer]).await;
+        let url = format!("http://hooks.example:{}/", public.address.port());
+        let lane = Arc::new(lane_by(&client, Stance::Outside, &url));
+        for connections in 1..4 {
+            let exchange = attempt(&lane, AMPLE).await;
+            assert_eq!(response(&exchange).status, 200);
+            assert_eq!(exchange.address, Some(public.address));
+            assert_eq!((public.accepted(), private.accepted()), (connections, 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_whose_addresses_are_all_closed_says_so_of_each() {
+    let (client, public, private) = rebound(vec![vec![PRIVATE, [10, 0, 0, 1], [0, 0, 0, 0]]]).await;
+    let url = format!("http://hooks.example:{}/", public.address.port());
+    let exchange = attempt(&Arc::new(lane_by(&client, Stance::Outside, &url)), AMPLE).await;
+    let failure = failure(&exchange);
+    assert_eq!(failure.kind, FailureKind::Refused);
+    assert!(failure.message.starts_with("127.0.0.1 is loopback (127.0.0.0/8), "), "{failure:?}");
+    assert!(failure.message.ends_with("; refused as well: 10.0.0.1, 0.0.0.0"), "{failure:?}");
+    assert_eq!((public.accepted(), private.accepted()), (0, 0));
+}
+
 #[tokio::test]
 async fn the_next_address_is_dialled_when_one_fails() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -645,11 +745,11 @@ async fn the_next_address_is_dialled_when_one_fails() {
     let denied = SocketAddr::from(([169, 254, 1, 1], 80));
     let mut dialled = None;
     let addresses = [denied, closed, peer.address];
-    let connected = dial(&addresses, &Rules::default(), &mut dialled).await;
+    let connected = dial(&addresses, &guard(), &mut dialled).await;
     assert_eq!(connected.expect("a connection").0, peer.address);
     assert_eq!(dialled, Some(peer.address));
 
-    let failed = dial(&[denied, closed], &Rules::default(), &mut dialled).await;
+    let failed = dial(&[denied, closed], &guard(), &mut dialled).await;
     assert_eq!(failed.expect_err("nobody listens").kind, FailureKind::Connect);
 }
 
@@ -696,7 +796,7 @@ async fn over_tls(roots: RootCertStore, acceptor: TlsAcceptor, host: &str) -> (E
     let peer = Peer::serve(vec![acts.clone(), acts], Some(acceptor)).await;
     let client = Client::with_roots(Rules::default(), Clock::start(), roots);
     let url = format!("https://{host}:{}/", peer.address.port());
-    let lane = Arc::new(client.lane(&url.parse().expect("a URL")).expect("a target"));
+    let lane = Arc::new(lane_of(&client, &url));
     (attempt(&lane, AMPLE).await, attempt(&lane, AMPLE).await, peer.accepted())
 }
 
@@ -738,7 +838,7 @@ async fn tls_with_a_peer_that_does_not_speak_it() {
         let peer = Peer::start(vec![acts]).await;
         let client = Client::with_roots(Rules::default(), Clock::start(), roots.clone());
         let url = format!("https://{}/", peer.address);
-        let lane = Arc::new(client.lane(&url.parse().expect("a URL")).expect("a target"));
+        let lane = Arc::new(lane_of(&client, &url));
         let exchange = attempt(&lane, timeout).await;
         assert_eq!(failure(&exchange).kind, kind, "{:?}", exchange.outcome);
         assert!(exchange.phases.tls.is_some());
@@ -757,8 +857,8 @@ async fn one_address_that_swallows_packets_does_not_eat_the_deadline() {
         queue.push(stream.expect("a connection"));
     }
     let peer = Peer::start(vec![]).await;
-    let (addresses, rules, mut dialled) = ([silent, peer.address], Rules::default(), None);
-    let connected = timeout(AMPLE, dial(&addresses, &rules, &mut dialled)).await.expect("in time");
+    let (addresses, guard, mut dialled) = ([silent, peer.address], guard(), None);
+    let connected = timeout(AMPLE, dial(&addresses, &guard, &mut dialled)).await.expect("in time");
     assert_eq!(connected.expect("a connection").0, peer.address);
     assert!(!queue.is_empty());
 }

@@ -18,7 +18,7 @@ use crate::{
         secret::DatedSecret,
     },
     outbox::Configured,
-    policy::key::KeyError,
+    policy::{address::Stance, key::KeyError},
 };
 
 /// All endpoints that the store knows. Immutable; shared.
@@ -180,7 +180,7 @@ fn disable_reason(endpoint: &config::Endpoint) -> Option<DisableReason> {
 
 fn activate_one(endpoint: &config::Endpoint, client: &Client) -> Result<Active, DirectoryError> {
     let name = || endpoint.name.clone();
-    let lane = client.lane(&endpoint.url);
+    let lane = client.lane(&endpoint.url, Stance::Configuration, &endpoint.account);
     let lane = lane.map_err(|source| DirectoryError::Target { name: name(), source })?;
     let secrets: Vec<_> = endpoint.secret.iter().cloned().map(DatedSecret::lasting).collect();
     let signer = Signer::new(&endpoint.form, &secrets);

@@ -17,12 +17,13 @@ use super::{
 };
 use crate::{
     config::Config,
-    delivery::{client::Client, guard::Rules},
+    delivery::client::Client,
     model::{
         attempt::Attempt,
         event::{Effect, NewEvent, Seq},
     },
     outbox::{Batch, End, Opened, Options, Outbox, Routed, Writer},
+    policy::address::Rules,
 };
 
 const ID_KEY: [u8; 16] = *b"sixteen bytes ok";
