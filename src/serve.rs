@@ -31,8 +31,10 @@ use crate::{
     delivery::{client::Client, tls::RootsError},
     engine::{
         Engine, Stop,
-        directory::{Active, Directory, DirectoryError, activate, configured},
+        directory::Directory,
+        endpoints::{self, Endpoints},
         first_cause,
+        settings::{EndpointUnusable, Workshop},
     },
     ingest::{
         catalogs::Catalogs,
@@ -42,7 +44,10 @@ use crate::{
     },
     logging,
     metrics::Metrics,
-    model::account::AccountName,
+    model::{
+        account::AccountName,
+        endpoint::{Endpoint, EndpointNumber},
+    },
     outbox::{self, End, Notice, OpenError, Outbox, StoreError, Writer},
     rlimit, signals,
     threads::Threads,
@@ -63,7 +68,7 @@ pub enum ServeError {
     Config(#[from] ConfigErrors),
     /// An endpoint of the configuration cannot be used.
     #[error(transparent)]
-    Endpoint(#[from] DirectoryError),
+    Endpoint(#[from] EndpointUnusable),
     /// The socket cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -164,7 +169,7 @@ async fn daemon(config: Config, mut signal: watch::Receiver<Stop>, doors: Handle
         Socket::bind(&config.listen.socket, config.listen.socket_mode)?
     };
     tracing::info!(socket = %config.listen.socket.display(), "listening");
-    let active = reach(&config, clock).await?;
+    let workshop = reach(&config, clock).await?;
     let shared = Shared {
         open: watch::Sender::new(None),
         intake: watch::Sender::new(None),
@@ -180,7 +185,7 @@ async fn daemon(config: Config, mut signal: watch::Receiver<Stop>, doors: Handle
         }
     };
     let started = match opened {
-        Ok(opened) => start(&config, active, opened, &shared, clock, metrics).await,
+        Ok(opened) => start(&config, workshop, opened, &shared, clock, metrics).await,
         Err(error) => Err(error),
     };
     let parts = match started {
@@ -264,22 +269,22 @@ fn abandon(opened: outbox::Opened) -> Result<(), StoreError> {
 }
 
 /// What it takes to reach the endpoints; everything about them that can be wrong is found here.
-async fn reach(config: &Config, clock: Clock) -> Result<Vec<Option<Active>>, ServeError> {
+async fn reach(config: &Config, clock: Clock) -> Result<Workshop, ServeError> {
     let rules = config.rules();
     let client = tokio::task::spawn_blocking(move || Client::new(rules, clock)).await.map_err(panicked)??;
-    Ok(activate(&config.endpoints, &client)?)
+    Ok(Workshop::new(config, client)?)
 }
 
 async fn start(
     config: &Config,
-    active: Vec<Option<Active>>,
+    workshop: Workshop,
     mut opened: outbox::Opened,
     shared: &Shared,
     clock: Clock,
     metrics: Metrics,
 ) -> Result<Parts, ServeError> {
     let outbox = opened.outbox.clone();
-    let stored = match outbox.configure(configured(&config.endpoints), clock.wall()).await {
+    let stored = match configure(&outbox, &workshop, clock).await {
         Ok(stored) => stored,
         Err(error) => {
             let error = first_cause(error, &mut opened.notices);
@@ -290,9 +295,9 @@ async fn start(
         }
     };
     // Nothing fails from here on: the store would have to be closed.
-    let directory = Arc::new(Directory::new(stored, &config.endpoints, active, outbox.id_key()));
+    let directory = Arc::new(Directory::new(stored, &workshop, outbox.id_key()));
     warn_disabled(&directory);
-    let routes = directory.routes(config.accounts.keys());
+    let routes = directory.routes(workshop.accounts());
     let intake =
         Intake::new(outbox.clone(), routes, catalogs(config), &config.limits, clock, Chance, metrics.clone());
     let engine = Engine::new(&opened, Arc::clone(&directory), &config.limits, clock, Chance, metrics);
@@ -303,10 +308,21 @@ async fn start(
         handles.push(handle);
         spools.spawn(spool.run(shared.stopping.subscribe()));
     }
+    let endpoints = Endpoints::new(endpoints::Parts {
+        outbox: outbox.clone(),
+        directory: Arc::clone(&directory),
+        intake: intake.clone(),
+        workshop,
+        engine: engine.handle(),
+        clock,
+        chance: Chance,
+        runtime: Handle::current(),
+    });
     shared.open.send_replace(Some(Open {
         intake: intake.clone(),
         outbox,
         directory,
+        endpoints,
         engine: engine.handle(),
         spools: handles,
         store_path: config.store.path.clone(),
@@ -326,6 +342,16 @@ fn catalogs(config: &Config) -> Catalogs {
     Catalogs::new(config.accounts.iter().filter_map(catalog))
 }
 
+/// Makes the store agree with the configuration.
+async fn configure(
+    outbox: &Outbox,
+    workshop: &Workshop,
+    clock: Clock,
+) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
+    let judged = workshop.judge(&outbox.read()?.endpoints()?);
+    outbox.configure(workshop.wanted(), judged, clock.wall()).await
+}
+
 fn no_notices() -> mpsc::UnboundedReceiver<Notice> {
     mpsc::unbounded_channel().1
 }
@@ -333,7 +359,7 @@ fn no_notices() -> mpsc::UnboundedReceiver<Notice> {
 fn warn_disabled(directory: &Directory) {
     for target in directory.targets() {
         if let Some(disabled) = target.disabled() {
-            let (name, reason) = (&target.stored.name, disabled.reason.as_str());
+            let (name, reason) = (target.label(), disabled.reason.as_str());
             tracing::warn!("endpoint `{name}` is disabled ({reason}): its deliveries are held");
         }
     }

@@ -28,6 +28,7 @@ use crate::{
         time::Timestamp,
     },
     outbox::{Reader, StoreError},
+    policy::decide,
 };
 
 /// Attempts that are shown of a delivery, the newest.
@@ -95,7 +96,7 @@ fn status(text: &str) -> Result<Status, Problem> {
 fn endpoints(text: &str, open: &Open) -> Result<Vec<EndpointNumber>, Problem> {
     let id: Option<EndpointId> = text.parse().ok();
     let targets = open.directory.targets();
-    let fits = |target: &Target| Some(target.id) == id || target.stored.name == text;
+    let fits = |target: &Target| Some(target.id) == id || target.stored.name() == Some(text);
     let found: Vec<_> =
         targets.into_iter().filter(|target| fits(target)).map(|target| target.number).collect();
     if found.is_empty() {
@@ -131,8 +132,8 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<DeliveryDetail, Prob
     }
     let target = open.directory.target(found.delivery.endpoint);
     let shown = attempts.iter().map(|attempt| {
-        let request = target.zip(event.as_ref()).and_then(|(t, e)| request(attempt, e, t, open));
-        attempt_view(attempt, request, target.map(|target| &**target))
+        let request = target.as_ref().zip(event.as_ref()).and_then(|(t, e)| request(attempt, e, t, open));
+        attempt_view(attempt, request, target.as_deref())
     });
     let attempts = shown.collect();
     let item = items(app, open, std::iter::once(found)).await.pop().ok_or_else(missing)?;
@@ -141,7 +142,7 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<DeliveryDetail, Prob
 
 fn request(attempt: &Attempt, event: &Event, target: &Target, open: &Open) -> Option<RequestView> {
     let headers = request_headers(attempt, event, target, open.outbox.id_key())?;
-    let url = target.configured.as_ref()?.url.to_string();
+    let url = target.settings.as_ref()?.url.to_string();
     Some(RequestView { url, headers: headers.into_iter().collect() })
 }
 
@@ -235,6 +236,13 @@ pub(super) async fn items(app: &App, open: &Open, found: impl Iterator<Item = Fo
 fn item(found: &Found, waits: Option<Waits>, now: Timestamp, open: &Open) -> Option<DeliveryItem> {
     let Found { key, head, delivery } = found;
     let target = open.directory.target(delivery.endpoint)?;
+    let mut delivery = *delivery;
+    if delivery.state == DeliveryState::Pending
+        && let Some((reason, at)) = target.stored.calls_off(key.seq)
+    {
+        // Its record is still to say so.
+        delivery = decide::call_off(&delivery, reason, at);
+    }
     let id_key = open.outbox.id_key();
     let pending = delivery.state == DeliveryState::Pending;
     let waiting = waits.map(|waits| match waits {
@@ -253,7 +261,7 @@ fn item(found: &Found, waits: Option<Waits>, now: Timestamp, open: &Open) -> Opt
         event_type: head.event_type.clone(),
         account: head.account.clone(),
         endpoint_id: target.id,
-        endpoint: target.stored.name.clone(),
+        endpoint: target.label().to_owned(),
         status: delivery.state.status(),
         reason: delivery.state.reason().map(str::to_owned),
         waiting,

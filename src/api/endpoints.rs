@@ -17,7 +17,7 @@ use super::{
     view::{CircuitView, EndpointView, Page},
 };
 use crate::{
-    engine::{LaneView, directory::Target},
+    engine::{LaneView, directory::Target, settings::Owner},
     model::{account::AccountName, endpoint::EndpointNumber, id::EndpointId},
 };
 
@@ -36,27 +36,28 @@ pub(super) async fn list(
     };
     let lanes = open.engine.lanes().await;
     let targets = open.directory.targets().into_iter();
+    let targets = targets.filter(|target| !target.stored.is_deleted());
     let wanted =
         targets.filter(|target| account.as_ref().is_none_or(|account| *account == target.stored.account));
     let mut wanted = wanted.filter(|target| before.is_none_or(|before| target.number < before));
     let page: Vec<_> = wanted.by_ref().take(limit).collect();
     let next_cursor = wanted.next().and_then(|_| Some(page.last()?.id.to_string()));
-    let items = page.into_iter().map(|target| view(target, &open, &lanes)).collect();
+    let items = page.iter().map(|target| view(target, &open, &lanes)).collect();
     Ok(json(StatusCode::OK, &Page { items, next_cursor }))
 }
 
 fn view(target: &Target, open: &Open, lanes: &HashMap<EndpointNumber, LaneView>) -> EndpointView {
     let lane = lanes.get(&target.number);
-    let configured = target.configured.as_ref();
+    let settings = target.settings.as_ref();
     let disabled = target.disabled();
-    let patterns = configured.map(|c| c.event_types.iter().map(ToString::to_string).collect());
+    let patterns = settings.map(|settings| settings.event_types.iter().map(ToString::to_string).collect());
     EndpointView {
         id: target.id,
         account: target.stored.account.clone(),
-        name: target.stored.name.clone(),
-        url: configured.map(|configured| configured.url.to_string()),
+        name: target.label().to_owned(),
+        url: settings.map(|settings| settings.url.to_string()),
         event_types: patterns.unwrap_or_default(),
-        profile: target.profile().map(|profile| profile.name.clone()),
+        profile: profile(target),
         enabled: disabled.is_none(),
         disabled_reason: disabled.map(|disabled| disabled.reason),
         disabled_since: disabled.map(|disabled| disabled.since),
@@ -66,7 +67,9 @@ fn view(target: &Target, open: &Open, lanes: &HashMap<EndpointNumber, LaneView>)
         circuit: lane.and_then(circuit),
         pending: open.outbox.depths().of(target.number),
         in_flight: lane.map_or(0, |lane| u64::try_from(lane.status.in_flight).unwrap_or(u64::MAX)),
-        owner: "configuration".to_owned(),
+        owner: if target.stored.own().is_some() { Owner::Api } else { Owner::Configuration }
+            .as_str()
+            .to_owned(),
     }
 }
 
@@ -74,4 +77,10 @@ fn view(target: &Target, open: &Open, lanes: &HashMap<EndpointNumber, LaneView>)
 pub(super) fn circuit(lane: &LaneView) -> Option<CircuitView> {
     let open = lane.status.circuit?;
     Some(CircuitView { open_since: open.since, failed_probes: open.probes, next_probe_at: open.next })
+}
+
+/// The profile's name: of the one that holds, else as it was given.
+fn profile(target: &Target) -> Option<String> {
+    let given = target.settings.as_ref().and_then(|settings| settings.profile.clone());
+    target.profile().map(|profile| profile.name.clone()).or(given)
 }

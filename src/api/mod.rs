@@ -34,7 +34,7 @@ use tokio::{
 use self::problem::Problem;
 use crate::{
     clock::Clock,
-    engine::{self, directory::Directory},
+    engine::{self, directory::Directory, endpoints::Endpoints},
     ingest::{
         intake::Intake,
         patience::Patient,
@@ -79,6 +79,8 @@ pub struct Open {
     pub outbox: Outbox,
     /// The endpoints.
     pub directory: Arc<Directory>,
+    /// Makes and changes endpoints.
+    pub endpoints: Endpoints,
     /// The engine.
     pub engine: engine::Handle,
     /// The spool directories.

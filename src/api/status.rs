@@ -78,13 +78,13 @@ pub(super) async fn status(
                 .directory
                 .targets()
                 .into_iter()
-                .filter_map(|target| disabled(target))
+                .filter_map(|target| disabled(&target))
                 .collect(),
             open_circuits: open
                 .directory
                 .targets()
                 .into_iter()
-                .filter_map(|target| open_circuit(target, lanes.get(&target.number)?))
+                .filter_map(|target| open_circuit(&target, lanes.get(&target.number)?))
                 .collect(),
             store: store(&open),
             spools: open.spools.iter().map(spool).collect(),
@@ -124,20 +124,32 @@ fn spool(handle: &SpoolHandle) -> SpoolView {
 
 fn open_circuit(target: &Target, lane: &LaneView) -> Option<OpenCircuitView> {
     let circuit = circuit(lane)?;
-    Some(OpenCircuitView { id: target.id, name: target.stored.name.clone(), circuit })
+    Some(OpenCircuitView { id: target.id, name: target.label().to_owned(), circuit })
 }
 
 fn disabled(target: &Target) -> Option<DisabledView> {
     let Disabled { reason, since } = target.disabled()?;
     let help = match reason {
         DisableReason::NoCredential => {
-            let names = target.configured.iter().flat_map(|configured| &configured.missing_credentials);
+            let names = target.settings.iter().flat_map(|settings| &settings.missing_credentials);
             let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
             format!("the credential {} is not in $CREDENTIALS_DIRECTORY; provide it and start again", names.join(", "))
+        }
+        DisableReason::Failures | DisableReason::Gone | DisableReason::Operator => {
+            format!("its deliveries are held; `posthaste endpoint enable {}` lets it go on", target.id)
+        }
+        DisableReason::NoProfile => {
+            "its profile is not in the configuration; add it there, or give the endpoint another".to_owned()
+        }
+        DisableReason::Unfit => {
+            "its secret, URL or headers do not fit its profile as that is configured; change either".to_owned()
+        }
+        DisableReason::NotConfigured if target.stored.own().is_some() => {
+            "its account is no longer in the configuration; its deliveries are held until it is there again".to_owned()
         }
         DisableReason::NotConfigured => {
             "it is no longer in the configuration; its deliveries are held until one of its name is there again".to_owned()
         }
     };
-    Some(DisabledView { id: target.id, name: target.stored.name.clone(), reason, since, help })
+    Some(DisabledView { id: target.id, name: target.label().to_owned(), reason, since, help })
 }

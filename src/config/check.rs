@@ -231,6 +231,7 @@ fn account(
         fields = fields.named(name.as_str());
     }
     let form = fields.get(problems, "profile", |key, node| known_profile(shared.forms, key, node));
+    let max_endpoints = fields.get(problems, "max_endpoints", read::integer);
     let https_only = fields.get(problems, "https_only", read::boolean);
     let allow = fields.given(problems, "allow", |key, node| kept(shared.rules, key, node));
     let deny = fields.get(problems, "deny", read::networks);
@@ -239,6 +240,7 @@ fn account(
     Ok(Account {
         form: form??,
         catalog: catalog?,
+        max_endpoints: max_endpoints?,
         https_only: https_only?,
         narrowing: Narrowing::new(allow?, deny?),
     })

@@ -545,12 +545,11 @@ pub const SECTIONS: &[Section] = &[
                 Fallback::Value("\"posthaste\""),
                 "The profile of its endpoints that name none.",
             ),
-            later(
+            key(
                 "max_endpoints",
-                Kind::Integer(0..=1_000_000),
-                NONE,
-                "How many endpoints the API may make.",
-                no("endpoints are those of the configuration"),
+                Kind::Integer(0..=65_536),
+                Fallback::Value("10"),
+                "How many endpoints the API may make. Those of the configuration do not count.",
             ),
             key(
                 "https_only",

@@ -160,6 +160,8 @@ pub struct Network {
 pub struct Account {
     /// The profile of its endpoints that name none.
     pub form: Arc<Form>,
+    /// How many endpoints the API may make.
+    pub max_endpoints: u64,
     /// Its event types; without a catalog every type is taken.
     pub catalog: Option<Arc<Catalog>>,
     /// Whether its endpoints made over the API, and its callbacks, must be https.

@@ -2,16 +2,17 @@
 
 use std::{panic::resume_unwind, sync::Arc};
 
+use bytes::Bytes;
 use tokio::{sync::watch, task};
 
 use super::{
     Stop,
-    directory::{Active, Target},
+    directory::Target,
     memory::Memory,
+    settings::{Active, Settings},
 };
 use crate::{
     clock::Clock,
-    config,
     delivery::{
         exchange::Request,
         request::{PrepareError, headers_again, prepare},
@@ -19,7 +20,7 @@ use crate::{
     },
     model::{
         attempt::{Attempt, AttemptRow, Failure, FailureKind, Outcome, Phases, Report, Why},
-        delivery::{Delivery, DeliveryKey, State},
+        delivery::{CancelReason, Delivery, DeliveryKey, State},
         event::{Event, Seq},
         id::IdKey,
         time::Timestamp,
@@ -72,15 +73,17 @@ impl Crash {
 /// What came of a start.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// A request was made, or could not be.
-    Attempted { before: Delivery, why: Why, report: Box<Report> },
+    /// A request was made, or could not be; under which profile.
+    Attempted { before: Delivery, why: Why, report: Box<Report>, form: Arc<Form> },
+    /// Its endpoint has called it off, at this time.
+    CalledOff { before: Delivery, reason: CancelReason, at: Timestamp },
     /// Its time is up: no request was made.
     Expired { before: Delivery },
     /// It has ended already.
     NotPending,
     /// Its row says a later time, or no attempt begins any more.
     NotDue { due: Timestamp },
-    /// Its endpoint cannot be reached by configuration.
+    /// Its endpoint is paused, or lacks something.
     NoTarget { due: Timestamp },
     /// The body's template failed.
     Template { before: Delivery, accepted_at: Timestamp, error: RenderError },
@@ -107,10 +110,13 @@ pub(super) async fn attempt(
     if before.state != State::Pending {
         return Ended::NotPending;
     }
+    if let Some((reason, at)) = target.stored.calls_off(key.seq) {
+        return Ended::CalledOff { before, reason, at };
+    }
     if target.expire().is_some_and(|expire| before.expires(expire) <= now) {
         return Ended::Expired { before };
     }
-    let Some((active, configured)) = target.active.as_ref().zip(target.configured.as_ref()) else {
+    let Some((active, settings)) = target.ready() else {
         return Ended::NoTarget { due: before.due };
     };
     if before.due > now {
@@ -144,8 +150,11 @@ pub(super) async fn attempt(
     };
     let why = around.crash.why(key, &before, start.probe);
     let identity = Identity { key, accepted_at: brief.accepted_at, number: before.attempt.saturating_add(1) };
-    match exchange(&identity, &event, &target, active, configured, &around).await {
-        Ok(report) => Ended::Attempted { before, why, report: Box::new(report) },
+    let id_key = around.outbox.id_key();
+    match exchange(&identity, &event, &target, (active, settings), around.clock, id_key).await {
+        Ok((report, _)) => {
+            Ended::Attempted { before, why, report: Box::new(report), form: Arc::clone(&active.form) }
+        }
         Err(error) => Ended::Template { before, accepted_at: brief.accepted_at, error },
     }
 }
@@ -182,22 +191,23 @@ async fn exchange(
     identity: &Identity,
     event: &Event,
     target: &Target,
-    active: &Active,
-    configured: &config::Endpoint,
-    around: &Surroundings,
-) -> Result<Report, RenderError> {
-    let started_at = around.clock.wall();
-    let names = Names::new(identity, &configured.form, around.outbox.id_key());
+    (active, settings): (&Active, &Settings),
+    clock: Clock,
+    id_key: &IdKey,
+) -> Result<(Report, Bytes), RenderError> {
+    let started_at = clock.wall();
+    let names = Names::new(identity, &active.form, id_key);
     let facts = names.facts(identity, target, event, started_at);
-    let profile = configured.form.profile();
-    let prepared = match prepare(&configured.form, &active.signer, &configured.headers, &facts) {
+    let profile = active.form.profile();
+    let prepared = match prepare(&active.form, &active.signer, &settings.headers, &facts) {
         Ok(prepared) => prepared,
         Err(PrepareError::Body(error)) => return Err(error),
-        Err(error @ PrepareError::Header { .. }) => return Ok(unsent(started_at, &error)),
+        Err(error @ PrepareError::Header { .. }) => return Ok((unsent(started_at, &error), Bytes::new())),
     };
+    let body = prepared.body.clone();
     let request = Request { headers: prepared.headers, body: prepared.body, timeout: profile.timeout };
     let exchange = active.lane.attempt(request, |status| profile.is_success(status)).await;
-    Ok(Report {
+    let report = Report {
         started_at,
         signature: prepared.signatures.newest,
         signatures: prepared.signatures.all,
@@ -205,7 +215,27 @@ async fn exchange(
         reconnected: exchange.reconnected,
         phases: exchange.phases,
         outcome: exchange.outcome,
-    })
+    };
+    Ok((report, body))
+}
+
+/// Makes one attempt of `event` at `target`, paused or not, and says what was sent as its body; nothing is kept of it.
+/// `None`: the target lacks something.
+pub(super) async fn try_once(
+    event: &Event,
+    target: &Target,
+    clock: Clock,
+    id_key: &IdKey,
+) -> Option<Result<(Attempt, Bytes), RenderError>> {
+    let (active, settings) = (target.active.as_ref()?, target.settings.as_deref()?);
+    let key = DeliveryKey { seq: event.seq, slot: 0 };
+    let identity = Identity { key, accepted_at: event.accepted_at, number: 1 };
+    let made = exchange(&identity, event, target, (active, settings), clock, id_key).await;
+    let attempt = |(report, body)| {
+        let (delivery, endpoint) = (key, target.number);
+        (Attempt { delivery, endpoint, number: 1, previous: None, why: Why::Schedule, report }, body)
+    };
+    Some(made.map(attempt))
 }
 
 /// A request that could not be made for what a secret has in it: a failed attempt, so that history shows it.
@@ -266,22 +296,22 @@ impl Names {
     }
 }
 
-/// The headers of an attempt that was made: today's configuration with the time and the signatures that were recorded.
-/// Secrets are masked. `None` where they cannot be had: the endpoint is not configured as it was, or nothing was sent.
+/// The headers of an attempt that was made: today's settings with the time and the signatures that were recorded.
+/// Secrets are masked. `None` where they cannot be had: the endpoint has not the settings that it had, or nothing was sent.
 pub fn request_headers(
     attempt: &Attempt,
     event: &Event,
     target: &Target,
     id_key: &IdKey,
 ) -> Option<Vec<(String, String)>> {
-    let (active, configured) = target.active.as_ref().zip(target.configured.as_ref())?;
+    let (active, settings) = target.active.as_ref().zip(target.settings.as_ref())?;
     let (key, accepted_at) = (attempt.delivery, event.accepted_at);
     let identity = Identity { key, accepted_at, number: attempt.number };
-    let names = Names::new(&identity, &configured.form, id_key);
+    let names = Names::new(&identity, &active.form, id_key);
     let report = &attempt.report;
     let facts = names.facts(&identity, target, event, report.started_at);
     let recorded = Signatures { newest: report.signature.clone(), all: report.signatures.clone() };
-    let headers = headers_again(&configured.form, &active.signer, &configured.headers, &facts, &recorded)?;
+    let headers = headers_again(&active.form, &active.signer, &settings.headers, &facts, &recorded)?;
     let shown = headers.iter().map(|(name, value)| {
         let value = if value.is_sensitive() {
             "••••••".into()

@@ -1,20 +1,24 @@
 //! Reading what is pending from the store, in pages, beside the engine: at the start all of it, later what has
-//! expired while something held it.
+//! expired while something held it, and what its endpoint has called off.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, task};
+use tokio::{
+    sync::{Notify, mpsc},
+    task,
+};
 
 use super::{Handle, directory::Directory};
 use crate::{
     clock::Clock,
     model::{
-        delivery::Scheduled,
+        delivery::{Delivery, DeliveryKey, FailReason, Scheduled},
         endpoint::EndpointNumber,
         event::Seq,
-        time::{Minute, Timestamp},
+        time::Minute,
     },
-    outbox::{Backlog, Outbox, Reader, StoreError},
+    outbox::{Backlog, Change, Outbox, Reader, StoreError},
+    policy::decide,
 };
 
 /// Deliveries of a page: some 10 ms of reading.
@@ -24,6 +28,10 @@ const STEP: usize = 256;
 /// How often what is pending is looked through for what has expired. A delivery whose turn comes is looked at then
 /// anyway; this is for those that are held.
 const SWEEP: Duration = Duration::from_secs(300);
+/// How soon what is called off is looked through again, because an attempt had one of it; each time twice as long.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The longest that gets.
+const LOOK_SELDOM: Duration = Duration::from_secs(60);
 
 /// A page of the backlog.
 #[derive(Debug)]
@@ -85,38 +93,87 @@ pub(super) async fn sweep(outbox: Outbox, directory: Arc<Directory>, clock: Cloc
     }
 }
 
-/// Goes through all that is pending once, a page and a [`STEP`] at a time; each step waits until the one before is on
-/// disk, so that neither the engine nor the writer has more than one of it before them.
+/// Goes through all that is pending once, and has the engine end what has expired.
 pub(super) async fn sweep_once(
     outbox: &Outbox,
     directory: &Arc<Directory>,
     clock: Clock,
     engine: &Handle,
 ) -> Result<(), StoreError> {
-    let mut from = Some(0);
-    while let Some(place) = from {
-        let (outbox, directory) = (outbox.clone(), Arc::clone(directory));
-        let page = task::spawn_blocking(move || read_expired(&outbox, &directory, place, clock.now()));
-        let page = page.await.unwrap_or(Err(StoreError::Stopped))?;
-        from = page.next;
-        for step in page.found.chunks(STEP) {
-            engine.expire(step.to_vec()).await;
+    let directory = Arc::clone(directory);
+    let expired = move |_: DeliveryKey, delivery: &Delivery| {
+        let (now, expire) = (clock.now(), directory.target(delivery.endpoint)?.expire()?);
+        (delivery.expires(expire) <= now).then(|| decide::fail(delivery, FailReason::Expired, now))
+    };
+    end_each(outbox, engine, expired).await.map(drop)
+}
+
+/// Whenever it is `told` to, has the engine end what endpoints have called off, until all of it has ended. What is on
+/// disk says which endpoints these are: a start goes on where the last one was cut off.
+pub(super) async fn discard(outbox: Outbox, directory: Arc<Directory>, engine: Handle, told: Arc<Notify>) {
+    let mut pause = LOOK_AGAIN;
+    loop {
+        if directory.discarding().is_empty() {
+            told.notified().await;
+            pause = LOOK_AGAIN;
         }
+        if let Err(error) = discard_once(&outbox, &directory, &engine).await {
+            tracing::warn!(%error, "cannot cancel what was called off");
+        }
+        if !directory.discarding().is_empty() {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = LOOK_SELDOM.min(pause * 2),
+                () = told.notified() => pause = LOOK_AGAIN,
+            }
+        }
+    }
+}
+
+/// Goes through all that is pending once, and has the engine end what is called off. An endpoint of which nothing was
+/// left needs its mark no more.
+pub(super) async fn discard_once(
+    outbox: &Outbox,
+    directory: &Arc<Directory>,
+    engine: &Handle,
+) -> Result<(), StoreError> {
+    let marks = directory.discarding();
+    let all = Arc::clone(directory);
+    let called_off = move |key: DeliveryKey, delivery: &Delivery| {
+        let (reason, at) = all.target(delivery.endpoint)?.stored.calls_off(key.seq)?;
+        Some(decide::call_off(delivery, reason, at))
+    };
+    let found = end_each(outbox, engine, called_off).await?;
+    for (number, below) in marks.into_iter().filter(|(number, _)| !found.contains(number)) {
+        outbox.change(Change::Discarded { number, below }).await?;
+        directory.discarded(number, below);
     }
     Ok(())
 }
 
-/// A page of what is pending, without what has not expired at `now`.
-fn read_expired(
+/// Goes through all that is pending once, a page and a [`STEP`] at a time, and has the engine end what `ended` gives the
+/// end of; each step waits until the one before is on disk, so that neither the engine nor the writer has more than one
+/// of it before them. Says of which endpoints that was.
+async fn end_each(
     outbox: &Outbox,
-    directory: &Directory,
-    from: u64,
-    now: Timestamp,
-) -> Result<Backlog, StoreError> {
-    let mut page = outbox.read()?.backlog(from, Seq::MAX, PAGE)?;
-    page.found.retain(|(_, delivery)| {
-        let expire = directory.target(delivery.endpoint).and_then(|target| target.expire());
-        expire.is_some_and(|expire| delivery.expires(expire) <= now)
-    });
-    Ok(page)
+    engine: &Handle,
+    ended: impl Fn(DeliveryKey, &Delivery) -> Option<Delivery> + Send + Sync + 'static,
+) -> Result<HashSet<EndpointNumber>, StoreError> {
+    let ended = Arc::new(ended);
+    let mut endpoints = HashSet::new();
+    let mut from = Some(0);
+    while let Some(place) = from {
+        let (outbox, ended) = (outbox.clone(), Arc::clone(&ended));
+        let page = task::spawn_blocking(move || {
+            let Backlog { found, next, .. } = outbox.read()?.backlog(place, Seq::MAX, PAGE)?;
+            let ended = |(key, delivery)| Some((key, ended(key, &delivery)?));
+            Ok((found.into_iter().filter_map(ended).collect::<Vec<_>>(), next))
+        });
+        let (found, next) = page.await.unwrap_or(Err(StoreError::Stopped))?;
+        from = next;
+        for step in found.chunks(STEP) {
+            endpoints.extend(step.iter().map(|(_, delivery)| delivery.endpoint));
+            engine.end(step.to_vec()).await;
+        }
+    }
+    Ok(endpoints)
 }

@@ -1,28 +1,32 @@
-//! The endpoints as deliveries see them: the stored number and state joined with the configuration.
+//! The endpoints as deliveries see them: what the store keeps, joined with what it takes to reach them.
+//!
+//! The directory changes while the daemon runs; a [`Target`] does not. A change puts another in its place, so an attempt
+//! that is being made keeps the URL, the keys and the profile that it began with, and the next has the others.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
 
+use super::settings::{Active, Settings, Workshop};
 use crate::{
-    config,
-    delivery::{
-        client::{Client, Lane, TargetError},
-        sign::Signer,
-    },
     ingest::intake::{Route, Routes},
     model::{
         account::AccountName,
-        endpoint::{DisableReason, Disabled, Endpoint, EndpointNumber},
+        endpoint::{Disabled, Endpoint, EndpointNumber},
+        event::Seq,
         id::{EndpointId, IdKey},
         numbers::BuildNumberHasher,
         profile::Profile,
-        secret::DatedSecret,
     },
-    outbox::Configured,
-    policy::{address::Stance, key::KeyError},
 };
 
-/// All endpoints that the store knows. Immutable; shared.
-pub struct Directory(HashMap<EndpointNumber, Arc<Target>, BuildNumberHasher>);
+/// All endpoints that the store knows, those that have been deleted among them. Its lock is held for a look or a change
+/// of one entry, never over a wait.
+pub struct Directory(RwLock<Targets>);
+
+type Targets = HashMap<EndpointNumber, Arc<Target>, BuildNumberHasher>;
 
 /// One endpoint.
 pub struct Target {
@@ -32,158 +36,128 @@ pub struct Target {
     pub id: EndpointId,
     /// The same, as it is written.
     pub written_id: String,
-    /// What the store keeps of it, as of the start.
+    /// What the store keeps of it, as of its last change; the engine knows its failures better.
     pub stored: Endpoint,
-    /// How to reach it; `None` when it is no longer configured, or lacks a credential.
+    /// What it is to be; `None`: it is no longer configured, or has been deleted.
+    pub settings: Option<Arc<Settings>>,
+    /// How to reach it, paused or not; `None` when its settings are not there, or do not suffice.
     pub active: Option<Active>,
-    /// As it is configured, if it is.
-    pub configured: Option<config::Endpoint>,
-}
-
-/// What it takes to make an attempt.
-pub struct Active {
-    /// The connections.
-    pub lane: Lane,
-    /// The keys.
-    pub signer: Signer,
-}
-
-/// An endpoint of the configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DirectoryError {
-    /// Its URL is none that can be dialled.
-    #[error("the URL of endpoint `{name}` cannot be used")]
-    Target {
-        /// The endpoint's name.
-        name: String,
-        /// Why.
-        #[source]
-        source: TargetError,
-    },
-    /// Its secret is no key.
-    #[error("the secret of endpoint `{name}` cannot be used")]
-    Key {
-        /// The endpoint's name.
-        name: String,
-        /// Why.
-        #[source]
-        source: KeyError,
-    },
-}
-
-/// The configuration's endpoints, as the store wants to know them.
-pub fn configured(endpoints: &[config::Endpoint]) -> Vec<Configured> {
-    let one = |endpoint: &config::Endpoint| Configured {
-        account: endpoint.account.clone(),
-        name: endpoint.name.clone(),
-        disabled: disable_reason(endpoint),
-        expire: endpoint.form.profile().expire,
-    };
-    endpoints.iter().map(one).collect()
-}
-
-/// What it takes to reach each endpoint of the configuration, in its order; `None` for one that lacks a credential.
-///
-/// # Errors
-/// An endpoint's URL or secret cannot be used.
-pub fn activate(
-    endpoints: &[config::Endpoint],
-    client: &Client,
-) -> Result<Vec<Option<Active>>, DirectoryError> {
-    let one = |endpoint: &config::Endpoint| match disable_reason(endpoint) {
-        None => activate_one(endpoint, client).map(Some),
-        Some(_) => Ok(None),
-    };
-    endpoints.iter().map(one).collect()
 }
 
 impl Directory {
-    /// Joins what the store knows with the configuration; `active` is what [`activate`] made of `endpoints`.
-    pub fn new(
-        stored: Vec<(EndpointNumber, Endpoint)>,
-        endpoints: &[config::Endpoint],
-        active: Vec<Option<Active>>,
-        id_key: &IdKey,
-    ) -> Self {
-        let mut configured: HashMap<_, _> = endpoints
-            .iter()
-            .zip(active)
-            .map(|(endpoint, active)| ((endpoint.account.clone(), endpoint.name.clone()), (endpoint, active)))
-            .collect();
-        let mut targets = HashMap::default();
-        for (number, stored) in stored {
-            let found = configured.remove(&(stored.account.clone(), stored.name.clone()));
-            let (configured, active) = found.map_or((None, None), |(found, active)| (Some(found), active));
-            let active = active.filter(|_| stored.disabled.is_none());
-            let id = id_key.endpoint_id(stored.created_at, number);
-            let target = Target {
-                number,
-                id,
-                written_id: id.to_string(),
-                stored,
-                active,
-                configured: configured.cloned(),
-            };
-            targets.insert(number, Arc::new(target));
-        }
-        Self(targets)
+    /// What the store knows, joined with the configuration.
+    pub fn new(stored: Vec<(EndpointNumber, Endpoint)>, workshop: &Workshop, id_key: &IdKey) -> Self {
+        let target = |(number, stored)| (number, Arc::new(workshop.target(number, stored, id_key, None)));
+        Self(RwLock::new(stored.into_iter().map(target).collect()))
     }
 
-    /// The endpoint with this number.
-    pub fn target(&self, number: EndpointNumber) -> Option<&Arc<Target>> {
-        self.0.get(&number)
+    /// The endpoint with this number, as it is now.
+    pub fn target(&self, number: EndpointNumber) -> Option<Arc<Target>> {
+        self.read().get(&number).cloned()
     }
 
     /// All endpoints, newest first.
-    pub fn targets(&self) -> Vec<&Arc<Target>> {
-        let mut targets: Vec<_> = self.0.values().collect();
+    pub fn targets(&self) -> Vec<Arc<Target>> {
+        let mut targets: Vec<_> = self.read().values().cloned().collect();
         targets.sort_by_key(|target| std::cmp::Reverse(target.number));
         targets
+    }
+
+    /// Puts an endpoint in the place of what was there under its number.
+    pub fn put(&self, target: Target) {
+        self.write().insert(target.number, Arc::new(target));
+    }
+
+    /// The endpoints that call deliveries off which do not all say so themselves yet, each with the event before which.
+    pub fn discarding(&self) -> Vec<(EndpointNumber, Seq)> {
+        let mark = |target: &Arc<Target>| Some((target.number, target.stored.discard?.below));
+        self.read().values().filter_map(mark).collect()
+    }
+
+    /// Takes in that each of these deliveries says so itself. Another mark stays.
+    pub fn discarded(&self, number: EndpointNumber, below: Seq) {
+        if let Some(target) = self.write().get_mut(&number)
+            && target.stored.discard.is_some_and(|discard| discard.below == below)
+        {
+            let stored = Endpoint { discard: None, ..target.stored.clone() };
+            *target = Arc::new(target.with(stored));
+        }
     }
 
     /// Who wants what, for the intake; `accounts` are all that there are.
     pub fn routes<'a>(&self, accounts: impl Iterator<Item = &'a AccountName>) -> Routes {
         let mut routes = Routes(accounts.map(|account| (account.clone(), Vec::new())).collect());
         for target in self.targets().into_iter().rev() {
-            let Some(configured) = &target.configured else { continue };
-            routes.0.entry(configured.account.clone()).or_default().push(Route {
+            // An account that the configuration does not have any more takes no events.
+            let routes = routes.0.get_mut(&target.stored.account);
+            let Some((routes, settings)) = routes.zip(target.settings.as_ref()) else { continue };
+            routes.push(Route {
                 endpoint: target.number,
-                event_types: configured.event_types.clone(),
-                form: Arc::clone(&configured.form),
+                event_types: settings.event_types.clone(),
+                form: settings.form.clone(),
             });
         }
         routes
     }
+
+    fn read(&self) -> RwLockReadGuard<'_, Targets> {
+        // Entries are replaced whole: a panic leaves no half of one.
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Targets> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Target {
-    /// How its webhooks behave, if it is configured.
-    pub fn profile(&self) -> Option<&Profile> {
-        self.configured.as_ref().map(|configured| configured.form.profile())
+    pub(super) fn new(
+        number: EndpointNumber,
+        stored: Endpoint,
+        id_key: &IdKey,
+        settings: Option<Arc<Settings>>,
+        active: Option<Active>,
+    ) -> Self {
+        let id = id_key.endpoint_id(stored.created_at, number);
+        Self { number, id, written_id: id.to_string(), stored, settings, active }
     }
 
-    /// How long after its first due time a delivery to it fails: as its profile says, or said when it was last
-    /// configured. `None`: it was last configured by a version that did not keep this.
+    /// The same endpoint, of which the store keeps something else.
+    fn with(&self, stored: Endpoint) -> Self {
+        let (settings, active) = (self.settings.clone(), self.active.clone());
+        Self { stored, settings, active, written_id: self.written_id.clone(), ..*self }
+    }
+
+    /// What people call it: its name in the configuration, else its id.
+    pub fn label(&self) -> &str {
+        self.stored.name().unwrap_or(&self.written_id)
+    }
+
+    /// How its webhooks behave, if its profile is there.
+    pub fn profile(&self) -> Option<&Profile> {
+        let form = self.settings.as_ref().and_then(|settings| settings.form.as_ref());
+        form.map(|form| form.profile())
+    }
+
+    /// How long after its first due time a delivery to it fails: as its profile says, or said when that was last
+    /// known. `None`: that was told to a version that did not keep it.
     pub fn expire(&self) -> Option<Duration> {
         self.profile().map_or_else(|| self.stored.last_expire(), |profile| Some(profile.expire))
     }
 
     /// Why it is paused, and since when.
     pub const fn disabled(&self) -> Option<Disabled> {
-        self.stored.disabled
+        self.stored.paused()
     }
-}
 
-fn disable_reason(endpoint: &config::Endpoint) -> Option<DisableReason> {
-    (!endpoint.missing_credentials.is_empty()).then_some(DisableReason::NoCredential)
-}
+    /// What it takes to make an attempt, if any may be made.
+    pub fn ready(&self) -> Option<(&Active, &Settings)> {
+        let both = self.active.as_ref().zip(self.settings.as_deref());
+        both.filter(|_| self.disabled().is_none())
+    }
 
-fn activate_one(endpoint: &config::Endpoint, client: &Client) -> Result<Active, DirectoryError> {
-    let name = || endpoint.name.clone();
-    let lane = client.lane(&endpoint.url, Stance::Configuration, &endpoint.account);
-    let lane = lane.map_err(|source| DirectoryError::Target { name: name(), source })?;
-    let secrets: Vec<_> = endpoint.secret.iter().cloned().map(DatedSecret::lasting).collect();
-    let signer = Signer::new(&endpoint.form, &secrets);
-    let signer = signer.map_err(|source| DirectoryError::Key { name: name(), source })?;
-    Ok(Active { lane, signer })
+    /// Whether what is due for it waits. One that has been deleted holds nothing: what comes up is called off.
+    pub fn is_held(&self) -> bool {
+        !self.stored.is_deleted() && self.ready().is_none()
+    }
 }

@@ -14,14 +14,17 @@
 pub mod attempt;
 mod backlog;
 pub mod directory;
+pub mod endpoints;
+mod given;
 mod memory;
+pub mod settings;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::HashMap, convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::{self, JoinError, JoinSet},
 };
 
@@ -39,6 +42,7 @@ use crate::{
         delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
         endpoint::EndpointNumber,
         numbers::BuildNumberHasher,
+        profile::Profile,
         time::{Minute, Timestamp},
     },
     outbox::{self, Loaded, NotSettled, Notice, Reader, Settle, StoreError},
@@ -66,10 +70,13 @@ enum Command {
     Waiting(Vec<(DeliveryKey, EndpointNumber)>, oneshot::Sender<Vec<Waits>>),
     Lanes(oneshot::Sender<HashMap<EndpointNumber, LaneView>>),
     Overview(oneshot::Sender<Overview>),
-    Expired(Vec<(DeliveryKey, Delivery)>, Pass),
+    /// An endpoint is another; its failures are counted from 0 if this says so.
+    Changed(EndpointNumber, bool, oneshot::Sender<()>),
+    /// Deliveries as they are to end.
+    End(Vec<(DeliveryKey, Delivery)>, Pass),
 }
 
-/// Goes with what a sweep has ended; when the last copy is gone, all of it is on disk.
+/// Goes with what a pass over the backlog has ended; when the last copy is gone, all of it is on disk.
 type Pass = mpsc::Sender<Infallible>;
 
 /// What the engine says of itself.
@@ -141,12 +148,18 @@ impl Handle {
         self.ask(Command::Overview).await
     }
 
-    /// Has these deliveries, which have expired, ended; waits until that is on disk. Those that are being attempted are
+    /// Says that the directory has another endpoint under this number, whose failures are counted from 0 if `reset`;
+    /// waits until it is taken in.
+    pub async fn changed(&self, number: EndpointNumber, reset: bool) {
+        self.ask(|answer| Command::Changed(number, reset, answer)).await;
+    }
+
+    /// Has these deliveries ended as they are; waits until that is on disk. Those that are being attempted are
     /// left to their attempts.
-    async fn expire(&self, found: Vec<(DeliveryKey, Delivery)>) {
+    async fn end(&self, found: Vec<(DeliveryKey, Delivery)>) {
         let (pass, mut done) = mpsc::channel(1);
         // After the engine's end nobody has it, and nobody needs to.
-        let _ = self.0.send(Command::Expired(found, pass));
+        let _ = self.0.send(Command::End(found, pass));
         done.recv().await;
     }
 
@@ -188,7 +201,7 @@ struct Settling {
     /// What the delivery is then.
     state: State,
     due: Timestamp,
-    /// A sweep waits for it.
+    /// A pass over the backlog waits for it.
     _pass: Option<Pass>,
 }
 
@@ -211,6 +224,8 @@ pub struct Engine {
     /// Keys on their way to the disk because memory has no room for them.
     parking: usize,
     running: bool,
+    /// Told when an endpoint may have called deliveries off.
+    called_off: Arc<Notify>,
     commands: mpsc::UnboundedReceiver<Command>,
     handle: Handle,
 }
@@ -250,6 +265,7 @@ impl Engine {
             settling: HashMap::default(),
             parking: 0,
             running: false,
+            called_off: Arc::default(),
             commands,
             handle: Handle(sender),
         };
@@ -272,12 +288,7 @@ impl Engine {
         mut stop: watch::Receiver<Stop>,
     ) -> Result<(), StoreError> {
         let mut backlog = backlog::read(self.around.outbox.clone(), self.around.crash.last_seq);
-        let sweep = task::spawn(backlog::sweep(
-            self.around.outbox.clone(),
-            Arc::clone(&self.directory),
-            self.around.clock,
-            self.handle.clone(),
-        ));
+        let passes = self.start_passes();
         // Attempts share a receiver: each with one of its own would count itself in and out.
         let shared_stop = Arc::new(stop.clone());
         let mut heard = Vec::new();
@@ -315,19 +326,54 @@ impl Engine {
             }
             self.scheduler.handle_timeout(self.around.clock.now());
         };
-        sweep.abort();
+        drop(passes);
         self.attempts.shutdown().await;
         result.map_err(|error| first_cause(error, &mut notices))
     }
 
+    /// Starts what goes over the backlog now and then; it ends when this is dropped.
+    fn start_passes(&self) -> JoinSet<()> {
+        let (outbox, directory, handle) =
+            (&self.around.outbox, Arc::clone(&self.directory), self.handle.clone());
+        let mut passes = JoinSet::new();
+        passes.spawn(backlog::sweep(outbox.clone(), directory, self.around.clock, handle));
+        let (directory, handle) = (Arc::clone(&self.directory), self.handle.clone());
+        passes.spawn(backlog::discard(outbox.clone(), directory, handle, Arc::clone(&self.called_off)));
+        passes
+    }
+
     fn make_lanes(&mut self) {
-        let directory = Arc::clone(&self.directory);
-        for target in directory.targets() {
-            let rules = target.profile().map_or(LaneRules::plain(1), LaneRules::of);
-            self.scheduler.set_lane(target.number, &rules);
-            self.scheduler.hold(target.number, Hold::Disabled, target.active.is_none());
-            self.failures.insert(target.number, target.stored.consecutive_failures);
+        for target in self.directory.targets() {
+            if !target.stored.is_deleted() {
+                self.failures.insert(target.number, target.stored.consecutive_failures);
+                self.set_lane(&target);
+            }
         }
+    }
+
+    fn set_lane(&mut self, target: &Target) {
+        let rules = target.profile().map_or(LaneRules::plain(1), LaneRules::of);
+        self.scheduler.set_lane(target.number, &rules);
+        self.scheduler.hold(target.number, Hold::Disabled, target.is_held());
+    }
+
+    /// Whether what is due in a lane waits, as the directory has its endpoint at this moment.
+    fn is_held(&self, lane: EndpointNumber) -> bool {
+        self.directory.target(lane).is_none_or(|target| target.is_held())
+    }
+
+    /// Takes in that an endpoint is another.
+    fn changed(&mut self, number: EndpointNumber, reset: bool) {
+        let Some(target) = self.directory.target(number) else { return };
+        let failures = self.failures.entry(number).or_insert(target.stored.consecutive_failures);
+        if reset {
+            *failures = 0;
+        }
+        if target.stored.is_deleted() {
+            self.failures.remove(&number);
+        }
+        self.set_lane(&target);
+        self.called_off.notify_one();
     }
 
     fn alarm_at(&self, at: Timestamp) -> std::time::Instant {
@@ -339,11 +385,14 @@ impl Engine {
         while self.settling.len() < MAX_SETTLING
             && let Some(start) = self.scheduler.poll_start()
         {
-            let Some(target) = self.directory.target(start.lane).map(Arc::clone) else {
-                self.came_to_nothing(start, self.around.clock.now());
+            let Some(target) = self.directory.target(start.lane) else {
+                // It is in the directory before anything is accepted for it: the store is damaged. Its keys are kept.
+                let now = self.around.clock.now();
+                self.scheduler.hold(start.lane, Hold::Disabled, true);
+                self.put_back(start, now, now);
                 continue;
             };
-            // What a sweep has ended out of its turn is on its way to the disk: it is looked at again when that is known.
+            // What a pass has ended out of its turn is on its way to the disk: it is looked at again when that is known.
             if self.settling.contains_key(&start.key) {
                 let now = self.around.clock.now();
                 self.put_back(start, now.plus(LOOK_AGAIN), now);
@@ -425,14 +474,15 @@ impl Engine {
         match settling.state {
             State::Pending => self.scheduler.handle_scheduled(key, settling.lane, settling.due, now),
             State::Succeeded => self.metrics.succeeded.add(1),
-            State::Failed(_) | State::Cancelled(_) => self.metrics.failed.add(1),
+            State::Failed(_) => self.metrics.failed.add(1),
+            State::Cancelled(_) => {}
         }
     }
 
     fn not_settled(&mut self, key: DeliveryKey, why: &NotSettled) {
         self.settling.remove(&key);
         match why {
-            // A sweep looked before an attempt ended: its key is where it was.
+            // A pass looked before an attempt ended: its key is where it was.
             NotSettled::Stale => {}
             NotSettled::Unreadable(error) => {
                 let (event, slot) = (key.seq.get(), key.slot);
@@ -448,6 +498,10 @@ impl Engine {
         self.schedule(&page.unparked, self.around.clock.now());
         self.parked(0, &page.parked);
         self.running = page.last;
+        if self.running {
+            // What was called off before the last end, and did not say so itself then.
+            self.called_off.notify_one();
+        }
         Ok(())
     }
 
@@ -482,17 +536,20 @@ impl Engine {
     fn follow(&mut self, start: Start, ended: Ended) -> Result<(), StoreError> {
         let now = self.around.clock.now();
         match ended {
-            Ended::Attempted { before, why, report } => {
-                self.attempted(start, &before, (why, *report), now);
+            Ended::Attempted { before, why, report, form } => {
+                self.attempted(start, &before, (why, *report), form.profile(), now);
                 return Ok(());
             }
+            Ended::CalledOff { before, reason, at } => {
+                self.end(start, decide::call_off(&before, reason, at), None);
+            }
             Ended::Expired { before } => {
-                self.end(start, &before, FailReason::Expired, now, None);
+                self.end(start, decide::fail(&before, FailReason::Expired, now), None);
             }
             Ended::Template { before, accepted_at, error } => {
                 let id = self.around.outbox.id_key().delivery_id(accepted_at, start.key);
                 tracing::warn!(%id, %error, "a delivery failed: its body's template cannot take this event");
-                self.end(start, &before, FailReason::Template, now, None);
+                self.end(start, decide::fail(&before, FailReason::Template, now), None);
             }
             Ended::NotPending => {}
             Ended::NotDue { due } => {
@@ -500,7 +557,8 @@ impl Engine {
                 return Ok(());
             }
             Ended::NoTarget { due } => {
-                self.scheduler.hold(start.lane, Hold::Disabled, true);
+                // It may have become another meanwhile, and its lane been let go already.
+                self.scheduler.hold(start.lane, Hold::Disabled, self.is_held(start.lane));
                 self.put_back(start, due, now);
                 return Ok(());
             }
@@ -527,12 +585,16 @@ impl Engine {
         self.scheduler.handle_scheduled(start.key, start.lane, due, now);
     }
 
-    fn attempted(&mut self, start: Start, before: &Delivery, (why, report): (Why, Report), now: Timestamp) {
+    /// Does what follows from an attempt that was made under `profile`: its endpoint may have another by now.
+    fn attempted(
+        &mut self,
+        start: Start,
+        before: &Delivery,
+        (why, report): (Why, Report),
+        profile: &Profile,
+        now: Timestamp,
+    ) {
         self.metrics.attempts.add(1);
-        let target = self.directory.target(start.lane).map(Arc::clone);
-        let profile = target.as_deref().and_then(Target::profile);
-        let profile =
-            profile.expect("an attempt was made, so its endpoint is configured; and that does not change");
         let failures = self.failures.get(&start.lane).copied().unwrap_or(0);
         // `now` is a whole millisecond, rounded down: counted from the next one, no delay is shortened.
         let end = now.plus(Duration::from_millis(1));
@@ -553,16 +615,8 @@ impl Engine {
         );
     }
 
-    /// Ends a delivery without an attempt.
-    fn end(
-        &mut self,
-        start: Start,
-        before: &Delivery,
-        reason: FailReason,
-        now: Timestamp,
-        pass: Option<Pass>,
-    ) {
-        let delivery = decide::fail(before, reason, now);
+    /// Ends a delivery without an attempt, as `delivery` is.
+    fn end(&mut self, start: Start, delivery: Delivery, pass: Option<Pass>) {
         let settle = Settle { key: start.key, delivery, attempt: None, consecutive_failures: None };
         self.settle(start, settle, pass);
     }
@@ -595,9 +649,13 @@ impl Engine {
                     in_flight: self.scheduler.in_flight(),
                 });
             }
-            Command::Expired(found, pass) => {
-                for (key, before) in found {
-                    self.expire(key, &before, &pass);
+            Command::Changed(number, reset, answer) => {
+                self.changed(number, reset);
+                let _ = answer.send(());
+            }
+            Command::End(found, pass) => {
+                for (key, delivery) in found {
+                    self.end_unless_busy(key, delivery, &pass);
                 }
             }
         }
@@ -610,14 +668,14 @@ impl Engine {
         self.scheduler.lane(lane).and_then(|lane| lane.pause).into()
     }
 
-    /// Ends a delivery that a sweep has found expired, unless an attempt has it: that will see for itself. The sweep
-    /// read it a while ago; if it has been attempted since, the writer sees that, and writes nothing.
-    fn expire(&mut self, key: DeliveryKey, before: &Delivery, pass: &Pass) {
-        let start = Start { key, lane: before.endpoint, probe: false };
+    /// Ends a delivery that a pass over the backlog has found, unless an attempt has it: that will see for itself. The
+    /// pass read it a while ago; if it has been attempted since, the writer sees that, and writes nothing.
+    fn end_unless_busy(&mut self, key: DeliveryKey, delivery: Delivery, pass: &Pass) {
+        let start = Start { key, lane: delivery.endpoint, probe: false };
         // What the backlog has not brought yet is not counted as pending either.
         if !self.running || self.scheduler.is_in_flight(key) || self.settling.contains_key(&key) {
             return;
         }
-        self.end(start, before, FailReason::Expired, self.around.clock.now(), Some(pass.clone()));
+        self.end(start, delivery, Some(pass.clone()));
     }
 }

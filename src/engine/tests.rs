@@ -10,11 +10,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{
-    backlog::sweep_once,
-    directory::{activate, configured},
-    *,
-};
+use super::{backlog::sweep_once, settings::Workshop, *};
 use crate::{
     config::Config,
     delivery::client::Client,
@@ -49,6 +45,12 @@ fn config(directory: &Path, receiver: &TcpListener) -> Config {
     config::load_with(&file, None).expect("a configuration")
 }
 
+fn workshop(config: &Config) -> Workshop {
+    let rules = Rules::new(vec!["127.0.0.0/8".parse().expect("a network")], Vec::new());
+    let client = Client::new(rules, Clock::start()).expect("a client");
+    Workshop::new(config, client).expect("endpoints")
+}
+
 /// A running engine.
 struct Running {
     outbox: Outbox,
@@ -65,12 +67,11 @@ impl Running {
     /// With the endpoints of `config`.
     async fn start(opened: Opened, config: &Config) -> Self {
         let (clock, metrics) = (Clock::start(), Metrics::default());
-        let rules = Rules::new(vec!["127.0.0.0/8".parse().expect("a network")], Vec::new());
-        let client = Client::new(rules, clock).expect("a client");
-        let active = activate(&config.endpoints, &client).expect("endpoints");
+        let workshop = workshop(config);
         let outbox = opened.outbox.clone();
-        let stored = outbox.configure(configured(&config.endpoints), clock.wall()).await.expect("stored");
-        let directory = Arc::new(Directory::new(stored, &config.endpoints, active, outbox.id_key()));
+        let judged = workshop.judge(&outbox.read().and_then(|reader| reader.endpoints()).expect("endpoints"));
+        let stored = outbox.configure(workshop.wanted(), judged, clock.wall()).await.expect("stored");
+        let directory = Arc::new(Directory::new(stored, &workshop, outbox.id_key()));
         let engine =
             Engine::new(&opened, Arc::clone(&directory), &config.limits, clock, Chance, metrics.clone());
         let (handle, stop) = (engine.handle(), watch::Sender::new(Stop::Run));
@@ -170,8 +171,8 @@ async fn what_is_held_for_an_endpoint_that_has_gone_expires() {
     let (directory, receiver) = (tempfile::tempdir().expect("a directory"), listen().await);
     let mut config = config(directory.path(), &receiver);
     let opened = open(&directory);
-    let wanted = configured(&config.endpoints);
-    opened.outbox.configure(wanted, Timestamp::EPOCH).await.expect("stored");
+    let wanted = workshop(&config).wanted();
+    opened.outbox.configure(wanted, Vec::new(), Timestamp::EPOCH).await.expect("stored");
     // More than a step of the sweep, and more than a page.
     accept(&opened.outbox, 6_000, Timestamp::RELEASED, Bytes::from_static(b"{}")).await;
     accept(&opened.outbox, 1, Clock::start().now(), Bytes::from_static(b"{}")).await;

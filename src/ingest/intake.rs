@@ -1,9 +1,13 @@
 //! Where all doors lead: events are routed and put into the outbox.
 //!
-//! An event's deliveries are fixed here, by the subscriptions as they are now. What is being handed in and not yet
+//! An event's deliveries are fixed here, by the subscriptions as they are when it comes ([`Intake::set_routes`]). What is being handed in and not yet
 //! answered is bounded in bytes by the [`Budget`], whatever the number of producers.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -22,7 +26,6 @@ use crate::{
         account::AccountName,
         endpoint::EndpointNumber,
         event::{Effect, NewEvent},
-        profile::Profile,
     },
     outbox::{Acceptance, Accepting, Batch, BatchAnswer, FileIdentity, Outbox, Routed, StoreError},
     policy::{form::Form, nearest, retry, route::TypePattern},
@@ -34,7 +37,8 @@ pub struct Intake(Arc<Inner>);
 
 struct Inner {
     outbox: Outbox,
-    routes: Routes,
+    /// Replaced as a whole; a batch is routed by what was there when it came.
+    routes: RwLock<Arc<Routes>>,
     catalogs: Catalogs,
     limits: config::Limits,
     clock: Clock,
@@ -54,8 +58,8 @@ pub struct Route {
     pub endpoint: EndpointNumber,
     /// What it wants.
     pub event_types: Vec<TypePattern>,
-    /// Its profile: the first delay is in it.
-    pub form: Arc<Form>,
+    /// Its profile: the first delay is in it. `None`: it is not in the configuration, and what is made for it waits.
+    pub form: Option<Arc<Form>>,
 }
 
 /// The bytes that may be on their way into the outbox at once.
@@ -150,7 +154,7 @@ impl Intake {
         let budget = Budget::new((64 << 20).max(limits.batch_size.saturating_mul(2)));
         Self(Arc::new(Inner {
             outbox,
-            routes,
+            routes: RwLock::new(Arc::new(routes)),
             catalogs,
             limits: limits.clone(),
             clock,
@@ -158,6 +162,16 @@ impl Intake {
             metrics,
             budget,
         }))
+    }
+
+    /// Routes whatever comes from now on along `routes`.
+    pub fn set_routes(&self, routes: Routes) {
+        // What is replaced is one pointer: a panic leaves the old one or the new one.
+        *self.0.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+    }
+
+    fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.0.routes.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The limits of what is handed in.
@@ -183,9 +197,10 @@ impl Intake {
     /// Puts events into the outbox's next commit, at once. `permit` covers their bytes and is given back when they
     /// are durable. What is refused already keeps its place among the answers.
     pub fn submit(&self, items: Vec<Result<NewEvent, Refusal>>, permit: Permit) -> Submitted {
+        let along = self.routes();
         let mut events = Vec::with_capacity(items.len());
         let take = |item: Result<NewEvent, Refusal>| {
-            let (routed, found) = self.route(item?)?;
+            let (routed, found) = self.route(item?, &along)?;
             events.push(routed);
             Ok(found)
         };
@@ -204,9 +219,10 @@ impl Intake {
         events: Vec<NewEvent>,
         file: FileIdentity,
     ) -> Result<SubmittedFile, (usize, Refusal)> {
+        let along = self.routes();
         let (mut routed, mut items) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         for (index, event) in events.into_iter().enumerate() {
-            let (event, found) = self.route(event).map_err(|refusal| (index, refusal))?;
+            let (event, found) = self.route(event, &along).map_err(|refusal| (index, refusal))?;
             routed.push(event);
             items.push(found);
         }
@@ -235,9 +251,9 @@ impl Intake {
     }
 
     /// Says who gets an event, and what its account's catalog says of it.
-    fn route(&self, mut event: NewEvent) -> Result<(Routed, Found), Refusal> {
-        let Some(routes) = self.0.routes.0.get(&event.account) else {
-            return Err(self.unknown_account(&event));
+    fn route(&self, mut event: NewEvent, routes: &Routes) -> Result<(Routed, Found), Refusal> {
+        let Some(routes) = routes.0.get(&event.account) else {
+            return Err(unknown_account(&event, routes));
         };
         let found = self.0.catalogs.find(&event)?;
         event.effect = found.effect;
@@ -246,22 +262,22 @@ impl Intake {
         let wanted =
             routes.iter().filter(|route| route.event_types.iter().any(|p| p.matches(&event.event_type)));
         let deliveries = wanted.map(|route| {
-            let profile: &Profile = route.form.profile();
-            let due = retry::due(profile, 0, now, self.0.chance.fraction());
+            let profile = route.form.as_deref().map(Form::profile);
+            let due = profile.and_then(|profile| retry::due(profile, 0, now, self.0.chance.fraction()));
             (route.endpoint, due.unwrap_or(now))
         });
         Ok((Routed { deliveries: deliveries.collect(), event }, found))
     }
+}
 
-    fn unknown_account(&self, event: &NewEvent) -> Refusal {
-        let account = &event.account;
-        let near = nearest(account.as_str(), self.0.routes.0.keys().map(AccountName::as_str));
-        let near = near.map(|near| format!(" did you mean `{near}`?")).unwrap_or_default();
-        let message = format!(
-            "there is no account `{account}`:{near} accounts are made in the configuration, [accounts.{account}]"
-        );
-        Refusal::new(Code::UnknownAccount, message)
-    }
+fn unknown_account(event: &NewEvent, routes: &Routes) -> Refusal {
+    let account = &event.account;
+    let near = nearest(account.as_str(), routes.0.keys().map(AccountName::as_str));
+    let near = near.map(|near| format!(" did you mean `{near}`?")).unwrap_or_default();
+    let message = format!(
+        "there is no account `{account}`:{near} accounts are made in the configuration, [accounts.{account}]"
+    );
+    Refusal::new(Code::UnknownAccount, message)
 }
 
 impl Submitted {

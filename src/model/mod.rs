@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod event;
 pub mod id;
 pub mod numbers;
+pub mod pattern;
 pub mod profile;
 pub mod secret;
 pub mod time;

@@ -185,7 +185,7 @@ fn write_deliveries(
         let key = row_key(DeliveryKey { seq, slot });
         let mut deliveries = Vec::with_capacity(chunk.len());
         for (endpoint, due) in chunk {
-            let delivery = first_state(*endpoint, *due, at, state);
+            let delivery = first_state(*endpoint, seq, *due, at, state);
             if delivery.state == State::Pending {
                 scheduled.push(Scheduled { key: DeliveryKey { seq, slot }, endpoint: *endpoint, due: *due });
             }
@@ -202,13 +202,20 @@ fn write_deliveries(
     }
 }
 
-/// Pending, or failed at once where the endpoint is full: no endpoint can close the door.
-fn first_state(endpoint: EndpointNumber, due: Timestamp, at: Timestamp, state: &mut StoreState) -> Delivery {
+/// Pending; or cancelled, where the endpoint has been deleted since the event was routed; or failed at once where the
+/// endpoint is full: no endpoint can close the door.
+fn first_state(
+    endpoint: EndpointNumber,
+    seq: Seq,
+    due: Timestamp,
+    at: Timestamp,
+    state: &mut StoreState,
+) -> Delivery {
     let mut delivery = Delivery::pending(endpoint, due);
-    if state.depths.take_place(endpoint, state.pending_per_endpoint) {
-        return delivery;
+    if let Some((reason, _)) = state.endpoints.calls_off(endpoint, seq) {
+        (delivery.state, delivery.due) = (State::Cancelled(reason), at);
+    } else if !state.depths.take_place(endpoint, state.pending_per_endpoint) {
+        (delivery.state, delivery.due) = (State::Failed(FailReason::EndpointFull), at);
     }
-    delivery.state = State::Failed(FailReason::EndpointFull);
-    delivery.due = at;
     delivery
 }

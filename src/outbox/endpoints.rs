@@ -1,17 +1,28 @@
-//! The stored side of endpoints: numbers that stay, whatever becomes of the configuration.
+//! The stored side of endpoints: numbers that stay, whatever becomes of the configuration, and what was made over the
+//! API.
+//!
+//! All rows are in the writer's memory besides ([`Endpoints`]), so that a count is written and a delivery called off
+//! without reading one. A change is one commit between those of events and outcomes.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
 
-use redb::ReadableTable;
+use redb::{ReadTransaction, ReadableTable};
 
 use super::{
     error::StoreError,
     record::{decode_endpoint, encode_endpoint},
-    schema::Tables,
+    schema::{ENDPOINTS, Tables},
+    store::State,
 };
 use crate::model::{
     account::AccountName,
-    endpoint::{DisableReason, Disabled, Endpoint, EndpointNumber},
+    delivery::CancelReason,
+    endpoint::{DisableReason, Disabled, Discard, Endpoint, EndpointNumber, Own, Source},
+    event::Seq,
+    numbers::BuildNumberHasher,
     time::Timestamp,
 };
 
@@ -22,74 +33,385 @@ pub struct Configured {
     pub account: AccountName,
     /// With the account, its identity.
     pub name: String,
+    /// Where it is: at another place its failures are counted from 0.
+    pub url: String,
     /// Why it cannot be used now, if so.
-    pub disabled: Option<DisableReason>,
+    pub unavailable: Option<DisableReason>,
     /// The `expire` of its profile: kept, because it holds on when the endpoint has disappeared.
     pub expire: Duration,
 }
 
-/// Makes the stored endpoints agree with the configuration (each name once): new ones get a number, those that disappeared are
-/// disabled (`not_configured`) and keep the `expire` that they had, those that came back are enabled, with a count of
-/// failures of 0. Returns all, by number.
+/// What the configuration says of an endpoint that was made over the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Which.
+    pub number: EndpointNumber,
+    /// Why it cannot be used now, if so.
+    pub unavailable: Option<DisableReason>,
+    /// The `expire` of its profile; `None`: the one that it had holds on.
+    pub expire: Option<Duration>,
+}
+
+/// What is to become of an endpoint.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// It is made.
+    Make {
+        /// Whose it is.
+        account: AccountName,
+        /// Its settings.
+        own: Box<Own>,
+        /// The `expire` of its profile.
+        expire: Duration,
+        /// Why it is paused from the start, if it is.
+        disabled: Option<DisableReason>,
+        /// So many of its account's endpoints can have been made over the API, with this one.
+        most: u64,
+        /// When.
+        at: Timestamp,
+    },
+    /// It gets other settings; with another URL, its failures are counted from 0.
+    Replace {
+        /// Which.
+        number: EndpointNumber,
+        /// The revision that the settings were made from.
+        revision: u32,
+        /// Its settings.
+        own: Box<Own>,
+        /// The `expire` of its profile.
+        expire: Duration,
+        /// When.
+        at: Timestamp,
+    },
+    /// It goes on, its failures counted from 0.
+    Enable {
+        /// Which.
+        number: EndpointNumber,
+        /// Whether what is pending is called off.
+        discard: bool,
+        /// When.
+        at: Timestamp,
+    },
+    /// It is paused.
+    Disable {
+        /// Which.
+        number: EndpointNumber,
+        /// Why.
+        reason: DisableReason,
+        /// When.
+        at: Timestamp,
+    },
+    /// It is deleted, if it was made over the API, and what is pending called off. Its number stays.
+    Delete {
+        /// Which.
+        number: EndpointNumber,
+        /// When.
+        at: Timestamp,
+    },
+    /// Each delivery that was called off says so itself.
+    Discarded {
+        /// Which.
+        number: EndpointNumber,
+        /// The mark's event: another mark stays.
+        below: Seq,
+    },
+}
+
+/// What came of a [`Change`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It is on disk.
+    Done {
+        /// Which.
+        number: EndpointNumber,
+        /// The endpoint from now on.
+        endpoint: Box<Endpoint>,
+        /// How many deliveries were pending for it.
+        pending: u64,
+    },
+    /// The account has as many as it may have: nothing was written.
+    Full,
+    /// There is none that this could be done to: nothing was written.
+    Missing,
+    /// Its settings have been changed since: nothing was written.
+    Stale,
+}
+
+/// All rows of the table, as they are.
+#[derive(Debug, Default)]
+pub(super) struct Endpoints {
+    all: BTreeMap<EndpointNumber, Endpoint>,
+    /// Those that call deliveries off; few, so that all others are found out of this at no cost.
+    calling_off: HashSet<EndpointNumber, BuildNumberHasher>,
+}
+
+impl Endpoints {
+    /// Reads all of them.
+    pub(super) fn read(txn: &ReadTransaction) -> Result<Self, StoreError> {
+        let mut endpoints = Self::default();
+        for (number, endpoint) in read_all(txn)? {
+            endpoints.keep(number, endpoint);
+        }
+        Ok(endpoints)
+    }
+
+    /// Whether a pending delivery of the event `seq` to `endpoint` is called off: why, and since when.
+    pub(super) fn calls_off(&self, endpoint: EndpointNumber, seq: Seq) -> Option<(CancelReason, Timestamp)> {
+        if self.calling_off.is_empty() || !self.calling_off.contains(&endpoint) {
+            return None;
+        }
+        self.all.get(&endpoint).and_then(|endpoint| endpoint.calls_off(seq))
+    }
+
+    /// Writes an endpoint's count of failures. Deliveries are made for known endpoints alone: that one is unknown is an
+    /// error of the store.
+    pub(super) fn set_failures(
+        &mut self,
+        number: EndpointNumber,
+        count: u32,
+        tables: &mut Tables<'_>,
+    ) -> Result<(), StoreError> {
+        let missing = StoreError::Row { table: "endpoints", key: u64::from(number.get()) };
+        let endpoint = self.all.get_mut(&number).ok_or(missing)?;
+        endpoint.consecutive_failures = count;
+        tables.endpoints()?.insert(number.get(), encode_endpoint(endpoint).as_slice())?;
+        Ok(())
+    }
+
+    /// One that has not been deleted.
+    fn living(&self, number: EndpointNumber) -> Result<Endpoint, Changed> {
+        let endpoint = self.all.get(&number).filter(|endpoint| !endpoint.is_deleted());
+        endpoint.cloned().ok_or(Changed::Missing)
+    }
+
+    /// How many of an account's were made over the API, without those that have been deleted.
+    fn made(&self, account: &AccountName) -> u64 {
+        let own = |endpoint: &&Endpoint| endpoint.own().is_some() && endpoint.account == *account;
+        u64::try_from(self.all.values().filter(own).count()).unwrap_or(u64::MAX)
+    }
+
+    /// The number after the last that was given.
+    fn next(&self) -> Result<EndpointNumber, StoreError> {
+        let last = self.all.last_key_value().map_or(0, |(number, _)| number.get());
+        let spent = StoreError::Row { table: "endpoints", key: u64::from(last) };
+        last.checked_add(1).map(EndpointNumber::new).ok_or(spent)
+    }
+
+    fn write(
+        &mut self,
+        number: EndpointNumber,
+        endpoint: Endpoint,
+        tables: &mut Tables<'_>,
+    ) -> Result<(), StoreError> {
+        tables.endpoints()?.insert(number.get(), encode_endpoint(&endpoint).as_slice())?;
+        self.keep(number, endpoint);
+        Ok(())
+    }
+
+    fn keep(&mut self, number: EndpointNumber, endpoint: Endpoint) {
+        if endpoint.is_deleted() || endpoint.discard.is_some() {
+            self.calling_off.insert(number);
+        } else {
+            self.calling_off.remove(&number);
+        }
+        self.all.insert(number, endpoint);
+    }
+}
+
+/// All rows, by number.
+pub(super) fn read_all(txn: &ReadTransaction) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
+    let mut all = Vec::new();
+    for entry in txn.open_table(ENDPOINTS)?.iter()? {
+        let (number, row) = entry?;
+        let missing = StoreError::Row { table: "endpoints", key: u64::from(number.value()) };
+        all.push((EndpointNumber::new(number.value()), decode_endpoint(row.value()).ok_or(missing)?));
+    }
+    Ok(all)
+}
+
+/// Makes the stored endpoints agree with the configuration (each name once): new ones get a number, those that
+/// disappeared are unavailable (`not_configured`) and keep the `expire` that they had, those that came back go on, with
+/// a count of failures of 0. Of those made over the API, `judged` says whether they can be used. Returns all, by number.
 pub(super) fn reconcile(
     wanted: &[Configured],
+    judged: &[Judged],
     at: Timestamp,
+    endpoints: &mut Endpoints,
     tables: &mut Tables<'_>,
 ) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
-    let mut stored = read_all(tables)?;
-    let places = wanted.iter().enumerate();
-    let places: HashMap<_, _> =
-        places.map(|(at, one)| ((one.account.as_str(), one.name.as_str()), at)).collect();
-    let mut is_new = vec![true; wanted.len()];
-    for (number, endpoint) in &mut stored {
-        let before = endpoint.clone();
-        let reason = match places.get(&(endpoint.account.as_str(), endpoint.name.as_str())) {
-            Some(place) => {
-                is_new[*place] = false;
-                endpoint.expire_ms = Some(millis(wanted[*place].expire));
-                wanted[*place].disabled
+    let judged: HashMap<_, _> = judged.iter().map(|one| (one.number, one)).collect();
+    let stored = endpoints.all.clone();
+    let mut unmet: BTreeMap<_, _> =
+        wanted.iter().map(|one| ((one.account.as_str(), one.name.as_str()), one)).collect();
+    for (number, before) in &stored {
+        let mut endpoint = before.clone();
+        match &before.source {
+            Source::Configuration { name, .. } => {
+                meet(&mut endpoint, unmet.remove(&(before.account.as_str(), name.as_str())), at);
             }
-            None => Some(DisableReason::NotConfigured),
-        };
-        if endpoint.disabled.map(|disabled| disabled.reason) != reason {
-            endpoint.disabled = reason.map(|reason| Disabled { reason, since: at });
-            if reason.is_none() {
-                endpoint.consecutive_failures = 0;
+            Source::Api(_) => {
+                if let Some(judged) = judged.get(number) {
+                    endpoint.expire_ms = judged.expire.map(millis).or(endpoint.expire_ms);
+                    set_unavailable(&mut endpoint, judged.unavailable, at);
+                }
             }
+            Source::Deleted { .. } => {}
         }
-        if *endpoint != before {
-            tables.endpoints()?.insert(number.get(), encode_endpoint(endpoint).as_slice())?;
+        if endpoint != *before {
+            endpoints.write(*number, endpoint, tables)?;
         }
     }
-    for (new, _) in wanted.iter().zip(is_new).filter(|(_, is_new)| *is_new) {
-        let number = EndpointNumber::new(stored.last().map_or(0, |(number, _)| number.get()) + 1);
-        let endpoint = Endpoint {
-            account: new.account.clone(),
-            name: new.name.clone(),
-            created_at: at,
-            disabled: new.disabled.map(|reason| Disabled { reason, since: at }),
-            consecutive_failures: 0,
-            expire_ms: Some(millis(new.expire)),
-        };
-        tables.endpoints()?.insert(number.get(), encode_endpoint(&endpoint).as_slice())?;
-        stored.push((number, endpoint));
+    // In the order of the configuration.
+    for new in wanted.iter().filter(|one| unmet.contains_key(&(one.account.as_str(), one.name.as_str()))) {
+        let source = Source::Configuration { name: new.name.clone(), url: Some(new.url.clone()) };
+        let mut endpoint = made(new.account.clone(), source, new.expire, at);
+        set_unavailable(&mut endpoint, new.unavailable, at);
+        endpoints.write(endpoints.next()?, endpoint, tables)?;
     }
-    Ok(stored)
+    Ok(endpoints.all.iter().map(|(number, endpoint)| (*number, endpoint.clone())).collect())
+}
+
+/// Takes into `endpoint` what the configuration has for it, if it has it.
+fn meet(endpoint: &mut Endpoint, wanted: Option<&Configured>, at: Timestamp) {
+    let Some(wanted) = wanted else {
+        set_unavailable(endpoint, Some(DisableReason::NotConfigured), at);
+        return;
+    };
+    endpoint.expire_ms = Some(millis(wanted.expire));
+    if let Source::Configuration { url, .. } = &mut endpoint.source
+        && let Some(before) = url.replace(wanted.url.clone())
+        && before != wanted.url
+    {
+        endpoint.consecutive_failures = 0;
+        endpoint.updated_at = at;
+    }
+    set_unavailable(endpoint, wanted.unavailable, at);
+}
+
+fn set_unavailable(endpoint: &mut Endpoint, reason: Option<DisableReason>, at: Timestamp) {
+    if endpoint.unavailable.map(|unavailable| unavailable.reason) == reason {
+        return;
+    }
+    endpoint.unavailable = reason.map(|reason| Disabled { reason, since: at });
+    if reason.is_none() {
+        endpoint.consecutive_failures = 0;
+    }
+}
+
+impl Change {
+    /// The endpoint that it is about; `None` for one that is still to be made.
+    const fn number(&self) -> Option<EndpointNumber> {
+        match self {
+            Self::Make { .. } => None,
+            Self::Replace { number, .. }
+            | Self::Enable { number, .. }
+            | Self::Disable { number, .. }
+            | Self::Delete { number, .. }
+            | Self::Discarded { number, .. } => Some(*number),
+        }
+    }
+}
+
+/// Writes a change into the transaction.
+pub(super) fn change(
+    change: Change,
+    state: &mut State,
+    tables: &mut Tables<'_>,
+) -> Result<Changed, StoreError> {
+    let number = match change.number() {
+        Some(number) => number,
+        None => state.endpoints.next()?,
+    };
+    let endpoint = match changed(change, state) {
+        Ok(endpoint) => endpoint,
+        Err(not) => return Ok(not),
+    };
+    state.endpoints.write(number, endpoint.clone(), tables)?;
+    Ok(Changed::Done { number, endpoint: Box::new(endpoint), pending: state.depths.of(number) })
+}
+
+/// The endpoint after a change, or why there is none.
+fn changed(change: Change, state: &State) -> Result<Endpoint, Changed> {
+    let endpoints = &state.endpoints;
+    let mark = |at| Some(Discard { below: state.next_seq, at });
+    match change {
+        Change::Make { account, most, .. } if endpoints.made(&account) >= most => Err(Changed::Full),
+        Change::Make { account, own, expire, disabled, most: _, at } => {
+            let disabled = disabled.map(|reason| Disabled { reason, since: at });
+            Ok(Endpoint { disabled, ..made(account, Source::Api(own), expire, at) })
+        }
+        Change::Replace { number, revision, own, expire, at } => {
+            replace(endpoints.living(number)?, revision, own, expire, at)
+        }
+        Change::Enable { number, discard, at } => {
+            let endpoint = endpoints.living(number)?;
+            let discard = if discard { mark(at) } else { endpoint.discard };
+            Ok(Endpoint { disabled: None, consecutive_failures: 0, discard, updated_at: at, ..endpoint })
+        }
+        Change::Disable { number, reason, at } => Ok(disable(endpoints.living(number)?, reason, at)),
+        Change::Delete { number, at } => {
+            let endpoint = endpoints.living(number)?;
+            // What the configuration has, it would make again.
+            endpoint.own().ok_or(Changed::Missing)?;
+            let Endpoint { account, created_at, revision, expire_ms, .. } = endpoint;
+            let gone = made(account, Source::Deleted { at }, Duration::ZERO, created_at);
+            Ok(Endpoint { updated_at: at, revision, expire_ms, discard: mark(at), ..gone })
+        }
+        Change::Discarded { number, below } => {
+            let endpoint = endpoints.all.get(&number).cloned().ok_or(Changed::Missing)?;
+            let discard = endpoint.discard.filter(|discard| discard.below != below);
+            Ok(Endpoint { discard, ..endpoint })
+        }
+    }
+}
+
+fn replace(
+    mut endpoint: Endpoint,
+    revision: u32,
+    own: Box<Own>,
+    expire: Duration,
+    at: Timestamp,
+) -> Result<Endpoint, Changed> {
+    let before = endpoint.own().ok_or(Changed::Missing)?;
+    if endpoint.revision != revision {
+        return Err(Changed::Stale);
+    }
+    if before.url != own.url {
+        endpoint.consecutive_failures = 0;
+    }
+    endpoint.source = Source::Api(own);
+    endpoint.expire_ms = Some(millis(expire));
+    // Its new settings were made for the configuration as it is.
+    endpoint.unavailable = None;
+    endpoint.revision = endpoint.revision.wrapping_add(1);
+    endpoint.updated_at = at;
+    Ok(endpoint)
+}
+
+/// Pauses an endpoint; one that is paused for the same reason stays so since it was.
+fn disable(mut endpoint: Endpoint, reason: DisableReason, at: Timestamp) -> Endpoint {
+    if endpoint.disabled.is_none_or(|disabled| disabled.reason != reason) {
+        endpoint.disabled = Some(Disabled { reason, since: at });
+        endpoint.updated_at = at;
+    }
+    endpoint
+}
+
+fn made(account: AccountName, source: Source, expire: Duration, at: Timestamp) -> Endpoint {
+    Endpoint {
+        account,
+        source,
+        created_at: at,
+        updated_at: at,
+        revision: 0,
+        disabled: None,
+        unavailable: None,
+        consecutive_failures: 0,
+        expire_ms: Some(millis(expire)),
+        discard: None,
+    }
 }
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn read_all(tables: &mut Tables<'_>) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
-    let endpoints = tables.endpoints()?;
-    let mut all = Vec::new();
-    for entry in endpoints.iter()? {
-        let (number, row) = entry?;
-        let number = number.value();
-        let endpoint = decode_endpoint(row.value())
-            .ok_or(StoreError::Row { table: "endpoints", key: u64::from(number) })?;
-        all.push((EndpointNumber::new(number), endpoint));
-    }
-    Ok(all)
 }

@@ -39,7 +39,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::{
     accept::{Acceptance, Batch, BatchAnswer, FileIdentity, Routed},
     depths::Depths,
-    endpoints::Configured,
+    endpoints::{Change, Changed, Configured, Judged},
     error::{OpenError, StoreError},
     parked::Loaded,
     read::{Backlog, Placed, Reader},
@@ -178,17 +178,30 @@ impl Outbox {
     }
 
     /// Makes the stored endpoints agree with the configuration's: a new one gets a number, one that disappeared is
-    /// disabled, one that came back goes on. Returns all, by number.
+    /// unavailable, one that came back goes on; of those made over the API, `judged` says whether they can be used.
+    /// Returns all, by number.
     ///
     /// # Errors
     /// The store failed or is closed.
     pub async fn configure(
         &self,
         wanted: Vec<Configured>,
+        judged: Vec<Judged>,
         at: Timestamp,
     ) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
         let (sender, receiver) = oneshot::channel();
-        self.queue.configure(wanted, at, sender);
+        self.queue.configure(wanted, judged, at, sender);
+        receiver.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Changes an endpoint, in a commit of its own; the answer comes when it is durable. What it says holds for every
+    /// outcome and every event that is written later.
+    ///
+    /// # Errors
+    /// The store failed or is closed.
+    pub async fn change(&self, change: Change) -> Result<Changed, StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        self.queue.change(change, sender);
         receiver.await.unwrap_or(Err(StoreError::Stopped))
     }
 

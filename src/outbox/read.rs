@@ -8,15 +8,15 @@ use super::{
     accept::FileIdentity,
     cursor::Cursor,
     database::Shared,
+    endpoints,
     error::StoreError,
     parked,
     record::{
-        Brief, Head, Row, decode_attempt, decode_brief, decode_delivery, decode_endpoint, decode_event,
-        decode_head, decode_row, delivery_bytes,
+        Brief, Head, Row, decode_attempt, decode_brief, decode_delivery, decode_event, decode_head,
+        decode_row, delivery_bytes,
     },
     schema::{
-        ATTEMPTS, ENDPOINTS, EVENTS, FILES, HISTORY, PENDING, ROW_DELIVERIES, first_row, row_key, row_seq,
-        row_slot,
+        ATTEMPTS, EVENTS, FILES, HISTORY, PENDING, ROW_DELIVERIES, first_row, row_key, row_seq, row_slot,
     },
 };
 use crate::model::{
@@ -143,13 +143,7 @@ impl Reader {
 
     /// All endpoints that the store knows, by number.
     pub fn endpoints(&self) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
-        let mut all = Vec::new();
-        for entry in self.txn.open_table(ENDPOINTS)?.iter()? {
-            let (number, row) = entry?;
-            let missing = StoreError::Row { table: "endpoints", key: u64::from(number.value()) };
-            all.push((EndpointNumber::new(number.value()), decode_endpoint(row.value()).ok_or(missing)?));
-        }
-        Ok(all)
+        endpoints::read_all(&self.txn)
     }
 
     /// Rows newest first, at most `limit`, from the one before `before` on; of pending and ended deliveries alike.

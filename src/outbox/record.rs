@@ -19,13 +19,16 @@ use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::model::{
     account::AccountName,
     attempt::{Attempt, AttemptRow, Failure, FailureKind, Outcome, Phases, Report, Response, Why},
     delivery::{CancelReason, Delivery, DeliveryKey, FailReason, State},
-    endpoint::{Endpoint, EndpointNumber},
+    endpoint::{Disabled, Discard, Endpoint, EndpointNumber, Own, Source},
     event::{Effect, Event, EventType, NewEvent, Seq},
+    pattern::TypePattern,
+    secret::{DatedSecret, Secret},
     time::Timestamp,
 };
 
@@ -290,7 +293,7 @@ struct AttemptRecord<'a> {
     #[serde(rename = "cr", default, skip_serializing_if = "std::ops::Not::not")]
     after_crash: bool,
     /// [`why_code`].
-    #[serde(rename = "wy", default, skip_serializing_if = "is_zero")]
+    #[serde(rename = "wy", default, skip_serializing_if = "is_scheduled")]
     why: u8,
     #[serde(rename = "at")]
     started_at: u64,
@@ -353,7 +356,7 @@ const fn why(after_crash: bool, code: u8) -> Option<Why> {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
-const fn is_zero(code: &u8) -> bool {
+const fn is_scheduled(code: &u8) -> bool {
     *code == 0
 }
 
@@ -483,12 +486,161 @@ const fn failure_kind(code: u8) -> Option<FailureKind> {
     })
 }
 
-pub(super) fn encode_endpoint(endpoint: &Endpoint) -> Vec<u8> {
-    encode_map(endpoint, 128)
+/// The names are written out: rows of earlier versions have the first of them.
+#[derive(Serialize, Deserialize)]
+struct EndpointRecord<'a> {
+    account: AccountName,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    updated_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    revision: u32,
+    disabled: Option<Disabled>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unavailable: Option<Disabled>,
+    consecutive_failures: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expire_ms: Option<u64>,
+    /// Of one of the configuration's.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
+    /// Of one that was made over the API.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    own: Option<OwnRecord<'a>>,
+    /// Of one that has been deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deleted_at: Option<u64>,
+    /// The event before which, and the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    discard: Option<(u64, u64)>,
+}
+
+/// Borrowed from the row through and through: no copy of a secret is made that would not be wiped.
+#[derive(Serialize, Deserialize)]
+struct OwnRecord<'a> {
+    #[serde(rename = "ur", borrow)]
+    url: &'a str,
+    #[serde(rename = "de", default, borrow, skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(rename = "ty", borrow)]
+    event_types: Vec<&'a str>,
+    #[serde(rename = "pr", default, borrow, skip_serializing_if = "Option::is_none")]
+    profile: Option<&'a str>,
+    #[serde(rename = "hd", default, borrow, skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<(&'a str, &'a str)>,
+    /// Each with when it was made, and until when it signs.
+    #[serde(rename = "se", default, borrow, skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<(&'a str, u64, Option<u64>)>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Holds secrets: wiped when it has been written.
+pub(super) fn encode_endpoint(endpoint: &Endpoint) -> Zeroizing<Vec<u8>> {
+    let (name, url, own, deleted_at) = match &endpoint.source {
+        Source::Configuration { name, url } => (Some(name.as_str()), url.as_deref(), None, None),
+        Source::Api(own) => (None, None, Some(own_record(own)), None),
+        Source::Deleted { at } => (None, None, None, Some(at.as_millis())),
+    };
+    // With room for all of it: a row that grows leaves its old bytes behind.
+    let size = 512 + url.map_or(0, str::len) + own.as_ref().map_or(0, OwnRecord::size);
+    let record = EndpointRecord {
+        account: endpoint.account.clone(),
+        name,
+        created_at: endpoint.created_at,
+        updated_at: (endpoint.updated_at != endpoint.created_at).then_some(endpoint.updated_at),
+        revision: endpoint.revision,
+        disabled: endpoint.disabled,
+        unavailable: endpoint.unavailable,
+        consecutive_failures: endpoint.consecutive_failures,
+        expire_ms: endpoint.expire_ms,
+        url,
+        own,
+        deleted_at,
+        discard: endpoint.discard.map(|discard| (discard.below.get(), discard.at.as_millis())),
+    };
+    let row = encode_map(&record, size);
+    debug_assert!(row.capacity() == size, "a row of {} bytes has outgrown {size}", row.len());
+    Zeroizing::new(row)
 }
 
 pub(super) fn decode_endpoint(row: &[u8]) -> Option<Endpoint> {
-    decode_map(row)
+    let record: EndpointRecord<'_> = decode_map(row)?;
+    let source = match (record.name, record.own, record.deleted_at) {
+        (Some(name), None, None) => {
+            Source::Configuration { name: name.to_owned(), url: record.url.map(str::to_owned) }
+        }
+        (None, Some(own), None) => Source::Api(Box::new(own.into_own()?)),
+        (None, None, Some(at)) => Source::Deleted { at: Timestamp::from_millis(at) },
+        _ => return None,
+    };
+    // Rows of earlier versions have all reasons in one place.
+    let (disabled, earlier) = match record.disabled {
+        Some(disabled) if !disabled.reason.is_durable() => (None, Some(disabled)),
+        disabled => (disabled, None),
+    };
+    Some(Endpoint {
+        account: record.account,
+        source,
+        created_at: record.created_at,
+        updated_at: record.updated_at.unwrap_or(record.created_at),
+        revision: record.revision,
+        disabled,
+        unavailable: record.unavailable.or(earlier),
+        consecutive_failures: record.consecutive_failures,
+        expire_ms: record.expire_ms,
+        discard: record
+            .discard
+            .map(|(below, at)| Discard { below: Seq::new(below), at: Timestamp::from_millis(at) }),
+    })
+}
+
+fn own_record(own: &Own) -> OwnRecord<'_> {
+    OwnRecord {
+        url: own.url.as_str(),
+        description: own.description.as_deref(),
+        event_types: own.event_types.iter().map(TypePattern::as_str).collect(),
+        profile: own.profile.as_deref(),
+        headers: own.headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect(),
+        secrets: own.secrets.iter().map(secret_record).collect(),
+    }
+}
+
+fn secret_record(one: &DatedSecret) -> (&str, u64, Option<u64>) {
+    (one.secret.expose(), one.made_at.as_millis(), one.until.map(Timestamp::as_millis))
+}
+
+impl OwnRecord<'_> {
+    /// More bytes than it is written in.
+    fn size(&self) -> usize {
+        let types = self.event_types.iter().map(|one| one.len() + 5);
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len() + 11);
+        let secrets = self.secrets.iter().map(|(secret, ..)| secret.len() + 24);
+        let texts = [Some(self.url), self.description, self.profile].into_iter().flatten().map(str::len);
+        64 + types.chain(headers).chain(secrets).chain(texts).sum::<usize>()
+    }
+
+    fn into_own(self) -> Option<Own> {
+        let secret = |(secret, made_at, until): (&str, u64, Option<u64>)| DatedSecret {
+            secret: Secret::new(secret.to_owned()),
+            made_at: Timestamp::from_millis(made_at),
+            until: until.map(Timestamp::from_millis),
+        };
+        let header = |(name, value): (&str, &str)| (name.to_owned(), Secret::new(value.to_owned()));
+        Some(Own {
+            url: self.url.parse().ok()?,
+            description: self.description.map(str::to_owned),
+            event_types: self.event_types.into_iter().map(|one| one.parse().ok()).collect::<Option<_>>()?,
+            profile: self.profile.map(str::to_owned),
+            headers: self.headers.into_iter().map(header).collect(),
+            secrets: self.secrets.into_iter().map(secret).collect(),
+        })
+    }
 }
 
 /// A row of `ids`.
@@ -546,7 +698,7 @@ fn decode_map<'a, T: Deserialize<'a>>(row: &'a [u8]) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::endpoint::{DisableReason, Disabled};
+    use crate::model::endpoint::DisableReason;
 
     fn event() -> NewEvent {
         NewEvent {
@@ -638,7 +790,23 @@ mod tests {
         }
     }
 
-    /// A row as it was before `expire_ms` was added.
+    fn endpoint(source: Source) -> Endpoint {
+        let at = Timestamp::from_millis(7);
+        Endpoint {
+            account: AccountName::default(),
+            source,
+            created_at: at,
+            updated_at: at,
+            revision: 0,
+            disabled: None,
+            unavailable: None,
+            consecutive_failures: 3,
+            expire_ms: None,
+            discard: None,
+        }
+    }
+
+    /// A row as it was before endpoints had more than a name.
     #[test]
     fn endpoints_of_earlier_versions_read_back() {
         #[derive(Serialize)]
@@ -648,27 +816,83 @@ mod tests {
             created_at: Timestamp,
             disabled: Option<Disabled>,
             consecutive_failures: u32,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            expire_ms: Option<u64>,
         }
-        let disabled = Some(Disabled { reason: DisableReason::NotConfigured, since: Timestamp::EPOCH });
-        let at = Timestamp::from_millis(7);
-        let earlier = Earlier {
-            account: AccountName::default(),
-            name: "erp".to_owned(),
-            created_at: at,
-            disabled,
-            consecutive_failures: 3,
-        };
-        let mut endpoint = Endpoint {
-            account: AccountName::default(),
-            name: "erp".to_owned(),
-            created_at: at,
-            disabled,
-            consecutive_failures: 3,
-            expire_ms: None,
-        };
-        assert_eq!(decode_endpoint(&encode_map(&earlier, 64)), Some(endpoint.clone()));
-        endpoint.expire_ms = Some(9);
-        assert_eq!(decode_endpoint(&encode_endpoint(&endpoint)), Some(endpoint));
+        for reason in [None, Some(DisableReason::NotConfigured), Some(DisableReason::NoCredential)] {
+            let disabled = reason.map(|reason| Disabled { reason, since: Timestamp::EPOCH });
+            for expire_ms in [None, Some(9)] {
+                let earlier = Earlier {
+                    account: AccountName::default(),
+                    name: "erp".to_owned(),
+                    created_at: Timestamp::from_millis(7),
+                    disabled,
+                    consecutive_failures: 3,
+                    expire_ms,
+                };
+                let source = Source::Configuration { name: "erp".to_owned(), url: None };
+                let expected = Endpoint { unavailable: disabled, expire_ms, ..endpoint(source) };
+                assert_eq!(decode_endpoint(&encode_map(&earlier, 64)), Some(expected));
+            }
+        }
+    }
+
+    fn text(random: &mut fastrand::Rng, most: usize) -> String {
+        (0..random.usize(..most)).map(|_| random.alphanumeric()).collect()
+    }
+
+    fn random_own(random: &mut fastrand::Rng) -> Own {
+        let date = |random: &mut fastrand::Rng| Timestamp::from_millis(random.u64(..1 << 48));
+        let count = random.usize(..40);
+        Own {
+            url: format!("https://a.example/{}", text(random, 3_000)).parse().expect("a URL"),
+            description: random.bool().then(|| text(random, 500)),
+            event_types: (0..=count).map(|_| "a.*".parse().expect("a pattern")).collect(),
+            profile: random.bool().then(|| "raw".to_owned()),
+            headers: (0..count).map(|n| (format!("x-{n}"), Secret::new(text(random, 300)))).collect(),
+            secrets: (0..random.usize(..=DatedSecret::MOST))
+                .map(|_| DatedSecret {
+                    secret: Secret::new(text(random, 70_000)),
+                    made_at: date(random),
+                    until: random.bool().then(|| date(random)),
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn endpoints_read_back() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let reasons = [DisableReason::Failures, DisableReason::Gone, DisableReason::Operator];
+        for round in 0..300 {
+            // Some are written as RFC 3339, which ends with the year 9999.
+            let at = Timestamp::from_millis(random.u64(..1 << 47));
+            let source = match round % 3 {
+                0 => Source::Api(Box::new(random_own(&mut random))),
+                1 => Source::Deleted { at },
+                _ => Source::Configuration { name: "x".repeat(64), url: Some(text(&mut random, 3_000)) },
+            };
+            let mut wanted = endpoint(source);
+            wanted.account = "a".repeat(64).parse().expect("an account");
+            wanted.revision = random.u32(..);
+            wanted.updated_at = if random.bool() { at } else { wanted.updated_at };
+            wanted.disabled =
+                random.choice(reasons).filter(|_| random.bool()).map(|reason| Disabled { reason, since: at });
+            let lacks = Disabled { reason: DisableReason::NoProfile, since: at };
+            wanted.unavailable = random.bool().then_some(lacks);
+            wanted.expire_ms = random.bool().then_some(u64::MAX);
+            wanted.discard = random.bool().then(|| Discard { below: Seq::new(random.u64(..1 << 48)), at });
+            assert_eq!(decode_endpoint(&encode_endpoint(&wanted)), Some(wanted));
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_secret_is_shown() {
+        let mut own = random_own(&mut fastrand::Rng::with_seed(1));
+        own.secrets = vec![DatedSecret::lasting(Secret::new("hushhush".to_owned()))];
+        own.headers = vec![("authorization".to_owned(), Secret::new("hushhush".to_owned()))];
+        let shown = format!("{:?}", endpoint(Source::Api(Box::new(own))));
+        assert!(shown.contains("authorization") && !shown.contains("hushhush"), "{shown}");
     }
 
     #[test]

@@ -5,23 +5,20 @@ use redb::ReadableTable;
 use super::{
     append::Added,
     error::StoreError,
-    record::{
-        AttemptHead, any_pending, decode_delivery, decode_endpoint, delivery_bytes, encode_attempt,
-        encode_endpoint, patch,
-    },
+    record::{AttemptHead, any_pending, decode_delivery, delivery_bytes, encode_attempt, patch},
     schema::{Tables, row_key, row_slot},
     store::State as StoreState,
 };
 use crate::model::{
     attempt::{AttemptRow, Report, Why},
     delivery::{Delivery, DeliveryKey, State},
-    endpoint::EndpointNumber,
 };
 
 /// What became of a delivery: its attempt, its new state and the endpoint's count go into one transaction.
 ///
 /// A delivery that has ended stays as it ended: of a settle that comes after its end nothing is written. Nor is of one
-/// without an attempt that was decided on an older state of the delivery: an attempt has come in between.
+/// without an attempt that was decided on an older state of the delivery: an attempt has come in between. One that would
+/// be pending although its endpoint has called it off ends as cancelled.
 #[derive(Debug)]
 pub struct Settle {
     /// Which delivery.
@@ -70,6 +67,12 @@ pub(super) fn settle(
         return Ok(Some(NotSettled::Stale));
     }
     let mut delivery = settle.delivery;
+    if delivery.state == State::Pending
+        && let Some((reason, at)) = state.endpoints.calls_off(delivery.endpoint, settle.key.seq)
+    {
+        // Called off while the attempt was being made: a success it would have stayed.
+        (delivery.state, delivery.due) = (State::Cancelled(reason), at);
+    }
     delivery.last_attempt = match &settle.attempt {
         Some((why, report)) => Some(append_attempt(settle, *why, report, before.last_attempt, state, added)),
         None => before.last_attempt,
@@ -85,7 +88,7 @@ pub(super) fn settle(
         state.depths.give_back(delivery.endpoint);
     }
     if let Some(count) = settle.consecutive_failures {
-        write_count(delivery.endpoint, count, tables)?;
+        state.endpoints.set_failures(delivery.endpoint, count, tables)?;
     }
     Ok(None)
 }
@@ -109,15 +112,4 @@ fn append_attempt(
     };
     added.attempt(row, encode_attempt(&attempt, report));
     row
-}
-
-/// All endpoints' rows were read when the daemon started: one that cannot be read now is an error of the store.
-fn write_count(endpoint: EndpointNumber, count: u32, tables: &mut Tables<'_>) -> Result<(), StoreError> {
-    let endpoints = tables.endpoints()?;
-    let row = endpoints.get(endpoint.get())?.and_then(|row| decode_endpoint(row.value()));
-    let missing = StoreError::Row { table: "endpoints", key: u64::from(endpoint.get()) };
-    let mut row = row.ok_or(missing)?;
-    row.consecutive_failures = count;
-    endpoints.insert(endpoint.get(), encode_endpoint(&row).as_slice())?;
-    Ok(())
 }

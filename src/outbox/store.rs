@@ -11,7 +11,7 @@ use super::{
     database::Shared,
     dedup::{Dedup, Window, short},
     depths::Depths,
-    endpoints::{Configured, reconcile},
+    endpoints::{Change, Changed, Configured, Endpoints, Judged, change, reconcile},
     error::StoreError,
     parked::{Loaded, load, park},
     record::IdRow,
@@ -34,6 +34,7 @@ pub(super) struct State {
     pub(super) next_seq: Seq,
     pub(super) next_attempt: AttemptRow,
     pub(super) dedup: Dedup,
+    pub(super) endpoints: Endpoints,
     pub(super) depths: Depths,
     pub(super) pending_per_endpoint: u64,
 }
@@ -83,6 +84,7 @@ impl Store {
         let id_key = read_id_key(&txn.open_table(META)?)?;
         let last_seq = txn.open_table(EVENTS)?.last()?.map_or(0, |(seq, _)| seq.value());
         let last_attempt = txn.open_table(ATTEMPTS)?.last()?.map_or(0, |(row, _)| row.value());
+        let endpoints = Endpoints::read(&txn)?;
         drop(txn);
         let next_seq = after("events", last_seq, Seq::MAX.get())?;
         let next_attempt = after("attempts", last_attempt, AttemptRow::MAX.get())?;
@@ -92,6 +94,7 @@ impl Store {
             id_key,
             next_seq: Seq::new(next_seq),
             next_attempt: AttemptRow::new(next_attempt),
+            endpoints,
             depths,
             pending_per_endpoint: options.pending_per_endpoint,
         };
@@ -136,9 +139,15 @@ impl Store {
     pub(super) fn configure(
         &mut self,
         wanted: &[Configured],
+        judged: &[Judged],
         at: Timestamp,
     ) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
-        self.write(|_, tables| reconcile(wanted, at, tables))
+        self.write(|state, tables| reconcile(wanted, judged, at, &mut state.endpoints, tables))
+    }
+
+    /// Changes an endpoint.
+    pub(super) fn change(&mut self, one: Change) -> Result<Changed, StoreError> {
+        self.write(|state, tables| change(one, state, tables))
     }
 
     /// Says in the store that it is closed cleanly, and closes it.

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     accept::{Batch, BatchAnswer, FileIdentity},
-    endpoints::Configured,
+    endpoints::{Change, Changed, Configured, Judged},
     error::{StoreError, contain},
     parked::Loaded,
     settle::{NotSettled, Settle},
@@ -75,6 +75,7 @@ struct Work {
     park: VecDeque<Scheduled>,
     loads: VecDeque<Load>,
     configure: Vec<Configure>,
+    changes: Vec<(Change, Answer<Changed>)>,
     ids: Vec<(u64, Seq)>,
     ids_whole: bool,
     /// The map of ids cannot be had.
@@ -99,6 +100,7 @@ enum Asleep {
 #[derive(Debug)]
 struct Configure {
     wanted: Vec<Configured>,
+    judged: Vec<Judged>,
     at: Timestamp,
     answer: Answer<Vec<(EndpointNumber, Endpoint)>>,
 }
@@ -141,10 +143,15 @@ impl Queue {
     pub(super) fn configure(
         &self,
         wanted: Vec<Configured>,
+        judged: Vec<Judged>,
         at: Timestamp,
         answer: Answer<Vec<(EndpointNumber, Endpoint)>>,
     ) {
-        self.add(|work| work.configure.push(Configure { wanted, at, answer }));
+        self.add(|work| work.configure.push(Configure { wanted, judged, at, answer }));
+    }
+
+    pub(super) fn change(&self, change: Change, answer: Answer<Changed>) {
+        self.add(|work| work.changes.push((change, answer)));
     }
 
     pub(super) fn found_ids(&self, page: Vec<(u64, Seq)>) {
@@ -206,6 +213,7 @@ impl Work {
     fn is_urgent(&self) -> bool {
         !self.batches.is_empty()
             || !self.configure.is_empty()
+            || !self.changes.is_empty()
             || !self.ids.is_empty()
             || !self.loads.is_empty()
             || self.park.len() >= GROUP_PARKED
@@ -256,6 +264,7 @@ struct Round {
     group: Group,
     answers: Vec<Answer<BatchAnswer>>,
     configure: Vec<Configure>,
+    changes: Vec<(Change, Answer<Changed>)>,
     ids: Vec<(u64, Seq)>,
     failed: Option<StoreError>,
     stop: Stop,
@@ -345,7 +354,8 @@ fn end(store: Store, stop: Stop) -> Result<(), StoreError> {
 impl Round {
     /// Whether the store is to be closed and nothing is left to write.
     fn is_last(&self) -> bool {
-        matches!(self.stop, Stop::Close(_)) && self.group.is_empty() && self.configure.is_empty()
+        let nothing = self.group.is_empty() && self.configure.is_empty() && self.changes.is_empty();
+        matches!(self.stop, Stop::Close(_)) && nothing
     }
 }
 
@@ -373,6 +383,7 @@ fn next_round(queue: &Queue, settle_delay: Duration) -> Round {
         group,
         answers,
         configure: mem::take(&mut work.configure),
+        changes: mem::take(&mut work.changes),
         ids: mem::take(&mut work.ids),
         failed: work.failed.take(),
         stop: work.stop,
@@ -381,9 +392,12 @@ fn next_round(queue: &Queue, settle_delay: Duration) -> Round {
 
 fn write(store: &mut Store, round: Round, notices: &mpsc::UnboundedSender<Notice>) -> Result<(), StoreError> {
     store.fill_dedup(&round.ids);
-    for Configure { wanted, at, answer } in round.configure {
+    for Configure { wanted, judged, at, answer } in round.configure {
         // An asker that has gone needs no answer, here and below.
-        let _ = answer.send(Ok(store.configure(&wanted, at)?));
+        let _ = answer.send(Ok(store.configure(&wanted, &judged, at)?));
+    }
+    for (change, answer) in round.changes {
+        let _ = answer.send(Ok(store.change(change)?));
     }
     if round.group.is_empty() {
         return Ok(());

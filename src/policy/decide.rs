@@ -9,7 +9,7 @@ use std::{ops::RangeInclusive, time::Duration};
 use super::{retry, verdict::Verdict};
 use crate::model::{
     attempt::{Failure, FailureKind, Outcome},
-    delivery::{Delivery, FailReason, State},
+    delivery::{CancelReason, Delivery, FailReason, State},
     profile::Profile,
     time::Timestamp,
 };
@@ -71,6 +71,11 @@ pub fn decide(
 /// `delivery`, ended at `now` as failed for `reason` without a further attempt.
 pub fn fail(delivery: &Delivery, reason: FailReason, now: Timestamp) -> Delivery {
     Delivery { state: State::Failed(reason), due: now, ..*delivery }
+}
+
+/// `delivery`, called off `at` this time for `reason`.
+pub fn call_off(delivery: &Delivery, reason: CancelReason, at: Timestamp) -> Delivery {
+    Delivery { state: State::Cancelled(reason), due: at, ..*delivery }
 }
 
 #[cfg(test)]

@@ -113,7 +113,9 @@ impl Record {
 
     fn read(&mut self, reader: &Reader, run: usize) {
         let endpoints = reader.endpoints().expect("endpoints can be read").into_iter();
-        let names: HashMap<_, _> = endpoints.map(|(number, endpoint)| (number, endpoint.name)).collect();
+        let names: HashMap<_, _> = endpoints
+            .map(|(number, endpoint)| (number, endpoint.name().unwrap_or_default().to_owned()))
+            .collect();
         let (mut before, mut rows) = (None, 0);
         loop {
             let page = reader.rows_before(before, PAGE).expect("rows can be read");

@@ -1,5 +1,6 @@
 //! What the store promises, said with maps.
 
+mod endpoints;
 pub(super) mod parked;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -11,12 +12,12 @@ use crate::{
     model::{
         attempt::{Attempt, AttemptRow},
         delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
-        endpoint::{DisableReason, Disabled, Endpoint, EndpointNumber},
+        endpoint::{Endpoint, EndpointNumber},
         event::{Event, EventType, NewEvent, Seq},
         id::{EventId, IdKey},
         time::Timestamp,
     },
-    outbox::{Acceptance, Batch, BatchAnswer, Configured, FileIdentity, Head, Options, Placed, Row, Settle},
+    outbox::{Acceptance, Batch, BatchAnswer, FileIdentity, Head, Options, Placed, Row, Settle},
 };
 
 /// What two events with the same id are compared by.
@@ -88,7 +89,7 @@ impl Model {
             self.remember(seq, &routed.event, batch.at);
             for (slot, (endpoint, due)) in (0..).zip(&routed.deliveries) {
                 let key = DeliveryKey { seq, slot };
-                let delivery = self.first(*endpoint, *due, batch.at);
+                let delivery = self.first(key, *endpoint, *due, batch.at);
                 if delivery.state == State::Pending {
                     scheduled.push(Scheduled { key, endpoint: *endpoint, due: *due });
                 }
@@ -147,8 +148,19 @@ impl Model {
         self.ids.keys().copied()
     }
 
-    fn first(&mut self, endpoint: EndpointNumber, due: Timestamp, at: Timestamp) -> Delivery {
+    fn first(
+        &mut self,
+        key: DeliveryKey,
+        endpoint: EndpointNumber,
+        due: Timestamp,
+        at: Timestamp,
+    ) -> Delivery {
         let mut delivery = Delivery::pending(endpoint, due);
+        self.call_off(key, &mut delivery);
+        if !is_pending(&delivery) {
+            delivery.due = at;
+            return delivery;
+        }
         let depth = self.depths.entry(endpoint).or_default();
         if *depth < self.options.pending_per_endpoint {
             *depth += 1;
@@ -161,12 +173,16 @@ impl Model {
 
     pub(super) fn settle(&mut self, settle: &Settle) {
         let row = self.next_attempt();
+        let mut after = settle.delivery;
+        if is_pending(&after) {
+            self.call_off(settle.key, &mut after);
+        }
         let delivery = self.deliveries.get_mut(&settle.key).expect("tests settle what is there");
         if !is_pending(delivery) {
             return;
         }
         let previous = delivery.last_attempt;
-        *delivery = settle.delivery;
+        *delivery = after;
         if !is_pending(delivery) {
             *self.depths.get_mut(&delivery.endpoint).expect("it was counted") -= 1;
         }
@@ -186,39 +202,6 @@ impl Model {
         if let Some(count) = settle.consecutive_failures {
             let endpoint = self.endpoints.get_mut(&settle.delivery.endpoint).expect("a known endpoint");
             endpoint.consecutive_failures = count;
-        }
-    }
-
-    pub(super) fn configure(&mut self, wanted: &[Configured], at: Timestamp) {
-        let same = |e: &Endpoint, w: &Configured| e.account == w.account && e.name == w.name;
-        for endpoint in self.endpoints.values_mut() {
-            let found = wanted.iter().find(|w| same(endpoint, w));
-            if let Some(found) = found {
-                endpoint.expire_ms = Some(u64::try_from(found.expire.as_millis()).expect("fits"));
-            }
-            let reason = found.map_or(Some(DisableReason::NotConfigured), |found| found.disabled);
-            if reason == endpoint.disabled.map(|disabled| disabled.reason) {
-                continue;
-            }
-            endpoint.disabled = reason.map(|reason| Disabled { reason, since: at });
-            if reason.is_none() {
-                endpoint.consecutive_failures = 0;
-            }
-        }
-        for new in wanted {
-            if self.endpoints.values().any(|e| same(e, new)) {
-                continue;
-            }
-            let number = self.endpoints.keys().last().map_or(1, |number| number.get() + 1);
-            let endpoint = Endpoint {
-                account: new.account.clone(),
-                name: new.name.clone(),
-                created_at: at,
-                disabled: new.disabled.map(|reason| Disabled { reason, since: at }),
-                consecutive_failures: 0,
-                expire_ms: Some(u64::try_from(new.expire.as_millis()).expect("fits")),
-            };
-            self.endpoints.insert(EndpointNumber::new(number), endpoint);
         }
     }
 

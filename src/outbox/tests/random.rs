@@ -18,14 +18,14 @@ use crate::outbox::End;
 use crate::{
     model::{
         attempt::{Attempt, Why},
-        delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
+        delivery::{CancelReason, Delivery, DeliveryKey, FailReason, Scheduled, State},
         endpoint::{DisableReason, EndpointNumber},
         event::{Effect, NewEvent, Seq},
         time::Timestamp,
     },
     outbox::{
-        Acceptance, Batch, BatchAnswer, Brief, Configured, FileIdentity, Head, Notice, Opened, Options,
-        Placed, Reader, Routed, Settle,
+        Acceptance, Batch, BatchAnswer, Brief, Change, Changed, Configured, FileIdentity, Head, Judged,
+        Notice, Opened, Options, Placed, Reader, Routed, Settle,
         schema::{FILES, IDS, PENDING},
     },
 };
@@ -49,13 +49,46 @@ const fn kind(acceptance: &Acceptance) -> &'static str {
     }
 }
 
+const fn kind_of(change: &Change, changed: &Changed) -> &'static str {
+    match (change, changed) {
+        (_, Changed::Full) => "full",
+        (_, Changed::Missing) => "missing",
+        (_, Changed::Stale) => "stale",
+        (Change::Make { .. }, _) => "made",
+        (Change::Replace { .. }, _) => "replaced",
+        (Change::Enable { .. }, _) => "enabled",
+        (Change::Disable { .. }, _) => "disabled",
+        (Change::Delete { .. }, _) => "deleted",
+        (Change::Discarded { .. }, _) => "discarded",
+    }
+}
+
 #[test]
 fn the_store_does_what_the_model_does() {
     let mut kinds = BTreeSet::new();
     for seed in 1..=4 {
         run(seed, 25, &mut kinds);
     }
-    let all = ["accepted", "conflict", "duplicate", "endpoint_full", "known", "refused", "refused by itself"];
+    let all = [
+        "accepted",
+        "cancelled by deletion",
+        "cancelled by discarding",
+        "conflict",
+        "deleted",
+        "disabled",
+        "discarded",
+        "duplicate",
+        "enabled",
+        "endpoint_full",
+        "full",
+        "known",
+        "made",
+        "missing",
+        "refused",
+        "refused by itself",
+        "replaced",
+        "stale",
+    ];
     assert!(kinds.iter().eq(&all), "everything has happened: {kinds:?}");
 }
 
@@ -66,8 +99,9 @@ fn run(seed: u64, steps: usize, kinds: &mut BTreeSet<&'static str>) {
         println!("step {step} of seed {seed}");
         match world.random.u32(..100) {
             0..40 => world.accept(),
-            40..80 => world.settle(),
-            80..88 => world.configure(),
+            40..70 => world.settle(),
+            70..76 => world.configure(),
+            76..88 => world.change(),
             88..94 => world.forget_files(),
             clean => world.reopen(clean < 97),
         }
@@ -76,9 +110,13 @@ fn run(seed: u64, steps: usize, kinds: &mut BTreeSet<&'static str>) {
     world.reopen(true);
     world.check();
     kinds.append(&mut world.kinds);
-    let full = |d: &Delivery| d.state == State::Failed(FailReason::EndpointFull);
-    if world.model.deliveries.values().any(full) {
-        kinds.insert("endpoint_full");
+    for delivery in world.model.deliveries.values() {
+        match delivery.state {
+            State::Failed(FailReason::EndpointFull) => kinds.insert("endpoint_full"),
+            State::Cancelled(CancelReason::EndpointDeleted) => kinds.insert("cancelled by deletion"),
+            State::Cancelled(CancelReason::Discarded) => kinds.insert("cancelled by discarding"),
+            _ => true,
+        };
     }
 }
 
@@ -149,7 +187,7 @@ impl World {
     }
 
     fn routed(&mut self) -> Routed {
-        let random = &mut self.random;
+        let (random, endpoints) = (&mut self.random, &self.model.endpoints);
         let id = (random.u8(..3) > 0).then(|| format!("id {}", random.u8(..20)));
         // Few contents, so that duplicates are as likely as conflicts.
         let data = Bytes::from(vec![b'7'; random.choice([0, 1, 1, 1, 5_000]).expect("one of them")]);
@@ -165,7 +203,7 @@ impl World {
         let count = random.choice(counts).expect("one of them");
         let deliver = |_| {
             let due = self.now.plus(Duration::from_millis(random.u64(..10_000)));
-            (EndpointNumber::new(random.u32(1..=ENDPOINTS)), due)
+            (*random.choice(endpoints.keys()).expect("there are some"), due)
         };
         Routed { event, deliveries: (0..count).map(deliver).collect() }
     }
@@ -228,14 +266,37 @@ impl World {
                 wanted.push(Configured {
                     account: ["default", "other"][usize::from(number == 3)].parse().expect("an account"),
                     name: format!("endpoint {number}"),
-                    disabled: (self.random.u8(..4) == 0).then_some(DisableReason::NoCredential),
+                    url: format!("http://{}.example/", self.random.u8(..2)),
+                    unavailable: (self.random.u8(..4) == 0).then_some(DisableReason::NoCredential),
                     expire: Duration::from_millis(self.now.as_millis() % 3),
                 });
             }
         }
-        self.model.configure(&wanted, self.now);
-        let all = wait(self.opened.outbox.configure(wanted, self.now)).expect("the store takes it");
+        let judged = self.judged();
+        self.model.configure(&wanted, &judged, self.now);
+        let all = wait(self.opened.outbox.configure(wanted, judged, self.now)).expect("the store takes it");
         assert_eq!(all, self.model.endpoints.clone().into_iter().collect::<Vec<_>>());
+    }
+
+    /// Some of those that were made over the API.
+    fn judged(&mut self) -> Vec<Judged> {
+        let own = self.model.endpoints.iter().filter(|(_, endpoint)| endpoint.own().is_some());
+        let judge = |number| Judged {
+            number,
+            unavailable: (self.random.u8(..3) == 0).then_some(DisableReason::NoProfile),
+            expire: self.random.bool().then_some(Duration::from_millis(7)),
+        };
+        own.map(|(number, _)| *number).map(judge).collect()
+    }
+
+    fn change(&mut self) {
+        for _ in 0..self.random.usize(1..20) {
+            let change = self.model.random_change(&mut self.random, self.now);
+            let expected = self.model.change(&change);
+            self.kinds.insert(kind_of(&change, &expected));
+            let changed = wait(self.opened.outbox.change(change)).expect("the store takes it");
+            assert_eq!(changed, expected);
+        }
     }
 
     /// Unlinks some files; what comes under the same identity afterwards is another file.
@@ -406,7 +467,7 @@ impl World {
             *counts.entry(*endpoint).or_default() += 1;
         }
         let depths = self.opened.outbox.depths();
-        for number in (0..=ENDPOINTS + 1).map(EndpointNumber::new) {
+        for number in (0..=self.model.next_endpoint().get()).map(EndpointNumber::new) {
             assert_eq!(depths.of(number), counts.get(&number).copied().unwrap_or(0), "{number:?}");
         }
         assert_eq!(depths.total(), counts.values().sum::<u64>());

@@ -215,7 +215,7 @@ fn assert_stopped(outbox: &Outbox) {
     outbox.settle(success(1));
     assert!(matches!(wait(outbox.accept(batch(None, "{}")).answer()), Err(StoreError::Stopped)));
     assert!(matches!(wait(outbox.accept(batch(Some("p"), "{}")).answer()), Err(StoreError::Stopped)));
-    assert!(matches!(wait(outbox.configure(Vec::new(), at(1))), Err(StoreError::Stopped)));
+    assert!(matches!(wait(outbox.configure(Vec::new(), Vec::new(), at(1))), Err(StoreError::Stopped)));
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_failed_commit_is_the_end() {
     memory.wait_for_sync();
     let later = [outbox.accept(batch(None, "{}")), outbox.accept(batch(Some("p"), "{}"))];
     outbox.settle(success(1));
-    let mut configure = pin!(outbox.configure(Vec::new(), at(1)));
+    let mut configure = pin!(outbox.configure(Vec::new(), Vec::new(), at(1)));
     let mut context = Context::from_waker(Waker::noop());
     assert!(configure.as_mut().poll(&mut context).is_pending());
     memory.fail_after(0);

@@ -110,10 +110,16 @@ impl Found {
                 return Err(format!("the committed attempt {row:?} is lost"));
             }
         }
-        match before.endpoints.keys().find(|number| !self.endpoints.contains_key(number)) {
-            Some(number) => Err(format!("the endpoint {number:?} is forgotten")),
-            None => Ok(()),
+        for (number, endpoint) in &before.endpoints {
+            match self.endpoints.get(number) {
+                Some(found) if endpoint.is_deleted() && !found.is_deleted() => {
+                    return Err(format!("the deletion of the endpoint {number:?} is not in force"));
+                }
+                Some(_) => {}
+                None => return Err(format!("the endpoint {number:?} is forgotten")),
+            }
         }
+        Ok(())
     }
 
     fn keeps_row(&self, key: DeliveryKey, row: &Row) -> Result<(), String> {

@@ -19,7 +19,7 @@ use crate::{
     model::{
         attempt::Why,
         delivery::{DeliveryKey, FailReason, Load, Scheduled, State},
-        endpoint::{DisableReason, EndpointNumber},
+        endpoint::DisableReason,
         event::{Effect, NewEvent, Seq},
         time::Timestamp,
     },
@@ -166,6 +166,10 @@ impl History {
             match self.random.u8(..20) {
                 0 => self.configure(),
                 1..4 => self.reopen(),
+                4..8 => {
+                    self.change();
+                    self.work();
+                }
                 _ => self.work(),
             }
         }
@@ -242,15 +246,27 @@ impl History {
                 wanted.push(Configured {
                     account: "default".parse().expect("an account"),
                     name: format!("endpoint {number}"),
-                    disabled: (self.random.u8(..4) == 0).then_some(DisableReason::NoCredential),
+                    url: format!("http://{}.example/", self.random.u8(..2)),
+                    unavailable: (self.random.u8(..4) == 0).then_some(DisableReason::NoCredential),
                     expire: Duration::from_millis(self.now.as_millis() % 3),
                 });
             }
         }
         let mut model = Model::clone(&self.last().model);
-        model.configure(&wanted, self.now);
-        let all = self.store.as_mut().expect("it is open").configure(&wanted, self.now).expect("it commits");
+        model.configure(&wanted, &[], self.now);
+        let store = self.store.as_mut().expect("it is open");
+        let all = store.configure(&wanted, &[], self.now).expect("it commits");
         assert!(all.iter().map(|(number, one)| (number, one)).eq(&model.endpoints));
+        self.promise(model);
+    }
+
+    /// An endpoint is made, or becomes another.
+    fn change(&mut self) {
+        let mut model = Model::clone(&self.last().model);
+        let change = model.random_change(&mut self.random, self.now);
+        let expected = model.change(&change);
+        let changed = self.store.as_mut().expect("it is open").change(change).expect("it commits");
+        assert_eq!(changed, expected);
         self.promise(model);
     }
 
@@ -268,6 +284,7 @@ impl History {
 
     fn routed(&mut self) -> Routed {
         let random = &mut self.random;
+        let endpoints = &self.promises.last().expect("there is one from the beginning").model.endpoints;
         let id = (random.u8(..3) > 0).then(|| format!("id {}", random.u8(..60)));
         let size = match random.u8(..8) {
             large if large < self.heavy => random.usize(30_000..110_000),
@@ -286,7 +303,7 @@ impl History {
         let count = random.choice(counts).expect("one of them");
         let deliver = |_| {
             let due = self.now.plus(Duration::from_millis(random.u64(..DUE_WITHIN)));
-            (EndpointNumber::new(random.u32(1..=ENDPOINTS)), due)
+            (*random.choice(endpoints.keys()).expect("there are some"), due)
         };
         Routed { event, deliveries: (0..count).map(deliver).collect() }
     }

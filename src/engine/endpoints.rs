@@ -1,0 +1,567 @@
+//! Endpoints made and changed while the daemon runs.
+//!
+//! Every change goes the same way, one at a time: it is judged, committed, put into the directory, the routes are set, the
+//! engine is told, and then whoever asked has the answer. So after the making of an endpoint the next event is routed to it,
+//! and after its deletion none is. A change that has begun comes to its end also when nobody waits for it any more: what
+//! is on disk is in the directory.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    runtime,
+    sync::{Mutex, Semaphore},
+};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::{
+    Handle,
+    attempt::try_once,
+    directory::{Directory, Target},
+    given::{self, field},
+    settings::{Unusable, Workshop},
+};
+use crate::{
+    clock::{Chance, Clock},
+    ingest::intake::Intake,
+    model::{
+        account::AccountName,
+        attempt::Attempt,
+        endpoint::{DisableReason, EndpointNumber, Own},
+        event::{Effect, Event, EventType, NewEvent, Seq},
+        secret::{DatedSecret, Secret},
+    },
+    outbox::{Change, Changed, MAX_DELIVERIES, Outbox, StoreError},
+    policy::{catalog::Catalog, form::Form, key, nearest, rotation},
+};
+
+/// The longest that a secret may go on signing beside the one that follows it.
+pub const LONGEST_OVERLAP: Duration = Duration::from_secs(7 * 24 * 3600);
+/// So many endpoints are tested at once.
+const TESTS: usize = 8;
+/// The type of a test's event where the endpoint wants no type by its name.
+const TEST_TYPE: &str = "posthaste.test";
+
+/// Makes and changes endpoints; clones do the same.
+#[derive(Clone)]
+pub struct Endpoints(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    /// One change at a time.
+    change: Mutex<()>,
+    tests: Semaphore,
+}
+
+/// What it takes to change endpoints.
+pub struct Parts {
+    /// Where they are kept.
+    pub outbox: Outbox,
+    /// Where deliveries find them.
+    pub directory: Arc<Directory>,
+    /// Where events are routed to them.
+    pub intake: Intake,
+    /// What they are made with.
+    pub workshop: Workshop,
+    /// Whoever attempts.
+    pub engine: Handle,
+    /// The time of a change.
+    pub clock: Clock,
+    /// What secrets are made of.
+    pub chance: Chance,
+    /// Where changes come to their end, and tests are made.
+    pub runtime: runtime::Handle,
+}
+
+/// An endpoint that is to be made, as somebody gives it.
+#[derive(Clone, Debug)]
+pub struct NewEndpoint {
+    /// Whose it is to be.
+    pub account: AccountName,
+    /// Where it is.
+    pub url: String,
+    /// What there is to say about it.
+    pub description: Option<String>,
+    /// Patterns of what it subscribes to.
+    pub event_types: Vec<String>,
+    /// Its profile; `None`: its account's.
+    pub profile: Option<String>,
+    /// Headers besides the profile's, by name.
+    pub headers: Vec<(String, Secret)>,
+    /// Whether deliveries are made at once; else it is paused.
+    pub enabled: bool,
+    /// What signs its deliveries; `None`: one is made where its profile needs one.
+    pub secret: Option<Secret>,
+}
+
+/// What is to be another with an endpoint; `None` stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Patch {
+    /// Where it is.
+    pub url: Option<String>,
+    /// What there is to say about it.
+    pub description: Option<Option<String>>,
+    /// Patterns of what it subscribes to.
+    pub event_types: Option<Vec<String>>,
+    /// Its profile; `Some(None)`: its account's.
+    pub profile: Option<Option<String>>,
+    /// Headers besides the profile's, by name: all of them.
+    pub headers: Option<Vec<(String, Secret)>>,
+}
+
+/// What becomes of what is pending when an endpoint is enabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// It is delivered.
+    Deliver,
+    /// It is cancelled.
+    Discard,
+}
+
+/// A test: one attempt, of an event that is nowhere else.
+pub struct Tested {
+    /// The endpoint as it was tested.
+    pub target: Arc<Target>,
+    /// The event.
+    pub event: Event,
+    /// What came of it; its ids lead to nothing.
+    pub attempt: Attempt,
+    /// The body that was sent.
+    pub body: Bytes,
+    /// The endpoint took it, by its profile.
+    pub success: bool,
+}
+
+/// An endpoint is not made or changed as somebody wants it.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// A field of it cannot be as it is given.
+    #[error("`{field}` {message}")]
+    Field {
+        /// Which.
+        field: &'static str,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
+    /// There is no profile of this name.
+    #[error("there is no profile {name:?}{}; leave it out for the account's", suggestion(near.as_deref()))]
+    UnknownProfile {
+        /// The name.
+        name: String,
+        /// The one that is most like it.
+        near: Option<String>,
+    },
+    /// Nothing is delivered to this URL.
+    #[error("{message}")]
+    UrlRefused {
+        /// Why, and what to do.
+        message: String,
+    },
+    /// The secret is none for the endpoint's profile.
+    #[error("{message}")]
+    SecretUnfit {
+        /// Why, and what to do.
+        message: String,
+    },
+    /// The account has as many endpoints as it may have.
+    #[error(
+        "the account has as many endpoints made over the API as it may have, {most}: delete one, or raise `max_endpoints` under its [accounts.NAME]"
+    )]
+    TooMany {
+        /// How many.
+        most: u64,
+    },
+    /// It stands in the configuration, and is changed there.
+    #[error("the endpoint `{name}` stands in the configuration: change it there, and start the daemon anew")]
+    OwnedByConfiguration {
+        /// Its name.
+        name: String,
+    },
+    /// There is none.
+    #[error("there is no such endpoint; it may have been deleted")]
+    NotFound,
+    /// Its profile needs no secret.
+    #[error("the endpoint's profile neither signs nor shows a secret, so it has none")]
+    NoSecret,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn suggestion(near: Option<&str>) -> String {
+    near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default()
+}
+
+impl Endpoints {
+    /// With these parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner { parts, change: Mutex::new(()), tests: Semaphore::new(TESTS) }))
+    }
+
+    /// Makes an endpoint.
+    ///
+    /// # Errors
+    /// Something about it is not as it can be, its account has enough, or the store failed.
+    pub async fn make(&self, new: NewEndpoint) -> Result<EndpointNumber, EndpointError> {
+        self.finish(async move |inner| inner.make(new).await).await
+    }
+
+    /// Changes an endpoint that was made over the API.
+    ///
+    /// # Errors
+    /// There is none, it stands in the configuration, something is not as it can be, or the store failed.
+    pub async fn change(&self, number: EndpointNumber, patch: Patch) -> Result<(), EndpointError> {
+        self.finish(async move |inner| inner.change(number, patch).await).await
+    }
+
+    /// Lets an endpoint go on, its failures counted from 0; says how many deliveries were pending for it.
+    ///
+    /// # Errors
+    /// There is none, or the store failed.
+    pub async fn enable(&self, number: EndpointNumber, pending: Pending) -> Result<u64, EndpointError> {
+        let discard = pending == Pending::Discard;
+        self.finish(async move |inner| {
+            let change = Change::Enable { number, discard, at: inner.parts.clock.wall() };
+            inner.commit(change, true).await.map(|(_, pending)| pending)
+        })
+        .await
+    }
+
+    /// Pauses an endpoint for its operator: deliveries are made and wait.
+    ///
+    /// # Errors
+    /// There is none, or the store failed.
+    pub async fn disable(&self, number: EndpointNumber) -> Result<(), EndpointError> {
+        self.finish(async move |inner| {
+            let (reason, at) = (DisableReason::Operator, inner.parts.clock.wall());
+            inner.commit(Change::Disable { number, reason, at }, false).await.map(drop)
+        })
+        .await
+    }
+
+    /// Deletes an endpoint that was made over the API; says how many deliveries are cancelled.
+    ///
+    /// # Errors
+    /// There is none, it stands in the configuration, or the store failed.
+    pub async fn delete(&self, number: EndpointNumber) -> Result<u64, EndpointError> {
+        self.finish(async move |inner| {
+            inner.own(number)?;
+            let change = Change::Delete { number, at: inner.parts.clock.wall() };
+            inner.commit(change, true).await.map(|(_, pending)| pending)
+        })
+        .await
+    }
+
+    /// Makes another secret for an endpoint that was made over the API; the earlier ones sign beside it for `overlap`,
+    /// [`LONGEST_OVERLAP`] at most.
+    ///
+    /// # Errors
+    /// There is no such endpoint, it stands in the configuration, it needs no secret, or the store failed.
+    pub async fn rotate(&self, number: EndpointNumber, overlap: Duration) -> Result<(), EndpointError> {
+        if overlap > LONGEST_OVERLAP {
+            return Err(field("overlap", "is more than 7 days: give one from 0s to 7d".to_owned()));
+        }
+        self.finish(async move |inner| inner.rotate(number, overlap).await).await
+    }
+
+    /// The secrets of an endpoint that was made over the API, newest first.
+    ///
+    /// # Errors
+    /// There is no such endpoint, it stands in the configuration, or it needs no secret.
+    pub fn secrets(&self, number: EndpointNumber) -> Result<Vec<DatedSecret>, EndpointError> {
+        let (target, mut own) = self.0.own(number)?;
+        let form = self.0.parts.workshop.form(&target.stored.account, own.profile.as_deref());
+        if form.is_some_and(|form| !form.needs_secret()) {
+            return Err(EndpointError::NoSecret);
+        }
+        let now = self.0.parts.clock.wall();
+        own.secrets.retain(|one| !one.is_over(now));
+        Ok(own.secrets)
+    }
+
+    /// Makes one attempt at an endpoint, paused or not, of an event that is nowhere else: nothing is kept of it, and
+    /// nothing counted. What is not given is chosen: a type that the endpoint wants, `{}` as data.
+    ///
+    /// # Errors
+    /// There is no such endpoint, what it takes to reach it is missing, or its template cannot take the data.
+    pub async fn test(
+        &self,
+        number: EndpointNumber,
+        event_type: Option<EventType>,
+        data: Option<Bytes>,
+    ) -> Result<Tested, EndpointError> {
+        self.finish(async move |inner| {
+            let _turn = inner.tests.acquire().await.expect("the semaphore is never closed");
+            inner.test(number, event_type, data).await
+        })
+        .await
+    }
+
+    /// Does something to its end, also when whoever asked has gone.
+    async fn finish<T, F>(&self, work: impl FnOnce(Arc<Inner>) -> F) -> Result<T, EndpointError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, EndpointError>> + Send + 'static,
+    {
+        let task = self.0.parts.runtime.spawn(work(Arc::clone(&self.0)));
+        task.await.unwrap_or(Err(EndpointError::Store(StoreError::Stopped)))
+    }
+}
+
+impl Inner {
+    async fn make(&self, new: NewEndpoint) -> Result<EndpointNumber, EndpointError> {
+        let account =
+            self.parts.workshop.account(&new.account).ok_or_else(|| self.no_account(&new.account))?;
+        let form = self.form(&new.account, new.profile.as_deref())?;
+        let own = Own {
+            url: self.url(&new.account, &new.url)?,
+            description: given::description(new.description)?,
+            event_types: given::event_types(&new.event_types, account.catalog.as_deref())?,
+            headers: given::headers(new.headers)?,
+            secrets: self.first_secrets(new.secret, &form)?,
+            profile: new.profile,
+        };
+        self.check(&new.account, &own, &form)?;
+        // An event can have so many deliveries.
+        let others = self.parts.workshop.configured_of(&new.account);
+        let room = u64::try_from(MAX_DELIVERIES.saturating_sub(others)).unwrap_or(u64::MAX);
+        let most = account.max_endpoints.min(room);
+        let change = Change::Make {
+            account: new.account,
+            own: Box::new(own),
+            expire: form.profile().expire,
+            disabled: (!new.enabled).then_some(DisableReason::Operator),
+            most,
+            at: self.parts.clock.wall(),
+        };
+        match self.commit(change, true).await {
+            Ok((number, _)) => Ok(number),
+            Err(EndpointError::TooMany { .. }) => Err(EndpointError::TooMany { most }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn change(&self, number: EndpointNumber, patch: Patch) -> Result<(), EndpointError> {
+        let _change = self.change.lock().await;
+        let (target, mut own) = self.own(number)?;
+        let account = &target.stored.account;
+        let before = own.url.clone();
+        if let Some(url) = patch.url {
+            own.url = self.url(account, &url)?;
+        }
+        if let Some(description) = patch.description {
+            own.description = given::description(description)?;
+        }
+        if let Some(event_types) = patch.event_types {
+            own.event_types = given::event_types(&event_types, self.catalog(account))?;
+        }
+        if let Some(headers) = patch.headers {
+            own.headers = given::headers(headers)?;
+        }
+        if let Some(profile) = patch.profile {
+            own.profile = profile;
+        }
+        let form = self.form(account, own.profile.as_deref())?;
+        if own.secrets.is_empty() {
+            own.secrets = self.first_secrets(None, &form)?;
+        }
+        self.check(account, &own, &form)?;
+        let reset = own.url != before;
+        self.replace(&target, own, &form, reset).await
+    }
+
+    async fn rotate(&self, number: EndpointNumber, overlap: Duration) -> Result<(), EndpointError> {
+        let _change = self.change.lock().await;
+        let (target, mut own) = self.own(number)?;
+        let form = self.form(&target.stored.account, own.profile.as_deref())?;
+        if !form.needs_secret() {
+            return Err(EndpointError::NoSecret);
+        }
+        own.secrets =
+            rotation::rotate(&own.secrets, self.make_secret(&form)?, self.parts.clock.wall(), overlap);
+        self.replace(&target, own, &form, false).await
+    }
+
+    async fn replace(
+        &self,
+        target: &Target,
+        own: Own,
+        form: &Form,
+        reset: bool,
+    ) -> Result<(), EndpointError> {
+        let change = Change::Replace {
+            number: target.number,
+            revision: target.stored.revision,
+            own: Box::new(own),
+            expire: form.profile().expire,
+            at: self.parts.clock.wall(),
+        };
+        self.write(change, reset).await.map(drop)
+    }
+
+    /// Commits a change when it is its turn.
+    async fn commit(&self, change: Change, reset: bool) -> Result<(EndpointNumber, u64), EndpointError> {
+        let _change = self.change.lock().await;
+        self.write(change, reset).await
+    }
+
+    /// Commits a change, whose turn it is, and takes it in; says which endpoint that is, and how many deliveries were
+    /// pending.
+    async fn write(&self, change: Change, reset: bool) -> Result<(EndpointNumber, u64), EndpointError> {
+        let Parts { outbox, directory, workshop, .. } = &self.parts;
+        let (number, stored, pending) = match outbox.change(change).await? {
+            Changed::Done { number, endpoint, pending } => (number, *endpoint, pending),
+            Changed::Full => return Err(EndpointError::TooMany { most: 0 }),
+            // Settings change here alone, one after the other.
+            Changed::Missing | Changed::Stale => return Err(EndpointError::NotFound),
+        };
+        let before = directory.target(number);
+        directory.put(workshop.target(number, stored, outbox.id_key(), before.as_deref()));
+        self.parts.intake.set_routes(directory.routes(workshop.accounts()));
+        self.parts.engine.changed(number, reset).await;
+        Ok((number, pending))
+    }
+
+    async fn test(
+        &self,
+        number: EndpointNumber,
+        event_type: Option<EventType>,
+        data: Option<Bytes>,
+    ) -> Result<Tested, EndpointError> {
+        let target = self.living(number)?;
+        let at = self.parts.clock.wall();
+        let event = Event {
+            // No event has this number.
+            seq: Seq::ZERO,
+            accepted_at: at,
+            new: NewEvent {
+                account: target.stored.account.clone(),
+                event_type: event_type
+                    .unwrap_or_else(|| wanted_type(&target, self.catalog(&target.stored.account))),
+                data: data.unwrap_or_else(|| Bytes::from_static(b"{}")),
+                producer_id: None,
+                time: None,
+                effect: Effect::Live,
+            },
+        };
+        let id_key = self.parts.outbox.id_key();
+        let Some(tried) = try_once(&event, &target, self.parts.clock, id_key).await else {
+            let why = target.disabled().map_or("its settings", |disabled| disabled.reason.as_str());
+            let message = format!("cannot be reached ({why}): see to that first");
+            return Err(field("endpoint", message));
+        };
+        let (attempt, body) = tried.map_err(|error| {
+            field("data", format!("does not fit the template of the endpoint's profile: {error}"))
+        })?;
+        let status = attempt.report.outcome.status();
+        let success =
+            target.profile().zip(status).is_some_and(|(profile, status)| profile.is_success(status));
+        Ok(Tested { target, event, attempt, body, success })
+    }
+
+    /// One that has not been deleted.
+    fn living(&self, number: EndpointNumber) -> Result<Arc<Target>, EndpointError> {
+        let target = self.parts.directory.target(number);
+        target.filter(|target| !target.stored.is_deleted()).ok_or(EndpointError::NotFound)
+    }
+
+    /// One that was made over the API, with its settings.
+    fn own(&self, number: EndpointNumber) -> Result<(Arc<Target>, Own), EndpointError> {
+        let target = self.living(number)?;
+        match target.stored.own().cloned() {
+            Some(own) => Ok((target, own)),
+            None => Err(EndpointError::OwnedByConfiguration { name: target.label().to_owned() }),
+        }
+    }
+
+    fn form(&self, account: &AccountName, profile: Option<&str>) -> Result<Arc<Form>, EndpointError> {
+        let workshop = &self.parts.workshop;
+        match (workshop.form(account, profile), profile) {
+            (Some(form), _) => Ok(form),
+            (None, Some(name)) if workshop.account(account).is_some() => {
+                let near = nearest(name, workshop.forms().keys().map(String::as_str)).map(str::to_owned);
+                Err(EndpointError::UnknownProfile { name: name.chars().take(64).collect(), near })
+            }
+            (None, _) => Err(self.no_account(account)),
+        }
+    }
+
+    fn catalog(&self, account: &AccountName) -> Option<&Catalog> {
+        self.parts.workshop.account(account)?.catalog.as_deref()
+    }
+
+    fn no_account(&self, account: &AccountName) -> EndpointError {
+        let known = self.parts.workshop.accounts().map(AccountName::as_str);
+        let near = suggestion(nearest(account.as_str(), known));
+        let message = format!(
+            "names the account `{account}`, which the configuration does not have{near}; add it as [accounts.{account}]"
+        );
+        field("account", message)
+    }
+
+    /// The secrets of an endpoint that has had none: the one that was given, or one that is made.
+    fn first_secrets(&self, given: Option<Secret>, form: &Form) -> Result<Vec<DatedSecret>, EndpointError> {
+        let secret = match given {
+            Some(_) if !form.needs_secret() => {
+                let profile = &form.profile().name;
+                let message =
+                    format!("the profile `{profile}` neither signs nor shows a secret: leave it out");
+                return Err(EndpointError::SecretUnfit { message });
+            }
+            Some(secret) => {
+                given::secret(&secret, form)?;
+                secret
+            }
+            None if form.needs_secret() => self.make_secret(form)?,
+            None => return Ok(Vec::new()),
+        };
+        Ok(vec![DatedSecret { secret, made_at: self.parts.clock.wall(), until: None }])
+    }
+
+    fn make_secret(&self, form: &Form) -> Result<Secret, EndpointError> {
+        let strong = self.parts.chance.bytes().map(Zeroizing::new).map_err(|error| {
+            let message = format!("the system gives no random numbers for a secret ({error}): try again");
+            EndpointError::SecretUnfit { message }
+        })?;
+        let rule = &form.profile().signature;
+        Ok(key::make(rule.key, rule.algorithm, &strong))
+    }
+
+    /// Where it is to be.
+    fn url(&self, account: &AccountName, text: &str) -> Result<Url, EndpointError> {
+        let workshop = &self.parts.workshop;
+        let https_only = workshop.account(account).is_none_or(|account| account.https_only);
+        given::url(text, https_only, &workshop.scope(account))
+    }
+
+    /// Whether deliveries could be made with these settings.
+    fn check(&self, account: &AccountName, own: &Own, form: &Arc<Form>) -> Result<(), EndpointError> {
+        for one in &own.secrets {
+            given::secret(&one.secret, form)?;
+        }
+        let workshop = &self.parts.workshop;
+        let settings = workshop.own(account, own);
+        match settings.and_then(|settings| workshop.check(account, &settings, form)) {
+            Ok(()) => Ok(()),
+            Err(Unusable::Header) => Err(field("headers", Unusable::Header.to_string())),
+            Err(Unusable::Url(error)) => Err(EndpointError::UrlRefused { message: error.to_string() }),
+            Err(Unusable::Key(error)) => {
+                let profile = &form.profile().name;
+                let message = format!(
+                    "{error} (profile `{profile}`); for an endpoint with another form of secret, make another endpoint"
+                );
+                Err(EndpointError::SecretUnfit { message })
+            }
+        }
+    }
+}
+
+/// A type that the endpoint wants: the first that it names, else the first of the catalog that its patterns mean.
+fn wanted_type(target: &Target, catalog: Option<&Catalog>) -> EventType {
+    let patterns = target.settings.as_ref().map(|settings| &*settings.event_types).unwrap_or_default();
+    let named = patterns.iter().find_map(|pattern| pattern.as_str().parse().ok());
+    let is_meant = |name: &&EventType| patterns.iter().any(|pattern| pattern.matches(name));
+    let known = || catalog?.iter().map(|(name, _)| name).find(is_meant).cloned();
+    named.or_else(known).unwrap_or_else(|| TEST_TYPE.parse().expect("a type"))
+}

@@ -1,0 +1,345 @@
+//! What an endpoint is to be, wherever that was said: in the configuration, or over the API and so in the store. From
+//! here on nobody can tell.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use http::HeaderName;
+use url::Url;
+
+use super::directory::Target;
+use crate::{
+    config::{self, Config},
+    delivery::{
+        client::{Client, Lane, TargetError},
+        sign::Signer,
+    },
+    model::{
+        account::AccountName,
+        endpoint::{DisableReason, Endpoint, EndpointNumber, Own, Source},
+        id::IdKey,
+        pattern::TypePattern,
+        secret::{DatedSecret, Secret},
+    },
+    outbox::{Configured, Judged},
+    policy::{
+        address::{Rules, Scope, Stance},
+        form::Form,
+        key::KeyError,
+    },
+};
+
+/// What an endpoint is to be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whose they are.
+    pub owner: Owner,
+    /// Where it is.
+    pub url: Url,
+    /// What somebody has written down about it.
+    pub description: Option<String>,
+    /// What it subscribes to; never empty.
+    pub event_types: Vec<TypePattern>,
+    /// Its profile's name as it was given; `None`: its account's.
+    pub profile: Option<String>,
+    /// Its profile; `None`: it is not in the configuration.
+    pub form: Option<Arc<Form>>,
+    /// Headers besides the profile's; without those whose credential is missing.
+    pub headers: Vec<(HeaderName, Secret)>,
+    /// What signs its deliveries, newest first.
+    pub secrets: Vec<DatedSecret>,
+    /// The credentials that are not there.
+    pub missing_credentials: Vec<String>,
+}
+
+/// Whose an endpoint's settings are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// They were made over the API, and are changed there.
+    Api,
+    /// They stand in the configuration.
+    Configuration,
+}
+
+impl Owner {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Configuration => "configuration",
+        }
+    }
+
+    /// Who decides where it may be.
+    const fn stance(self) -> Stance {
+        match self {
+            Self::Api => Stance::Outside,
+            Self::Configuration => Stance::Configuration,
+        }
+    }
+}
+
+/// What it takes to make an attempt. Clones share it.
+#[derive(Clone)]
+pub struct Active {
+    /// What is sent, and what is a success.
+    pub form: Arc<Form>,
+    /// The connections.
+    pub lane: Arc<Lane>,
+    /// The keys.
+    pub signer: Arc<Signer>,
+}
+
+/// Settings that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// A header's name is none.
+    #[error("a header's name cannot be sent")]
+    Header,
+    /// A secret is no key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The URL is none that can be dialled.
+    #[error(transparent)]
+    Url(#[from] TargetError),
+}
+
+/// An endpoint of the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("endpoint `{name}` cannot be used")]
+pub struct EndpointUnusable {
+    /// Its name.
+    name: String,
+    /// Why.
+    #[source]
+    source: Unusable,
+}
+
+/// Makes targets of what the store keeps, with what the configuration has.
+pub struct Workshop {
+    client: Client,
+    forms: BTreeMap<String, Arc<Form>>,
+    accounts: BTreeMap<AccountName, config::Account>,
+    rules: Rules,
+    /// In the order of the configuration.
+    configured: Vec<Ready>,
+    /// Where among them an endpoint is, by account and name.
+    places: HashMap<(AccountName, String), usize>,
+}
+
+/// An endpoint of the configuration.
+struct Ready {
+    account: AccountName,
+    name: String,
+    settings: Arc<Settings>,
+    /// `None`: it lacks a credential.
+    active: Option<Active>,
+}
+
+impl Workshop {
+    /// One for this configuration; everything about its endpoints that can be wrong is found here.
+    ///
+    /// # Errors
+    /// An endpoint's URL or secret cannot be used.
+    pub fn new(config: &Config, client: Client) -> Result<Self, EndpointUnusable> {
+        let ready = |endpoint: &config::Endpoint| {
+            let settings = Settings::configured(endpoint);
+            let active = match lacks(&settings) {
+                None => Some(
+                    activate(&endpoint.account, &settings, &endpoint.form, &client, None)
+                        .map_err(|source| EndpointUnusable { name: endpoint.name.clone(), source })?,
+                ),
+                Some(_) => None,
+            };
+            let (account, name) = (endpoint.account.clone(), endpoint.name.clone());
+            Ok(Ready { account, name, settings: Arc::new(settings), active })
+        };
+        let configured: Vec<_> = config.endpoints.iter().map(ready).collect::<Result<_, _>>()?;
+        let places = configured.iter().enumerate();
+        let places = places.map(|(at, ready)| ((ready.account.clone(), ready.name.clone()), at)).collect();
+        let (forms, accounts) = (config.forms.clone(), config.accounts.clone());
+        Ok(Self { client, forms, accounts, rules: config.rules(), configured, places })
+    }
+
+    /// The accounts that there are.
+    pub fn accounts(&self) -> impl Iterator<Item = &AccountName> {
+        self.accounts.keys()
+    }
+
+    /// An account, if there is one of this name.
+    pub fn account(&self, name: &AccountName) -> Option<&config::Account> {
+        self.accounts.get(name)
+    }
+
+    /// Where endpoints of this account that are made over the API may be.
+    pub fn scope(&self, account: &AccountName) -> Scope {
+        self.rules.scope(Stance::Outside, account)
+    }
+
+    /// The profiles that there are, by name.
+    pub const fn forms(&self) -> &BTreeMap<String, Arc<Form>> {
+        &self.forms
+    }
+
+    /// How many of the configuration's endpoints are of this account.
+    pub fn configured_of(&self, account: &AccountName) -> usize {
+        self.configured.iter().filter(|ready| ready.account == *account).count()
+    }
+
+    /// The configuration's endpoints, as the store wants to know them.
+    pub fn wanted(&self) -> Vec<Configured> {
+        let one = |ready: &Ready| Configured {
+            account: ready.account.clone(),
+            name: ready.name.clone(),
+            url: ready.settings.url.to_string(),
+            unavailable: lacks(&ready.settings),
+            expire: ready.settings.form.as_ref().map(|form| form.profile().expire).unwrap_or_default(),
+        };
+        self.configured.iter().map(one).collect()
+    }
+
+    /// Whether the endpoints that were made over the API can be used as the configuration is.
+    pub fn judge(&self, stored: &[(EndpointNumber, Endpoint)]) -> Vec<Judged> {
+        let own = stored.iter().filter_map(|(number, endpoint)| Some((*number, endpoint, endpoint.own()?)));
+        own.map(|(number, endpoint, own)| {
+            let form = self.form(&endpoint.account, own.profile.as_deref());
+            Judged {
+                number,
+                unavailable: self.refuses(&endpoint.account, own),
+                expire: form.map(|form| form.profile().expire),
+            }
+        })
+        .collect()
+    }
+
+    /// Why an endpoint of these settings could not be used, if so.
+    fn refuses(&self, account: &AccountName, own: &Own) -> Option<DisableReason> {
+        if !self.accounts.contains_key(account) {
+            return Some(DisableReason::NotConfigured);
+        }
+        let Some(form) = self.form(account, own.profile.as_deref()) else {
+            return Some(DisableReason::NoProfile);
+        };
+        let settings = self.own(account, own);
+        let active = settings.and_then(|settings| activate(account, &settings, &form, &self.client, None));
+        active.err().map(|_| DisableReason::Unfit)
+    }
+
+    /// The profile of this name, else the account's.
+    pub fn form(&self, account: &AccountName, profile: Option<&str>) -> Option<Arc<Form>> {
+        let account = self.accounts.get(account)?;
+        match profile {
+            Some(name) => self.forms.get(name).cloned(),
+            None => Some(Arc::clone(&account.form)),
+        }
+    }
+
+    /// An endpoint as it is stored from now on, in the place of `before`: to the same URL it goes on over the same
+    /// connections.
+    pub fn target(
+        &self,
+        number: EndpointNumber,
+        stored: Endpoint,
+        id_key: &IdKey,
+        before: Option<&Target>,
+    ) -> Target {
+        let (settings, active) = match &stored.source {
+            Source::Deleted { .. } => (None, None),
+            Source::Configuration { name, .. } => {
+                let place = self.places.get(&(stored.account.clone(), name.clone()));
+                let ready = place.map(|place| &self.configured[*place]);
+                let settings = ready.map(|ready| Arc::clone(&ready.settings));
+                (settings, ready.and_then(|ready| ready.active.clone()))
+            }
+            Source::Api(own) => {
+                let settings = self.own(&stored.account, own).ok();
+                let active =
+                    settings.as_ref().and_then(|settings| self.reach(&stored.account, settings, before));
+                (settings.map(Arc::new), active)
+            }
+        };
+        Target::new(number, stored, id_key, settings, active)
+    }
+
+    /// What it takes to reach an endpoint of these settings; `None` where they cannot be used.
+    fn reach(&self, account: &AccountName, settings: &Settings, before: Option<&Target>) -> Option<Active> {
+        let same = before.filter(|target| {
+            target.settings.as_ref().is_some_and(|settings_before| settings_before.url == settings.url)
+        });
+        let lane = same.and_then(|target| target.active.as_ref()).map(|active| Arc::clone(&active.lane));
+        activate(account, settings, settings.form.as_ref()?, &self.client, lane).ok()
+    }
+
+    /// The settings of an endpoint that was made over the API.
+    ///
+    /// # Errors
+    /// A header's name is none.
+    pub fn own(&self, account: &AccountName, own: &Own) -> Result<Settings, Unusable> {
+        let header = |(name, value): &(String, Secret)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Unusable::Header)?;
+            Ok::<_, Unusable>((name, value.clone()))
+        };
+        Ok(Settings {
+            owner: Owner::Api,
+            url: own.url.clone(),
+            description: own.description.clone(),
+            event_types: own.event_types.clone(),
+            profile: own.profile.clone(),
+            form: self.form(account, own.profile.as_deref()),
+            headers: own.headers.iter().map(header).collect::<Result<_, _>>()?,
+            secrets: own.secrets.clone(),
+            missing_credentials: Vec::new(),
+        })
+    }
+
+    /// Whether deliveries could be made with these settings under `form`.
+    ///
+    /// # Errors
+    /// The URL or a secret cannot be used.
+    pub fn check(
+        &self,
+        account: &AccountName,
+        settings: &Settings,
+        form: &Arc<Form>,
+    ) -> Result<(), Unusable> {
+        activate(account, settings, form, &self.client, None).map(drop)
+    }
+}
+
+impl Settings {
+    fn configured(endpoint: &config::Endpoint) -> Self {
+        Self {
+            owner: Owner::Configuration,
+            url: endpoint.url.clone(),
+            description: None,
+            event_types: endpoint.event_types.clone(),
+            profile: Some(endpoint.form.profile().name.clone()),
+            form: Some(Arc::clone(&endpoint.form)),
+            headers: endpoint.headers.clone(),
+            secrets: endpoint.secret.iter().cloned().map(DatedSecret::lasting).collect(),
+            missing_credentials: endpoint.missing_credentials.clone(),
+        }
+    }
+}
+
+fn lacks(settings: &Settings) -> Option<DisableReason> {
+    (!settings.missing_credentials.is_empty()).then_some(DisableReason::NoCredential)
+}
+
+/// Makes the keys, and a lane where there is none yet.
+fn activate(
+    account: &AccountName,
+    settings: &Settings,
+    form: &Arc<Form>,
+    client: &Client,
+    lane: Option<Arc<Lane>>,
+) -> Result<Active, Unusable> {
+    let lane = match lane {
+        Some(lane) => lane,
+        None => Arc::new(client.lane(&settings.url, settings.owner.stance(), account)?),
+    };
+    let signer = Arc::new(Signer::new(form, &settings.secrets)?);
+    Ok(Active { form: Arc::clone(form), lane, signer })
+}

@@ -1,0 +1,225 @@
+//! What the store promises of endpoints, and random changes of them.
+
+use std::time::Duration;
+
+use super::Model;
+use crate::{
+    model::{
+        account::AccountName,
+        delivery::{CancelReason, Delivery, DeliveryKey, State},
+        endpoint::{DisableReason, Disabled, Discard, Endpoint, EndpointNumber, Own, Source},
+        event::Seq,
+        secret::{DatedSecret, Secret},
+        time::Timestamp,
+    },
+    outbox::{Change, Changed, Configured, Judged},
+};
+
+impl Model {
+    pub(in super::super) fn configure(&mut self, wanted: &[Configured], judged: &[Judged], at: Timestamp) {
+        for (number, endpoint) in &mut self.endpoints {
+            let found = wanted.iter().find(|wanted| is_of(endpoint, wanted));
+            let judged = judged.iter().find(|judged| judged.number == *number);
+            let reason = match (&mut endpoint.source, found, judged) {
+                (Source::Configuration { url, .. }, Some(found), _) => {
+                    endpoint.expire_ms = Some(millis(found.expire));
+                    if url.as_ref().is_some_and(|url| *url != found.url) {
+                        (endpoint.consecutive_failures, endpoint.updated_at) = (0, at);
+                    }
+                    *url = Some(found.url.clone());
+                    found.unavailable
+                }
+                (Source::Configuration { .. }, None, _) => Some(DisableReason::NotConfigured),
+                (Source::Api(_), _, Some(judged)) => {
+                    endpoint.expire_ms = judged.expire.map(millis).or(endpoint.expire_ms);
+                    judged.unavailable
+                }
+                (Source::Api(_) | Source::Deleted { .. }, ..) => continue,
+            };
+            if reason == endpoint.unavailable.map(|unavailable| unavailable.reason) {
+                continue;
+            }
+            endpoint.unavailable = reason.map(|reason| Disabled { reason, since: at });
+            if reason.is_none() {
+                endpoint.consecutive_failures = 0;
+            }
+        }
+        for new in wanted {
+            if self.endpoints.values().any(|endpoint| is_of(endpoint, new)) {
+                continue;
+            }
+            let source = Source::Configuration { name: new.name.clone(), url: Some(new.url.clone()) };
+            let unavailable = new.unavailable.map(|reason| Disabled { reason, since: at });
+            let made = made(&new.account, source, new.expire, at);
+            self.endpoints.insert(self.next_endpoint(), Endpoint { unavailable, ..made });
+        }
+    }
+
+    /// The number that none has yet.
+    pub(in super::super) fn next_endpoint(&self) -> EndpointNumber {
+        EndpointNumber::new(self.endpoints.keys().last().map_or(1, |number| number.get() + 1))
+    }
+
+    pub(in super::super) fn change(&mut self, change: &Change) -> Changed {
+        let below = self.last_seq().next();
+        let number = match change {
+            Change::Make { account, own, expire, disabled, most, at } => {
+                let own_ones = self.endpoints.values().filter(|e| e.own().is_some() && e.account == *account);
+                if own_ones.count() as u64 >= *most {
+                    return Changed::Full;
+                }
+                let number = self.next_endpoint();
+                let mut endpoint = made(account, Source::Api(own.clone()), *expire, *at);
+                endpoint.disabled = disabled.map(|reason| Disabled { reason, since: *at });
+                self.endpoints.insert(number, endpoint);
+                number
+            }
+            Change::Discarded { number, below } => {
+                let Some(endpoint) = self.endpoints.get_mut(number) else { return Changed::Missing };
+                if endpoint.discard.is_some_and(|discard| discard.below == *below) {
+                    endpoint.discard = None;
+                }
+                *number
+            }
+            Change::Replace { number, .. }
+            | Change::Enable { number, .. }
+            | Change::Disable { number, .. }
+            | Change::Delete { number, .. } => {
+                let endpoint = self.endpoints.get_mut(number).filter(|endpoint| !endpoint.is_deleted());
+                let Some(endpoint) = endpoint else { return Changed::Missing };
+                if let Some(not) = alter(endpoint, change, below) {
+                    return not;
+                }
+                *number
+            }
+        };
+        let pending = self.depths.get(&number).copied().unwrap_or(0);
+        Changed::Done { number, endpoint: Box::new(self.endpoints[&number].clone()), pending }
+    }
+
+    /// What becomes of a delivery that would be pending.
+    pub(super) fn call_off(&self, key: DeliveryKey, delivery: &mut Delivery) {
+        let endpoint = &self.endpoints[&delivery.endpoint];
+        let (reason, at) = match (&endpoint.source, endpoint.discard) {
+            (Source::Deleted { at }, _) => (CancelReason::EndpointDeleted, *at),
+            (_, Some(Discard { below, at })) if key.seq < below => (CancelReason::Discarded, at),
+            _ => return,
+        };
+        (delivery.state, delivery.due) = (State::Cancelled(reason), at);
+    }
+
+    /// A change of one of the endpoints, some of which are not there.
+    pub(in super::super) fn random_change(&self, random: &mut fastrand::Rng, at: Timestamp) -> Change {
+        let number = EndpointNumber::new(random.u32(1..=self.next_endpoint().get()));
+        let expire = Duration::from_millis(random.u64(..9));
+        let reasons = [DisableReason::Operator, DisableReason::Failures, DisableReason::Gone];
+        let reason = random.choice(reasons).expect("one of them");
+        match random.u8(..12) {
+            0..3 => Change::Make {
+                account: ["default", "other"][random.usize(..2)].parse().expect("an account"),
+                own: Box::new(random_own(random, at)),
+                expire,
+                disabled: random.bool().then_some(reason),
+                most: random.u64(..5),
+                at,
+            },
+            3..5 => {
+                let revision = self.endpoints.get(&number).map_or(0, |endpoint| endpoint.revision);
+                let revision = revision + u32::from(random.u8(..4) == 0);
+                Change::Replace { number, revision, own: Box::new(random_own(random, at)), expire, at }
+            }
+            5..8 => Change::Enable { number, discard: random.bool(), at },
+            8 => Change::Disable { number, reason, at },
+            9 => Change::Delete { number, at },
+            _ => {
+                let discard = self.endpoints.get(&number).and_then(|endpoint| endpoint.discard);
+                let below = discard.map_or(Seq::ZERO, |discard| discard.below);
+                let below = if random.u8(..4) == 0 { below.next() } else { below };
+                Change::Discarded { number, below }
+            }
+        }
+    }
+}
+
+/// What changes of one that is there; or why nothing does.
+fn alter(endpoint: &mut Endpoint, change: &Change, below: Seq) -> Option<Changed> {
+    let is_own = endpoint.own().is_some();
+    match change {
+        Change::Replace { own, revision, expire, at, .. } => {
+            if !is_own {
+                return Some(Changed::Missing);
+            }
+            if *revision != endpoint.revision {
+                return Some(Changed::Stale);
+            }
+            if endpoint.own().is_some_and(|before| before.url != own.url) {
+                endpoint.consecutive_failures = 0;
+            }
+            endpoint.source = Source::Api(own.clone());
+            endpoint.expire_ms = Some(millis(*expire));
+            endpoint.unavailable = None;
+            endpoint.revision += 1;
+            endpoint.updated_at = *at;
+        }
+        Change::Enable { discard, at, .. } => {
+            (endpoint.disabled, endpoint.consecutive_failures) = (None, 0);
+            endpoint.updated_at = *at;
+            if *discard {
+                endpoint.discard = Some(Discard { below, at: *at });
+            }
+        }
+        Change::Disable { reason, at, .. } => {
+            if endpoint.disabled.map(|disabled| disabled.reason) != Some(*reason) {
+                endpoint.disabled = Some(Disabled { reason: *reason, since: *at });
+                endpoint.updated_at = *at;
+            }
+        }
+        Change::Delete { at, .. } => {
+            if !is_own {
+                return Some(Changed::Missing);
+            }
+            endpoint.source = Source::Deleted { at: *at };
+            (endpoint.disabled, endpoint.unavailable) = (None, None);
+            endpoint.consecutive_failures = 0;
+            endpoint.discard = Some(Discard { below, at: *at });
+            endpoint.updated_at = *at;
+        }
+        Change::Make { .. } | Change::Discarded { .. } => unreachable!("not of one that must be there"),
+    }
+    None
+}
+
+fn is_of(endpoint: &Endpoint, wanted: &Configured) -> bool {
+    endpoint.account == wanted.account && endpoint.name() == Some(wanted.name.as_str())
+}
+
+fn made(account: &AccountName, source: Source, expire: Duration, at: Timestamp) -> Endpoint {
+    Endpoint {
+        account: account.clone(),
+        source,
+        created_at: at,
+        updated_at: at,
+        revision: 0,
+        disabled: None,
+        unavailable: None,
+        consecutive_failures: 0,
+        expire_ms: Some(millis(expire)),
+        discard: None,
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).expect("fits")
+}
+
+fn random_own(random: &mut fastrand::Rng, at: Timestamp) -> Own {
+    let secret = |text: String| Secret::new(text);
+    Own {
+        url: format!("https://{}.example/", random.u8(..3)).parse().expect("a URL"),
+        description: random.bool().then(|| "x".repeat(random.usize(..300))),
+        event_types: vec!["*".parse().expect("a pattern")],
+        profile: random.bool().then(|| "raw".to_owned()),
+        headers: vec![("x-a".to_owned(), secret("y".repeat(random.usize(..2_000))))],
+        secrets: vec![DatedSecret { secret: secret("z".repeat(43)), made_at: at, until: None }],
+    }
+}
