@@ -1,5 +1,7 @@
 //! The engine between a real store and a receiver on loopback.
 
+mod changes;
+
 use std::{fs, io, path::Path, time::Duration};
 
 use bytes::Bytes;
@@ -10,16 +12,21 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{backlog::sweep_once, settings::Workshop, *};
+use super::{
+    backlog::sweep_once,
+    endpoints::{Endpoints, Parts},
+    settings::Workshop,
+    *,
+};
 use crate::{
     config::Config,
     delivery::client::Client,
+    ingest::{catalogs::Catalogs, intake::Intake},
     model::{
         attempt::Attempt,
         event::{Effect, NewEvent, Seq},
     },
     outbox::{Batch, End, Opened, Options, Outbox, Routed, Writer},
-    policy::address::Rules,
 };
 
 const ID_KEY: [u8; 16] = *b"sixteen bytes ok";
@@ -46,8 +53,7 @@ fn config(directory: &Path, receiver: &TcpListener) -> Config {
 }
 
 fn workshop(config: &Config) -> Workshop {
-    let rules = Rules::new(vec!["127.0.0.0/8".parse().expect("a network")], Vec::new());
-    let client = Client::new(rules, Clock::start()).expect("a client");
+    let client = Client::new(config.rules(), Clock::start()).expect("a client");
     Workshop::new(config, client).expect("endpoints")
 }
 
@@ -56,6 +62,8 @@ struct Running {
     outbox: Outbox,
     writer: Writer,
     directory: Arc<Directory>,
+    intake: Intake,
+    endpoints: Endpoints,
     clock: Clock,
     metrics: Metrics,
     handle: Handle,
@@ -74,9 +82,24 @@ impl Running {
         let directory = Arc::new(Directory::new(stored, &workshop, outbox.id_key()));
         let engine =
             Engine::new(&opened, Arc::clone(&directory), &config.limits, clock, Chance, metrics.clone());
+        let routes = directory.routes(workshop.accounts());
+        let catalogs = Catalogs::default();
+        let intake =
+            Intake::new(outbox.clone(), routes, catalogs, &config.limits, clock, Chance, metrics.clone());
+        let endpoints = Endpoints::new(Parts {
+            outbox: outbox.clone(),
+            directory: Arc::clone(&directory),
+            intake: intake.clone(),
+            workshop,
+            engine: engine.handle(),
+            clock,
+            chance: Chance,
+            runtime: tokio::runtime::Handle::current(),
+        });
         let (handle, stop) = (engine.handle(), watch::Sender::new(Stop::Run));
         let engine = tokio::spawn(engine.run(opened.notices, stop.subscribe()));
-        Self { outbox, writer: opened.writer, directory, clock, metrics, handle, stop, engine }
+        let writer = opened.writer;
+        Self { outbox, writer, directory, intake, endpoints, clock, metrics, handle, stop, engine }
     }
 
     /// Until the backlog is read.
@@ -124,6 +147,10 @@ async fn listen() -> TcpListener {
 
 /// Takes a request of `length` bytes of body, and answers with success.
 async fn answer(stream: &mut TcpStream, length: usize) -> io::Result<String> {
+    answer_with(stream, length, "200 OK").await
+}
+
+async fn answer_with(stream: &mut TcpStream, length: usize, status: &str) -> io::Result<String> {
     let mut request = Vec::new();
     let head = loop {
         let end = request.windows(4).position(|four| four == b"\r\n\r\n");
@@ -133,7 +160,8 @@ async fn answer(stream: &mut TcpStream, length: usize) -> io::Result<String> {
             _ => {}
         }
     };
-    stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await?;
+    let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    stream.write_all(answer.as_bytes()).await?;
     Ok(String::from_utf8_lossy(&request[..head]).into_owned())
 }
 

@@ -189,11 +189,13 @@ impl World {
     fn routed(&mut self) -> Routed {
         let (random, endpoints) = (&mut self.random, &self.model.endpoints);
         let id = (random.u8(..3) > 0).then(|| format!("id {}", random.u8(..20)));
+        let account = ["default", "other"][usize::from(random.u8(..10) == 0)].parse().expect("an account");
+        let event_type = ["a.b", "c"][usize::from(random.u8(..10) == 0)].parse().expect("a type");
         // Few contents, so that duplicates are as likely as conflicts.
         let data = Bytes::from(vec![b'7'; random.choice([0, 1, 1, 1, 5_000]).expect("one of them")]);
         let event = NewEvent {
-            account: ["default", "other"][usize::from(random.u8(..10) == 0)].parse().expect("an account"),
-            event_type: ["a.b", "c"][usize::from(random.u8(..10) == 0)].parse().expect("a type"),
+            account,
+            event_type,
             producer_id: id,
             time: (random.u8(..10) == 0).then_some(Timestamp::EPOCH),
             effect: [Effect::Live, Effect::Partial, Effect::None][data.len() % 3],
