@@ -217,7 +217,7 @@ fn serve_socket(
     let router = api::router(app);
     let http = {
         let stopping = stopping.clone();
-        move |connection| api::serve(connection, router.clone(), stopping.clone())
+        move |connection, peer| api::serve(connection, peer, router.clone(), stopping.clone())
     };
     socket.serve(Doors { intake: shared.intake.subscribe(), http }, stopping)
 }

@@ -12,6 +12,7 @@ use super::{
     App, Open,
     events::wrong_cursor,
     json,
+    operator::Operator,
     problem::Problem,
     query::Query,
     view::{CircuitView, EndpointView, Page},
@@ -23,6 +24,7 @@ use crate::{
 
 /// The endpoints, newest first.
 pub(super) async fn list(
+    _: Operator,
     State(app): State<App>,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Problem> {

@@ -1,18 +1,9 @@
 //! `POST /v1/events`, `GET /v1/events`, `GET /v1/events/{id}`.
 
-use std::time::Duration;
-
-use axum::{
-    body::{Body, Bytes},
-    extract::{Path, RawQuery, State},
-    http::{HeaderMap, Response, StatusCode, header},
-};
-use bytes::{Buf, BytesMut};
-use http_body_util::BodyExt;
-use tokio::time::timeout;
-
 use super::{
-    App, Open, deliveries, json,
+    App, Open,
+    body::{self, Limit},
+    deliveries, json,
     problem::Problem,
     query::Query,
     view::{AnswerList, EventDetail, EventItem, Page, StatusCounts},
@@ -34,13 +25,16 @@ use crate::{
         account::AccountName,
         event::NewEvent,
         id::{EventId, IdKey},
-        time::{Timestamp, format_size},
+        time::Timestamp,
     },
     outbox::StoreError,
 };
+use axum::{
+    body::{Body, Bytes},
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, Response, StatusCode},
+};
 
-/// A request's body must have come within this, however it trickles in.
-const BODY_TIME: Duration = Duration::from_secs(60);
 /// A body larger than this is read into events beside the threads that serve the sockets.
 const LARGE: usize = 64 << 10;
 
@@ -59,8 +53,8 @@ pub(super) async fn hand_in(
         return Err(Refusal::stopping().into());
     }
     let mut permit = Permit::default();
-    let read = read_body(body, &headers, form, &intake, &mut permit);
-    let body = timeout(BODY_TIME, read).await.unwrap_or_else(|_| Err(too_slow()))?;
+    let limit = form.limit(&intake);
+    let body = body::read(body, &headers, &limit, &intake, &mut permit).await?;
     match form {
         Form::One => one(&intake, &body, &account, permit).await,
         Form::Lines => many(&intake, body, account, permit).await,
@@ -141,14 +135,8 @@ enum Form {
 
 impl Form {
     fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Self::One) };
-        let text = value.to_str().unwrap_or_default();
-        let essence = text.split(';').next().unwrap_or_default().trim();
-        // What `curl -d` says when nobody tells it otherwise counts as JSON.
-        if ["", "application/json", "application/x-www-form-urlencoded"]
-            .iter()
-            .any(|t| essence.eq_ignore_ascii_case(t))
-        {
+        let essence = body::essence(headers);
+        if body::is_json(essence) {
             return Ok(Self::One);
         }
         if essence.eq_ignore_ascii_case("application/x-ndjson") {
@@ -161,56 +149,21 @@ impl Form {
         Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
     }
 
-    fn limit(self, intake: &Intake) -> usize {
+    fn limit(self, intake: &Intake) -> Limit {
+        let limits = intake.limits();
         match self {
-            Self::Lines => intake.limits().batch_size,
-            Self::One => intake.limits().event_size,
+            Self::Lines => Limit {
+                bytes: limits.batch_size,
+                code: Code::BatchTooLarge.as_str(),
+                setting: " ([limits] batch_size)",
+            },
+            Self::One => Limit {
+                bytes: limits.event_size,
+                code: Code::EventTooLarge.as_str(),
+                setting: " ([limits] event_size)",
+            },
         }
     }
-
-    fn too_large(self, limit: usize) -> Problem {
-        let (setting, code) = match self {
-            Self::Lines => ("batch_size", Code::BatchTooLarge),
-            Self::One => ("event_size", Code::EventTooLarge),
-        };
-        let limit = format_size(u64::try_from(limit).unwrap_or(u64::MAX));
-        Refusal::new(code, format!("the body has more than {limit} ([limits] {setting})")).into()
-    }
-}
-
-/// Reads a body within the limits of its form; what is held is covered by the budget.
-async fn read_body(
-    mut body: Body,
-    headers: &HeaderMap,
-    form: Form,
-    intake: &Intake,
-    permit: &mut Permit,
-) -> Result<Bytes, Problem> {
-    let limit = form.limit(intake);
-    let length = headers.get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > limit) {
-        return Err(form.too_large(limit));
-    }
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let cut = |_| Problem::bad_request("the body ended early; nothing was taken");
-        let Ok(data) = frame.map_err(cut)?.into_data() else { continue };
-        if whole.len() + data.remaining() > limit {
-            return Err(form.too_large(limit));
-        }
-        intake.budget().cover(permit, whole.len() + data.remaining()).await?;
-        if whole.is_empty() && length == Some(data.len()) {
-            return Ok(data);
-        }
-        whole.extend_from_slice(&data);
-    }
-    Ok(whole.freeze())
-}
-
-fn too_slow() -> Problem {
-    let detail = format!("the body had not come within {} s; nothing was taken", BODY_TIME.as_secs());
-    Refusal::new(Code::TooSlow, detail).into()
 }
 
 /// Events, newest first.

@@ -4,10 +4,12 @@
 //! slowly holds nothing but its own connection. While the store is being opened a request waits for it, then is
 //! answered 503 with Retry-After.
 
+mod body;
 mod deliveries;
 mod endpoints;
 mod event_types;
 mod events;
+mod operator;
 mod problem;
 mod query;
 mod status;
@@ -18,8 +20,12 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Body,
-    http::{Method, Response, StatusCode, Uri, header},
+    http::{Method, Request, Response, StatusCode, Uri, header},
     routing::{get, post},
+};
+use hyper::{
+    body::Incoming,
+    service::{Service as _, service_fn},
 };
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -38,7 +44,7 @@ use crate::{
     ingest::{
         intake::Intake,
         patience::Patient,
-        socket::{HttpConnection, START_TIME, starting},
+        socket::{HttpConnection, Peer, START_TIME, starting},
         spool::SpoolHandle,
         stopped,
     },
@@ -144,8 +150,18 @@ pub fn router(app: App) -> Router {
 }
 
 /// Speaks HTTP/1.1 on a connection until it is over; when `stopping` says so, after the request in hand.
-pub async fn serve(connection: HttpConnection, router: Router, mut stopping: watch::Receiver<bool>) {
-    let service = TowerToHyperService::new(router);
+/// Handlers find in `peer` who asks.
+pub async fn serve(
+    connection: HttpConnection,
+    peer: Peer,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)

@@ -15,9 +15,10 @@ use std::{
 
 use serde::de::DeserializeOwned;
 use ureq::{
-    Agent, Body, Error, Timeout,
+    Agent, Body, Error, RequestBuilder, Timeout,
     config::Config,
     http::{Response, Uri},
+    typestate::WithBody,
     unversioned::{
         resolver::{ResolvedSocketAddrs, Resolver},
         transport::{
@@ -68,9 +69,23 @@ impl Client {
 
     /// `POST path` with a JSON body: the answer's bytes.
     pub fn post(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, CliError> {
-        let request = self.agent.post(Query::default().uri(path));
-        let request = request.header("content-type", "application/json").header("accept", "application/json");
-        read_answer(request.send(body).map_err(failed)?)
+        self.post_with(path, &Query::default(), body)
+    }
+
+    /// `POST path?query` with a JSON body: the answer's bytes.
+    pub fn post_with(&self, path: &str, query: &Query, body: &[u8]) -> Result<Vec<u8>, CliError> {
+        send(self.agent.post(query.uri(path)), body)
+    }
+
+    /// `PATCH path` with a JSON body: the answer's bytes.
+    pub fn patch(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, CliError> {
+        send(self.agent.patch(Query::default().uri(path)), body)
+    }
+
+    /// `DELETE path`: the answer's bytes.
+    pub fn delete(&self, path: &str) -> Result<Vec<u8>, CliError> {
+        let request = self.agent.delete(Query::default().uri(path));
+        read_answer(request.header("accept", "application/json").call().map_err(failed)?)
     }
 }
 
@@ -100,6 +115,11 @@ impl Query {
         }
         uri
     }
+}
+
+fn send(request: RequestBuilder<WithBody>, body: &[u8]) -> Result<Vec<u8>, CliError> {
+    let request = request.header("content-type", "application/json").header("accept", "application/json");
+    read_answer(request.send(body).map_err(failed)?)
 }
 
 /// The answer's bytes, or the problem that it is.
@@ -251,20 +271,31 @@ mod tests {
 
     #[test]
     fn requests_share_one_connection() {
-        let daemon =
-            Daemon::start(vec![(200, "{}".to_owned()), (202, "[1]".to_owned()), (200, "3".to_owned())]);
+        let daemon = Daemon::start(
+            [(200, "{}"), (202, "[1]"), (200, "3"), (200, "4"), (200, "5")]
+                .map(|(s, t)| (s, t.to_owned()))
+                .to_vec(),
+        );
         let client = Client::connect(&daemon.paths()).expect("it listens");
         let query =
             Query::default().with("type", Some("a.*")).with("account", None::<&str>).with("limit", Some(5));
         assert_eq!(client.get("/v1/events", &query).expect("an answer"), b"{}");
         assert_eq!(client.post("/v1/events", b"{\"type\":\"a\"}").expect("an answer"), b"[1]");
         assert_eq!(client.get("/v1/status", &Query::default()).expect("an answer"), b"3");
+        assert_eq!(client.patch("/v1/endpoints/x", b"{\"url\":1}").expect("an answer"), b"4");
+        assert_eq!(client.delete("/v1/endpoints/x").expect("an answer"), b"5");
         let seen = daemon.requests();
         assert_eq!(seen[0].line, "GET /v1/events?type=a.*&limit=5 HTTP/1.1");
         assert_eq!(seen[1].line, "POST /v1/events HTTP/1.1");
         assert_eq!(seen[1].header("content-type"), Some("application/json"));
         assert_eq!(seen[1].body, b"{\"type\":\"a\"}");
-        assert_eq!(seen.iter().map(|request| request.connection).collect::<Vec<_>>(), [0, 0, 0]);
+        assert_eq!(seen.iter().map(|request| request.connection).collect::<Vec<_>>(), [0; 5]);
+        assert_eq!(seen[3].line, "PATCH /v1/endpoints/x HTTP/1.1");
+        assert_eq!(
+            (seen[3].header("content-type"), &seen[3].body[..]),
+            (Some("application/json"), &b"{\"url\":1}"[..])
+        );
+        assert_eq!((seen[4].line.as_str(), &seen[4].body[..]), ("DELETE /v1/endpoints/x HTTP/1.1", &b""[..]));
     }
 
     #[test]

@@ -131,7 +131,10 @@ fn describe(error: &serde_json::Error) -> InvalidEvent {
 
 /// Refuses what would overturn a receiver's parser. The nesting of `json`, which is valid JSON, is counted without
 /// recursion.
-fn check_depth(json: &[u8]) -> Result<(), InvalidEvent> {
+///
+/// # Errors
+/// It nests deeper than [`MAX_DEPTH`].
+pub fn check_depth(json: &[u8]) -> Result<(), InvalidEvent> {
     // So few cannot nest deeper, wherever they stand; most payloads end here.
     if memchr2_iter(b'{', b'[', json).take(MAX_DEPTH + 1).count() <= MAX_DEPTH {
         return Ok(());

@@ -7,7 +7,8 @@
 //! | anything else | an error line, and the end |
 //!
 //! Connections are bounded in number, and each in the time until its first byte. While the store is being opened a
-//! connection waits for it, up to [`START_TIME`].
+//! connection waits for it, up to [`START_TIME`]. Who speaks HTTP is known by `SO_PEERCRED`: the kernel's word, as of the
+//! moment when the peer connected.
 
 use std::{
     fs, io,
@@ -42,6 +43,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection that begins with an upper-case letter; what was read of it is still in the buffer.
 pub type HttpConnection = BufReader<UnixStream>;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The user that the process had when it connected.
+    pub uid: u32,
+}
 
 /// The bound socket; its file is removed when this is dropped.
 #[derive(Debug)]
@@ -103,7 +111,7 @@ impl Socket {
     /// `http` speaks HTTP on a connection until it is over or the daemon stops.
     pub async fn serve<H, F>(self, doors: Doors<H>, mut stopping: watch::Receiver<bool>)
     where
-        H: Fn(HttpConnection) -> F + Clone + Send + 'static,
+        H: Fn(HttpConnection, Peer) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send,
     {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -153,10 +161,15 @@ pub struct Doors<H> {
 
 impl<H, F> Doors<H>
 where
-    H: Fn(HttpConnection) -> F,
+    H: Fn(HttpConnection, Peer) -> F,
     F: Future<Output = ()>,
 {
     async fn serve(self, stream: UnixStream, mut stopping: watch::Receiver<bool>) {
+        // Where the kernel does not say who is there, nobody is served.
+        let peer = match stream.peer_cred() {
+            Ok(credentials) => Peer { uid: credentials.uid() },
+            Err(error) => return tracing::warn!(%error, "it cannot be known who has connected"),
+        };
         let mut stream = BufReader::new(stream);
         let first = tokio::select! {
             first = timeout(FIRST_BYTE_TIME, stream.fill_buf()) => first,
@@ -164,7 +177,7 @@ where
         };
         let Ok(Ok([first, ..])) = first else { return };
         match *first {
-            b'A'..=b'Z' => (self.http)(stream).await,
+            b'A'..=b'Z' => (self.http)(stream, peer).await,
             b'{' | b' ' | b'\t' | b'\r' | b'\n' => end(self.lines(stream, stopping).await),
             _ => end(stream::refuse(stream.into_inner(), unknown_dialect()).await),
         }

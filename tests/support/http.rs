@@ -76,7 +76,7 @@ pub fn request(
     for (name, value) in headers {
         write!(head, "{name}: {value}\r\n").expect("a String takes all");
     }
-    if method == "POST" {
+    if ["PATCH", "POST"].contains(&method) {
         write!(head, "content-length: {}\r\n", body.len()).expect("a String takes all");
     }
     head.push_str("\r\n");
