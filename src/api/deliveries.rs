@@ -12,6 +12,7 @@ use super::{
     App, Open,
     events::{filter, shown, wrong_cursor},
     json,
+    operator::Operator,
     problem::Problem,
     query::Query,
     view::{AttemptView, DeliveryDetail, DeliveryItem, Page, RequestView, ResponseView, Waiting},
@@ -34,27 +35,54 @@ use crate::{
 /// Attempts that are shown of a delivery, the newest.
 const ATTEMPTS: usize = 1_000;
 
+/// The parameters of lists of deliveries, besides which endpoint.
+const FILTERS: [&str; 8] = ["status", "event", "type", "account", "since", "until", "limit", "cursor"];
+
 /// Deliveries, newest first.
 pub(super) async fn list(
     State(app): State<App>,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Problem> {
-    let known = ["status", "endpoint", "event", "type", "account", "since", "until", "limit", "cursor"];
+    let mut known = FILTERS.to_vec();
+    known.push("endpoint");
     let query = Query::read(query.as_deref(), &known)?;
     let open = app.open().await?;
-    let ask = ask(&query, &open)?;
-    let event = event(&query, &open)?;
+    let endpoints = query.text("endpoint").map(|text| endpoints(text, &open)).transpose()?;
+    listed(&app, &open, &query, endpoints).await
+}
+
+/// Those to one endpoint, which may have been deleted.
+pub(super) async fn list_of_endpoint(
+    _: Operator,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Path(id): Path<String>,
+) -> Result<Response<Body>, Problem> {
+    let query = Query::read(query.as_deref(), &FILTERS)?;
+    let open = app.open().await?;
+    let target = super::endpoints::find(&open, &id, &query)?;
+    listed(&app, &open, &query, Some(vec![target.number])).await
+}
+
+async fn listed(
+    app: &App,
+    open: &Open,
+    query: &Query,
+    endpoints: Option<Vec<EndpointNumber>>,
+) -> Result<Response<Body>, Problem> {
+    let ask = ask(query, open, endpoints)?;
+    let event = event(query, open)?;
     let read = open.read(move |reader| match event {
         Some((accepted_at, seq)) if !is_event(reader, accepted_at, seq)? => Ok(None),
         _ => page(reader, &ask).map(Some),
     });
     let page = read.await?.ok_or_else(|| no_event(query.text("event").unwrap_or_default()))?;
     let next_cursor = page.next.map(|(key, at)| open.outbox.id_key().delivery_id(at, key).to_string());
-    let items = items(&app, &open, page.items.into_iter()).await;
+    let items = items(app, open, page.items.into_iter()).await;
     Ok(json(StatusCode::OK, &Page { items, next_cursor }))
 }
 
-fn ask(query: &Query, open: &Open) -> Result<Ask, Problem> {
+fn ask(query: &Query, open: &Open, endpoints: Option<Vec<EndpointNumber>>) -> Result<Ask, Problem> {
     let id_key = open.outbox.id_key();
     let before = match query.value::<DeliveryId>("cursor")? {
         Some(id) => Some(id_key.open_delivery(id).ok_or_else(wrong_cursor)?.1),
@@ -63,7 +91,7 @@ fn ask(query: &Query, open: &Open) -> Result<Ask, Problem> {
     Ok(Ask {
         filter: filter(query)?,
         status: query.text("status").map(status).transpose()?,
-        endpoints: query.text("endpoint").map(|text| endpoints(text, open)).transpose()?,
+        endpoints,
         event: event(query, open)?.map(|(_, seq)| seq),
         before,
         limit: query.limit()?,
@@ -140,10 +168,11 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<DeliveryDetail, Prob
     Ok(DeliveryDetail { item, attempts })
 }
 
-fn request(attempt: &Attempt, event: &Event, target: &Target, open: &Open) -> Option<RequestView> {
+/// What an attempt sent, as far as that can be told.
+pub(super) fn request(attempt: &Attempt, event: &Event, target: &Target, open: &Open) -> Option<RequestView> {
     let headers = request_headers(attempt, event, target, open.outbox.id_key())?;
     let url = target.settings.as_ref()?.url.to_string();
-    Some(RequestView { url, headers: headers.into_iter().collect() })
+    Some(RequestView { url, headers: headers.into_iter().collect(), body: None, body_truncated: false })
 }
 
 fn attempt_view(attempt: &Attempt, request: Option<RequestView>, target: Option<&Target>) -> AttemptView {
@@ -160,7 +189,8 @@ fn attempt_view(attempt: &Attempt, request: Option<RequestView>, target: Option<
     }
 }
 
-fn phases(phases: &Phases) -> BTreeMap<String, f64> {
+/// Milliseconds by phase.
+pub(super) fn phases(phases: &Phases) -> BTreeMap<String, f64> {
     let Phases { resolve, connect, tls, headers, body, total } = *phases;
     let named = [
         ("resolve", resolve),
@@ -176,7 +206,8 @@ fn phases(phases: &Phases) -> BTreeMap<String, f64> {
     named.into_iter().filter_map(millis).collect()
 }
 
-fn response(outcome: &Outcome, target: Option<&Target>) -> ResponseView {
+/// What came back.
+pub(super) fn response(outcome: &Outcome, target: Option<&Target>) -> ResponseView {
     match outcome {
         Outcome::Response(answer) => answered(answer, target),
         Outcome::Failure(failure) => ResponseView {
@@ -261,7 +292,7 @@ fn item(found: &Found, waits: Option<Waits>, now: Timestamp, open: &Open) -> Opt
         event_type: head.event_type.clone(),
         account: head.account.clone(),
         endpoint_id: target.id,
-        endpoint: target.label().to_owned(),
+        endpoint: target.stored.name().map(str::to_owned),
         status: delivery.state.status(),
         reason: delivery.state.reason().map(str::to_owned),
         waiting,

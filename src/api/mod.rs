@@ -6,6 +6,7 @@
 
 mod body;
 mod deliveries;
+mod document;
 mod endpoints;
 mod event_types;
 mod events;
@@ -140,7 +141,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/deliveries", get(deliveries::list))
         .route("/v1/deliveries/{id}", get(deliveries::show))
         .route("/v1/event-types", get(event_types::list))
-        .route("/v1/endpoints", get(endpoints::list))
+        .merge(endpoints::routes())
         .route("/v1/status", get(status::status))
         .route("/healthz", get(status::health))
         .route("/readyz", get(status::ready))

@@ -151,5 +151,6 @@ fn disabled(target: &Target) -> Option<DisabledView> {
             "it is no longer in the configuration; its deliveries are held until one of its name is there again".to_owned()
         }
     };
-    Some(DisabledView { id: target.id, name: target.label().to_owned(), reason, since, help })
+    let name = target.stored.name().map(str::to_owned);
+    Some(DisabledView { id: target.id, name, reason, since, help })
 }

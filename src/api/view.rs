@@ -2,6 +2,8 @@
 //!
 //! Never the store's rows: those may change without a word, these are the contract.
 
+mod endpoint;
+
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,9 @@ use crate::model::{
     time::Timestamp,
 };
 
+pub use self::endpoint::{
+    DeletedEndpoint, EnabledEndpoint, MadeEndpoint, SecretView, SecretsView, ShownSecret, TestView,
+};
 pub use crate::ingest::answer::{Accepted, Answer, ErrorView, Refused};
 
 /// The answer to a batch: one [`Answer`] for each event, in order.
@@ -147,8 +152,8 @@ pub struct DeliveryItem {
     pub account: AccountName,
     /// To whom.
     pub endpoint_id: EndpointId,
-    /// The endpoint's name in the configuration.
-    pub endpoint: String,
+    /// The endpoint's name in the configuration; `null` for one made over the API.
+    pub endpoint: Option<String>,
     /// Where it stands.
     pub status: Status,
     /// Why it ended, when it did not succeed.
@@ -242,6 +247,12 @@ pub struct RequestView {
     pub url: String,
     /// The headers, secrets masked.
     pub headers: BTreeMap<String, String>,
+    /// The beginning of the body, bytes that are no UTF-8 replaced; only of a test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// The body went on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub body_truncated: bool,
 }
 
 /// What came back.
@@ -267,26 +278,34 @@ pub struct ResponseView {
 /// An endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointView {
-    /// Its id: the same as long as account and name are.
+    /// Its id: the same for as long as it is there; of a configured one, as long as account and name are.
     pub id: EndpointId,
     /// Whose it is.
     pub account: AccountName,
-    /// Its name in the configuration.
-    pub name: String,
+    /// Its name in the configuration; `null` for one made over the API.
+    pub name: Option<String>,
+    /// What somebody has written down about it.
+    pub description: Option<String>,
     /// Where deliveries go; `null` when it is no longer configured.
     pub url: Option<String>,
     /// What it subscribes to.
     pub event_types: Vec<String>,
     /// How its webhooks look and behave.
     pub profile: Option<String>,
+    /// It names its profile itself; else it has its account's.
+    pub own_profile: bool,
+    /// Headers that are sent besides the profile's, values masked.
+    pub headers: BTreeMap<String, String>,
     /// It is not disabled.
     pub enabled: bool,
     /// Why it is disabled.
     pub disabled_reason: Option<DisableReason>,
     /// Since when it is disabled.
     pub disabled_since: Option<Timestamp>,
-    /// When it was first configured.
+    /// When it was made, or first configured.
     pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
     /// Attempts without success in a row.
     pub consecutive_failures: u32,
     /// Its circuit, while that is open; `null`: it is closed.
@@ -295,7 +314,7 @@ pub struct EndpointView {
     pub pending: u64,
     /// Of these, being attempted.
     pub in_flight: u64,
-    /// Where it comes from: `configuration`.
+    /// Where it comes from: `configuration`, or `api` where it can be changed and deleted.
     pub owner: String,
 }
 
@@ -388,8 +407,8 @@ pub struct PendingView {
 pub struct DisabledView {
     /// Which.
     pub id: EndpointId,
-    /// Its name in the configuration.
-    pub name: String,
+    /// Its name in the configuration; `null` for one made over the API.
+    pub name: Option<String>,
     /// Why.
     pub reason: DisableReason,
     /// Since when.

@@ -1,6 +1,6 @@
 //! `posthaste delivery`: where an operator learns what became of a webhook, and why.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 
@@ -14,7 +14,7 @@ use super::{
     when::When,
 };
 use crate::{
-    api::view::{AttemptView, DeliveryDetail, DeliveryItem, Waiting},
+    api::view::{AttemptView, DeliveryDetail, DeliveryItem, RequestView, ResponseView, Waiting},
     model::{
         attempt::Why,
         delivery::Status,
@@ -98,12 +98,18 @@ pub fn row(item: &DeliveryItem, now: Timestamp) -> Vec<String> {
         item.id.to_string(),
         status(item),
         item.event_type.to_string(),
-        text::plain(&item.endpoint).into_owned(),
+        endpoint(item),
         item.attempt.to_string(),
         last,
         text::time(item.accepted_at),
         next,
     ]
+}
+
+/// The endpoint's name, else its id.
+fn endpoint(item: &DeliveryItem) -> String {
+    let id = || item.endpoint_id.to_string();
+    item.endpoint.as_deref().map_or_else(id, |name| text::plain(name).into_owned())
 }
 
 /// `failed: exhausted`.
@@ -165,7 +171,8 @@ fn print_summary(item: &DeliveryItem, screen: &mut Screen<'_>) -> Result<(), Cli
     if item.status == Status::Pending {
         screen.line(&format!("  next      {}", next(item, now)))?;
     }
-    screen.line(&format!("  endpoint  {}  {}", text::plain(&item.endpoint), item.endpoint_id))?;
+    let name = item.endpoint.as_deref().map(|name| format!("{}  ", text::plain(name))).unwrap_or_default();
+    screen.line(&format!("  endpoint  {name}{}", item.endpoint_id))?;
     screen.line(&format!("  event     {}  {}", item.event_type, item.event_id))?;
     screen.line(&format!("  account   {}", item.account))?;
     screen.line(&format!("  accepted  {}", text::time_and_relative(item.accepted_at, now)))?;
@@ -228,13 +235,13 @@ fn print_attempt(
         screen.line(&format!("  message   {message}"))?;
     }
     screen.line(&format!("  why       {}", why(attempt.why)))?;
-    screen.line(&format!("  address   {}", address(attempt)))?;
-    screen.line(&format!("  phases    {}", phases(attempt)))?;
+    screen.line(&format!("  address   {}", address(attempt.address, attempt.reconnected)))?;
+    screen.line(&format!("  phases    {}", phases(&attempt.phases)))?;
     if newest {
-        print_request(attempt, screen)?;
+        print_request(attempt.request.as_ref(), screen)?;
         print_headers("answer", response.headers.iter().map(|(name, value)| (name, value)), screen)?;
     }
-    print_body(attempt, earlier_body, screen)
+    print_body(response, earlier_body, screen)
 }
 
 const fn why(why: Why) -> &'static str {
@@ -245,10 +252,10 @@ const fn why(why: Why) -> &'static str {
     }
 }
 
-fn address(attempt: &AttemptView) -> String {
-    let address =
-        attempt.address.map_or_else(|| "none was dialled".to_owned(), |address| address.to_string());
-    if attempt.reconnected {
+/// The address dialled, as an attempt tells of it.
+pub(super) fn address(address: Option<SocketAddr>, reconnected: bool) -> String {
+    let address = address.map_or_else(|| "none was dialled".to_owned(), |address| address.to_string());
+    if reconnected {
         format!("{address} (the kept connection was closed, a new one was made)")
     } else {
         address
@@ -256,13 +263,13 @@ fn address(attempt: &AttemptView) -> String {
 }
 
 /// `total 132 ms: resolve 1.20 ms, connect 3.00 ms`.
-fn phases(attempt: &AttemptView) -> String {
+pub(super) fn phases(millis_of: &BTreeMap<String, f64>) -> String {
     const ORDER: [&str; 5] = ["resolve", "connect", "tls", "headers", "body"];
-    let phases = ORDER.into_iter().filter_map(|name| {
-        attempt.phases.get(name).map(|millis| format!("{name} {}", text::millis(*millis)))
-    });
+    let phases = ORDER
+        .into_iter()
+        .filter_map(|name| millis_of.get(name).map(|millis| format!("{name} {}", text::millis(*millis))));
     let phases = phases.collect::<Vec<_>>().join(", ");
-    match attempt.phases.get("total") {
+    match millis_of.get("total") {
         Some(total) if phases.is_empty() => format!("total {}", text::millis(*total)),
         Some(total) => format!("total {}: {phases}", text::millis(*total)),
         None if phases.is_empty() => "-".to_owned(),
@@ -270,8 +277,8 @@ fn phases(attempt: &AttemptView) -> String {
     }
 }
 
-fn print_request(attempt: &AttemptView, screen: &mut Screen<'_>) -> Result<(), CliError> {
-    let Some(request) = &attempt.request else {
+fn print_request(request: Option<&RequestView>, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let Some(request) = request else {
         return screen.line("  request   not known any more: the endpoint is no longer configured");
     };
     screen.line(&format!("  request   POST {}", text::plain(&request.url)))?;
@@ -279,7 +286,7 @@ fn print_request(attempt: &AttemptView, screen: &mut Screen<'_>) -> Result<(), C
 }
 
 /// Headers one below the other, the first beside `title`.
-fn print_headers<'a>(
+pub(super) fn print_headers<'a>(
     title: &str,
     headers: impl Iterator<Item = (&'a String, &'a String)>,
     screen: &mut Screen<'_>,
@@ -292,25 +299,36 @@ fn print_headers<'a>(
     Ok(())
 }
 
-fn print_body(attempt: &AttemptView, earlier: Option<&str>, screen: &mut Screen<'_>) -> Result<(), CliError> {
-    let body = &attempt.response.body;
+/// The beginning of an answer's body, unless it is the `earlier` one.
+pub(super) fn print_body(
+    response: &ResponseView,
+    earlier: Option<&str>,
+    screen: &mut Screen<'_>,
+) -> Result<(), CliError> {
+    let body = &response.body;
     if body.is_empty() {
         return Ok(());
     }
     if earlier == Some(body.as_str()) {
         return screen.line("  body      the same as of the attempt before");
     }
-    let (lines, whole) = text::beginning(body, BODY_LINES, BODY_WIDTH);
-    let mut title = "body";
-    for line in lines {
-        screen.line(&format!("  {title:<8}  {line}"))?;
-        title = "";
-    }
-    match (whole, attempt.response.body_truncated) {
+    let whole = print_beginning("body", body, screen)?;
+    match (whole, response.body_truncated) {
         (true, false) => Ok(()),
         (true, true) => screen.line("            … it went on; no more of it is kept"),
         (false, _) => screen.line("            … --json shows all that is kept of it"),
     }
+}
+
+/// The beginning of a text of several lines, the first beside `title`; whether that was all of it.
+pub(super) fn print_beginning(title: &str, text: &str, screen: &mut Screen<'_>) -> Result<bool, CliError> {
+    let (lines, whole) = text::beginning(text, BODY_LINES, BODY_WIDTH);
+    let mut title = title;
+    for line in lines {
+        screen.line(&format!("  {title:<8}  {line}"))?;
+        title = "";
+    }
+    Ok(whole)
 }
 
 #[cfg(test)]

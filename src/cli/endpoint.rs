@@ -31,7 +31,7 @@ pub struct ListArgs {
 }
 
 const COLUMNS: &[Column] = &[
-    Column::text("NAME"),
+    Column::whole("NAME"),
     Column::status("STATE"),
     Column::text("ACCOUNT").spare(0),
     Column::text("URL"),
@@ -56,7 +56,7 @@ fn row(endpoint: &EndpointView) -> Vec<String> {
         text.as_deref().map_or_else(|| "-".to_owned(), |text| text::plain(text).into_owned())
     };
     vec![
-        text::plain(&endpoint.name).into_owned(),
+        title(endpoint),
         state(endpoint),
         endpoint.account.to_string(),
         or_none(&endpoint.url),
@@ -66,6 +66,12 @@ fn row(endpoint: &EndpointView) -> Vec<String> {
         endpoint.consecutive_failures.to_string(),
         endpoint.id.to_string(),
     ]
+}
+
+/// Its name; one made over the API has none, and is known by its id.
+fn title(endpoint: &EndpointView) -> String {
+    let id = || endpoint.id.to_string();
+    endpoint.name.as_deref().map_or_else(id, |name| text::plain(name).into_owned())
 }
 
 /// `enabled`, `enabled, circuit open: next probe 2026-11-22 02:57:00` or `disabled: no_credential since 2026-11-22 02:57:00`.
@@ -89,8 +95,8 @@ mod tests {
     #[test]
     fn a_list() {
         let page = r#"{"items":[
-            {"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","account":"default","name":"erp","url":"https://erp.example/hooks","event_types":["video.*","a.b"],"profile":"posthaste","enabled":true,"disabled_reason":null,"disabled_since":null,"created_at":"2026-11-22T02:57:00.000Z","consecutive_failures":3,"pending":12,"in_flight":1,"owner":"configuration"},
-            {"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","account":"default","name":"old","url":null,"event_types":[],"profile":null,"enabled":false,"disabled_reason":"not_configured","disabled_since":"2026-11-22T02:57:00.000Z","created_at":"2026-11-22T02:57:00.000Z","consecutive_failures":0,"pending":0,"in_flight":0,"owner":"configuration"}
+            {"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","account":"default","name":"erp","description":null,"url":"https://erp.example/hooks","event_types":["video.*","a.b"],"profile":"posthaste","own_profile":false,"headers":{},"enabled":true,"disabled_reason":null,"disabled_since":null,"created_at":"2026-11-22T02:57:00.000Z","updated_at":"2026-11-22T02:57:00.000Z","consecutive_failures":3,"pending":12,"in_flight":1,"owner":"configuration"},
+            {"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","account":"default","name":"old","description":null,"url":null,"event_types":[],"profile":null,"own_profile":false,"headers":{},"enabled":false,"disabled_reason":"not_configured","disabled_since":"2026-11-22T02:57:00.000Z","created_at":"2026-11-22T02:57:00.000Z","updated_at":"2026-11-22T02:57:00.000Z","consecutive_failures":0,"pending":0,"in_flight":0,"owner":"configuration"}
             ],"next_cursor":null}"#;
         let daemon = Daemon::start(vec![(200, page.to_owned())]);
         let mut output = Output::new();

@@ -97,12 +97,11 @@ fn print_circuit(endpoint: &OpenCircuitView, screen: &mut Screen<'_>) -> Result<
 fn print_disabled(endpoint: &DisabledView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let word = screen.paint("disabled");
     let since = text::time_and_relative(endpoint.since, screen.now);
-    let name = text::plain(&endpoint.name);
-    screen.line(&format!(
-        "{word}     {name} ({}): {} since {since}",
-        endpoint.id,
-        endpoint.reason.as_str()
-    ))?;
+    let which = match &endpoint.name {
+        Some(name) => format!("{} ({})", text::plain(name), endpoint.id),
+        None => endpoint.id.to_string(),
+    };
+    screen.line(&format!("{word}     {which}: {} since {since}", endpoint.reason.as_str()))?;
     if endpoint.help.is_empty() {
         return Ok(());
     }

@@ -1,0 +1,121 @@
+//! `PATCH` and `DELETE /v1/endpoints/{id}`, `POST …/enable` and `…/disable`.
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, Response, StatusCode},
+};
+
+use super::{asked, make::headers_of, take, view_of};
+use crate::{
+    api::{
+        App,
+        document::{Document, Field},
+        json,
+        operator::Operator,
+        problem::Problem,
+        view::{DeletedEndpoint, EnabledEndpoint},
+    },
+    engine::endpoints::{Patch, Pending},
+};
+
+const FIELDS: [&str; 5] = ["url", "event_types", "description", "profile", "headers"];
+
+/// Changes an endpoint: what is not named stays as it is, `null` is what it would be had it never been said.
+pub(super) async fn change(
+    _: Operator,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, Problem> {
+    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    let taken = take(&app, &open, &headers, body).await?;
+    open.endpoints.change(target.number, patch(&taken.bytes)?).await?;
+    Ok(json(StatusCode::OK, &view_of(&open, target.number).await?))
+}
+
+fn patch(body: &Bytes) -> Result<Patch, Problem> {
+    let document = Document::read(body, &FIELDS, help)?;
+    let text = |name: &str| document.get(name).map(|field| field.or_null(Field::text)).transpose();
+    Ok(Patch {
+        url: document.get("url").map(Field::text).transpose()?,
+        description: text("description")?,
+        event_types: document.get("event_types").map(Field::texts).transpose()?,
+        profile: text("profile")?,
+        headers: document.get("headers").map(headers_of).transpose()?,
+    })
+}
+
+/// What there is to say about fields that cannot be changed like this.
+fn help(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "enabled" | "active" => {
+            "POST to …/enable, which says what becomes of what has waited, or to …/disable"
+        }
+        "secret" => "POST to …/rotate-secret",
+        "account" | "id" | "name" | "created_at" | "updated_at" | "owner" => "it cannot be changed",
+        _ => return None,
+    })
+}
+
+/// Deletes an endpoint.
+pub(super) async fn delete(
+    _: Operator,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Path(id): Path<String>,
+) -> Result<Response<Body>, Problem> {
+    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    let cancelled = open.endpoints.delete(target.number).await?;
+    Ok(json(StatusCode::OK, &DeletedEndpoint { id: target.id, cancelled }))
+}
+
+/// Lets deliveries go on.
+pub(super) async fn enable(
+    _: Operator,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, Problem> {
+    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    let taken = take(&app, &open, &headers, body).await?;
+    let pending = pending(&taken.bytes)?;
+    let count = open.endpoints.enable(target.number, pending).await?;
+    let (resumed, discarded) = match pending {
+        Pending::Deliver => (count, 0),
+        Pending::Discard => (0, count),
+    };
+    let endpoint = view_of(&open, target.number).await?;
+    Ok(json(StatusCode::OK, &EnabledEndpoint { endpoint, resumed, discarded }))
+}
+
+/// What has waited is delivered where nobody says otherwise: nothing is dropped unasked.
+fn pending(body: &Bytes) -> Result<Pending, Problem> {
+    let document = Document::read(body, &["pending"], |_| None)?;
+    let Some(field) = document.get("pending") else { return Ok(Pending::Deliver) };
+    match field.clone().text()?.as_str() {
+        "deliver" => Ok(Pending::Deliver),
+        "discard" => Ok(Pending::Discard),
+        _ => Err(field.problem("must be \"deliver\" or \"discard\"")),
+    }
+}
+
+/// Holds deliveries.
+pub(super) async fn disable(
+    _: Operator,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, Problem> {
+    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    let taken = take(&app, &open, &headers, body).await?;
+    Document::read(&taken.bytes, &[], |_| None)?;
+    open.endpoints.disable(target.number).await?;
+    Ok(json(StatusCode::OK, &view_of(&open, target.number).await?))
+}

@@ -1,0 +1,172 @@
+//! `/v1/endpoints` and what is beneath it: for operators alone.
+//!
+//! What is asked is read strictly and handed to [`Endpoints`](crate::engine::endpoints::Endpoints), which judges and commits
+//! it; the answer is the endpoint as the directory has it then.
+
+mod change;
+mod make;
+mod read;
+mod secret;
+mod test;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+    routing::{get, post},
+};
+
+use super::{
+    App, Open,
+    body::{self, Limit},
+    deliveries,
+    events::shown,
+    problem::Problem,
+    query::Query,
+    view::{CircuitView, EndpointView},
+};
+use crate::{
+    engine::{LaneView, directory::Target, endpoints::EndpointError, settings::Owner},
+    ingest::intake::Permit,
+    model::{account::AccountName, endpoint::EndpointNumber, id::EndpointId},
+};
+
+/// How large a request's document may be.
+const DOCUMENT: Limit = Limit { bytes: 256 << 10, code: "body_too_large", setting: "" };
+/// What is shown in a header's place.
+const MASK: &str = "••••••";
+
+/// The routes.
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/v1/endpoints", get(read::list).post(make::make))
+        .route("/v1/endpoints/{id}", get(read::show).patch(change::change).delete(change::delete))
+        .route("/v1/endpoints/{id}/enable", post(change::enable))
+        .route("/v1/endpoints/{id}/disable", post(change::disable))
+        .route("/v1/endpoints/{id}/test", post(test::test))
+        .route("/v1/endpoints/{id}/rotate-secret", post(secret::rotate))
+        .route("/v1/endpoints/{id}/secret", get(secret::show))
+        .route("/v1/endpoints/{id}/deliveries", get(deliveries::list_of_endpoint))
+}
+
+/// The endpoint with this id, also one that has been deleted. Where `query` names an account it is that one's.
+///
+/// # Errors
+/// There is none.
+pub(super) fn find(open: &Open, id: &str, query: &Query) -> Result<Arc<Target>, Problem> {
+    let missing = || Problem::not_found(format!("there is no endpoint {}", shown(id)));
+    let account: Option<AccountName> = query.value("account")?;
+    let id: EndpointId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
+    let (_, number) = open.outbox.id_key().open_endpoint(id).ok_or_else(missing)?;
+    let target = open.directory.target(number).filter(|target| target.id == id);
+    let target = target.filter(|target| account.is_none_or(|account| account == target.stored.account));
+    target.ok_or_else(missing)
+}
+
+/// The endpoint that is asked for; those that have been deleted are not found.
+async fn asked(app: &App, id: &str, query: Option<&str>) -> Result<(Open, Arc<Target>), Problem> {
+    let query = Query::read(query, &["account"])?;
+    let open = app.open().await?;
+    let target = find(&open, id, &query)?;
+    if target.stored.is_deleted() {
+        return Err(Problem::not_found(format!("the endpoint {} has been deleted", target.id)));
+    }
+    Ok((open, target))
+}
+
+/// A request's document, with the room that it takes.
+struct Taken {
+    bytes: Bytes,
+    _room: Permit,
+}
+
+/// Reads a request's document.
+async fn take(app: &App, open: &Open, headers: &HeaderMap, body: Body) -> Result<Taken, Problem> {
+    if *app.stopping.borrow() {
+        let detail = "posthaste is stopping; ask again in a moment";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail));
+    }
+    let essence = body::essence(headers);
+    if !body::is_json(essence) {
+        let detail = format!("the content type `{}` is not taken; send application/json", shown(essence));
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+    }
+    let mut room = Permit::default();
+    let bytes = body::read(body, headers, &DOCUMENT, &open.intake, &mut room).await?;
+    Ok(Taken { bytes, _room: room })
+}
+
+/// The endpoint as it is after a change.
+async fn view_of(open: &Open, number: EndpointNumber) -> Result<EndpointView, Problem> {
+    let lane = open.engine.lanes().await.remove(&number);
+    // Somebody else may have deleted it meanwhile.
+    let target = open.directory.target(number).filter(|target| !target.stored.is_deleted());
+    let target = target.ok_or_else(|| Problem::from(EndpointError::NotFound))?;
+    Ok(view(&target, open, lane.as_ref()))
+}
+
+fn view(target: &Target, open: &Open, lane: Option<&LaneView>) -> EndpointView {
+    let (stored, settings) = (&target.stored, target.settings.as_deref());
+    let disabled = target.disabled();
+    let headers = settings.map(|settings| {
+        let names = settings.headers.iter().map(|(name, _)| name.as_str().to_owned());
+        names.map(|name| (name, MASK.to_owned())).collect::<BTreeMap<_, _>>()
+    });
+    let patterns = settings.map(|settings| settings.event_types.iter().map(ToString::to_string).collect());
+    // Of a profile that is not there, the name is what an operator needs.
+    let given = settings.and_then(|settings| settings.profile.clone());
+    let owner = if stored.own().is_some() { Owner::Api } else { Owner::Configuration };
+    let effective = target.profile().map(|profile| profile.name.clone());
+    EndpointView {
+        id: target.id,
+        account: stored.account.clone(),
+        name: stored.name().map(str::to_owned),
+        description: settings.and_then(|settings| settings.description.clone()),
+        url: settings.map(|settings| settings.url.to_string()),
+        event_types: patterns.unwrap_or_default(),
+        own_profile: given.is_some(),
+        profile: effective.or(given),
+        headers: headers.unwrap_or_default(),
+        enabled: disabled.is_none(),
+        disabled_reason: disabled.map(|disabled| disabled.reason),
+        disabled_since: disabled.map(|disabled| disabled.since),
+        created_at: stored.created_at,
+        updated_at: stored.updated_at,
+        consecutive_failures: lane.map_or(stored.consecutive_failures, |lane| lane.consecutive_failures),
+        circuit: lane.and_then(circuit),
+        pending: open.outbox.depths().of(target.number),
+        in_flight: lane.map_or(0, |lane| u64::try_from(lane.status.in_flight).unwrap_or(u64::MAX)),
+        owner: owner.as_str().to_owned(),
+    }
+}
+
+/// An answer with a secret in it: nobody on the way keeps it.
+fn secretly(mut answer: Response<Body>) -> Response<Body> {
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+impl From<EndpointError> for Problem {
+    fn from(error: EndpointError) -> Self {
+        let (status, code) = match error {
+            EndpointError::Field { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_endpoint"),
+            EndpointError::UnknownProfile { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_profile"),
+            EndpointError::UrlRefused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "url_refused"),
+            EndpointError::SecretUnfit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "secret_unfit"),
+            EndpointError::TooMany { .. } => (StatusCode::CONFLICT, "too_many_endpoints"),
+            EndpointError::OwnedByConfiguration { .. } => (StatusCode::CONFLICT, "owned_by_configuration"),
+            EndpointError::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            EndpointError::NoSecret => (StatusCode::NOT_FOUND, "no_secret"),
+            EndpointError::Store(error) => return Self::from(error),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+/// The circuit of a lane, if it is open.
+pub(super) fn circuit(lane: &LaneView) -> Option<CircuitView> {
+    let open = lane.status.circuit?;
+    Some(CircuitView { open_since: open.since, failed_probes: open.probes, next_probe_at: open.next })
+}

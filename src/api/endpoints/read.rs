@@ -1,0 +1,51 @@
+//! `GET /v1/endpoints`, `GET /v1/endpoints/{id}`.
+
+use axum::{
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::{Response, StatusCode},
+};
+
+use super::{asked, view, view_of};
+use crate::{
+    api::{App, events::wrong_cursor, json, operator::Operator, problem::Problem, query::Query, view::Page},
+    model::{account::AccountName, id::EndpointId},
+};
+
+/// The endpoints, newest first.
+pub(super) async fn list(
+    _: Operator,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, Problem> {
+    let query = Query::read(query.as_deref(), &["account", "limit", "cursor"])?;
+    let account: Option<AccountName> = query.value("account")?;
+    let limit = query.limit()?;
+    let open = app.open().await?;
+    let before = match query.value::<EndpointId>("cursor")? {
+        Some(id) => Some(open.outbox.id_key().open_endpoint(id).ok_or_else(wrong_cursor)?.1),
+        None => None,
+    };
+    let lanes = open.engine.lanes().await;
+    let wanted = open.directory.targets().into_iter().filter(|target| {
+        !target.stored.is_deleted()
+            && account.as_ref().is_none_or(|account| *account == target.stored.account)
+            && before.is_none_or(|before| target.number < before)
+    });
+    let mut wanted = wanted;
+    let page: Vec<_> = wanted.by_ref().take(limit).collect();
+    let next_cursor = wanted.next().and_then(|_| Some(page.last()?.id.to_string()));
+    let items = page.iter().map(|target| view(target, &open, lanes.get(&target.number))).collect();
+    Ok(json(StatusCode::OK, &Page { items, next_cursor }))
+}
+
+/// One endpoint.
+pub(super) async fn show(
+    _: Operator,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Path(id): Path<String>,
+) -> Result<Response<Body>, Problem> {
+    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    Ok(json(StatusCode::OK, &view_of(&open, target.number).await?))
+}

@@ -1,0 +1,75 @@
+//! `POST /v1/endpoints/{id}/test`.
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, Response, StatusCode},
+};
+
+use super::{asked, take};
+use crate::{
+    api::{
+        App, Open,
+        deliveries::{phases, request, response},
+        document::{Document, Field},
+        json,
+        operator::Operator,
+        problem::Problem,
+        view::{RequestView, TestView},
+    },
+    engine::endpoints::Tested,
+    ingest::event::check_depth,
+    model::event::EventType,
+};
+
+/// Bytes of the body that are shown.
+const SHOWN: usize = 16 << 10;
+
+/// Makes one request, and tells all about it.
+pub(super) async fn test(
+    _: Operator,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, Problem> {
+    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    let taken = take(&app, &open, &headers, body).await?;
+    let (event_type, data) = read(&taken.bytes)?;
+    let tested = open.endpoints.test(target.number, event_type, data).await?;
+    Ok(json(StatusCode::OK, &view(&tested, &open)))
+}
+
+fn read(body: &Bytes) -> Result<(Option<EventType>, Option<Bytes>), Problem> {
+    let document = Document::read(body, &["type", "data"], |_| None)?;
+    let event_type = document.get("type").map(Field::parsed).transpose()?;
+    let data = document.get("data").map(|field| field.bytes(body));
+    if let Some(data) = &data {
+        check_depth(data).map_err(|error| Problem::bad_request(error.to_string()))?;
+    }
+    Ok((event_type, data))
+}
+
+fn view(tested: &Tested, open: &Open) -> TestView {
+    let Tested { target, event, attempt, body, success } = tested;
+    let (report, id_key) = (&attempt.report, open.outbox.id_key());
+    let shown = &body[..body.len().min(SHOWN)];
+    let request = request(attempt, event, target, open).map(|request| RequestView {
+        body: Some(String::from_utf8_lossy(shown).into_owned()),
+        body_truncated: shown.len() < body.len(),
+        ..request
+    });
+    TestView {
+        success: *success,
+        event_id: id_key.event_id(event.accepted_at, attempt.delivery.seq),
+        delivery_id: id_key.delivery_id(event.accepted_at, attempt.delivery),
+        event_type: event.new.event_type.clone(),
+        started_at: report.started_at,
+        address: report.address,
+        reconnected: report.reconnected,
+        phases: phases(&report.phases),
+        request,
+        response: response(&report.outcome, Some(target)),
+    }
+}
