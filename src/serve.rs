@@ -133,10 +133,11 @@ fn print_hints(config: &Config, directory: &Path) {
     let named = if found { String::new() } else { format!(" --socket {socket}") };
     write!(
         text,
-        "No endpoint is configured yet: events are kept, and delivered to nobody. Try, in another terminal:\n  \
+        "No endpoint is configured: until one is made, events are kept, and delivered to nobody. Try, in another terminal:\n  \
          posthaste emit hello.world '{{\"n\":1}}'{named}\n  \
          posthaste event list{named}\n\
-         then write a posthaste.toml with an [[endpoint]], and start with --config posthaste.toml\n"
+         then make an endpoint with `posthaste endpoint add{named} URL --type '*'`, or write a posthaste.toml with an\n\
+         [[endpoint]], and start with --config posthaste.toml\n"
     )
     .expect("a String takes all");
     // Addressed to the person at the terminal, not to the log; if nobody is there, nobody misses it.

@@ -1,10 +1,12 @@
-//! Endpoints over the API: how they are made and changed, who may, what is refused, and what follows
+//! Endpoints over the API and the command line: how they are made and changed, who may, what is refused, and what follows
 //! for deliveries.
 
 mod support;
 
 #[path = "endpoints/changing.rs"]
 mod changing;
+#[path = "endpoints/commands.rs"]
+mod commands;
 #[path = "endpoints/flow.rs"]
 mod flow;
 #[path = "endpoints/making.rs"]

@@ -77,14 +77,14 @@ impl Client {
         send(self.agent.post(query.uri(path)), body)
     }
 
-    /// `PATCH path` with a JSON body: the answer's bytes.
-    pub fn patch(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, CliError> {
-        send(self.agent.patch(Query::default().uri(path)), body)
+    /// `PATCH path?query` with a JSON body: the answer's bytes.
+    pub fn patch(&self, path: &str, query: &Query, body: &[u8]) -> Result<Vec<u8>, CliError> {
+        send(self.agent.patch(query.uri(path)), body)
     }
 
-    /// `DELETE path`: the answer's bytes.
-    pub fn delete(&self, path: &str) -> Result<Vec<u8>, CliError> {
-        let request = self.agent.delete(Query::default().uri(path));
+    /// `DELETE path?query`: the answer's bytes.
+    pub fn delete(&self, path: &str, query: &Query) -> Result<Vec<u8>, CliError> {
+        let request = self.agent.delete(query.uri(path));
         read_answer(request.header("accept", "application/json").call().map_err(failed)?)
     }
 }
@@ -282,8 +282,11 @@ mod tests {
         assert_eq!(client.get("/v1/events", &query).expect("an answer"), b"{}");
         assert_eq!(client.post("/v1/events", b"{\"type\":\"a\"}").expect("an answer"), b"[1]");
         assert_eq!(client.get("/v1/status", &Query::default()).expect("an answer"), b"3");
-        assert_eq!(client.patch("/v1/endpoints/x", b"{\"url\":1}").expect("an answer"), b"4");
-        assert_eq!(client.delete("/v1/endpoints/x").expect("an answer"), b"5");
+        assert_eq!(
+            client.patch("/v1/endpoints/x", &Query::default(), b"{\"url\":1}").expect("an answer"),
+            b"4"
+        );
+        assert_eq!(client.delete("/v1/endpoints/x", &Query::default()).expect("an answer"), b"5");
         let seen = daemon.requests();
         assert_eq!(seen[0].line, "GET /v1/events?type=a.*&limit=5 HTTP/1.1");
         assert_eq!(seen[1].line, "POST /v1/events HTTP/1.1");

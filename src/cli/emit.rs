@@ -2,11 +2,7 @@
 //!
 //! The payload's bytes go to the daemon as they are: they are checked to be JSON, never written anew.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
@@ -15,6 +11,7 @@ use serde_json::value::RawValue;
 use super::{
     client::{self, Client},
     error::CliError,
+    input,
     screen::Screen,
     when::When,
 };
@@ -26,9 +23,6 @@ use crate::{
         time::Timestamp,
     },
 };
-
-/// No payload is longer: the daemon's own limit is far below.
-const DATA_LIMIT: u64 = 64 << 20;
 
 /// `posthaste emit`.
 #[derive(ClapArgs, Debug)]
@@ -73,7 +67,7 @@ struct Event<'a> {
 
 /// Hands the event in.
 pub fn run(args: &Args, sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<(), CliError> {
-    let data = read_data(&args.data, io::stdin)?;
+    let data = input::read(&args.data, io::stdin)?;
     let event = encode(args, &data, screen.now)?;
     let answer = Client::connect(sockets)?.post("/v1/events", &event);
     if matches!(answer, Err(CliError::Disconnected(_) | CliError::Timeout { .. })) {
@@ -109,30 +103,6 @@ fn encode(args: &Args, data: &[u8], now: Timestamp) -> Result<Vec<u8>, CliError>
         data,
     };
     Ok(serde_json::to_vec(&event).expect("names, times and JSON are JSON"))
-}
-
-/// The payload's bytes: the argument itself, a file's, or standard input's.
-fn read_data<R: Read>(argument: &str, stdin: impl FnOnce() -> R) -> Result<Vec<u8>, CliError> {
-    match argument.strip_prefix('@') {
-        Some(path) => {
-            let path = Path::new(path);
-            let failed = |error| CliError::File { path: path.to_owned(), error };
-            read_bounded(File::open(path).map_err(failed)?, path)
-        }
-        None if argument == "-" => read_bounded(stdin(), Path::new("standard input")),
-        None => Ok(argument.as_bytes().to_vec()),
-    }
-}
-
-fn read_bounded(source: impl Read, path: &Path) -> Result<Vec<u8>, CliError> {
-    let mut data = Vec::new();
-    let read = source.take(DATA_LIMIT + 1).read_to_end(&mut data);
-    read.map_err(|error| CliError::File { path: path.to_owned(), error })?;
-    if u64::try_from(data.len()).is_ok_and(|length| length <= DATA_LIMIT) {
-        Ok(data)
-    } else {
-        Err(CliError::Data(format!("{}: a payload has at most {} MiB", path.display(), DATA_LIMIT >> 20)))
-    }
 }
 
 /// Says what is wrong with the payload without showing it, and how one is written.
@@ -190,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_payload_comes_from_where_it_is_said_to() {
-        let read = |argument: &str| read_data(argument, || b" [1] ".as_slice());
+        let read = |argument: &str| input::read(argument, || b" [1] ".as_slice());
         assert_eq!(read("-").expect("standard input"), b" [1] ");
         assert_eq!(read("-1").expect("a number"), b"-1");
         let dir = tempfile::tempdir().expect("a directory");

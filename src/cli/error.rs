@@ -31,6 +31,9 @@ pub enum CliError {
     /// Nothing could be bound, started or served.
     #[error("{0}")]
     Io(String),
+    /// An endpoint did not take what it was sent for a test.
+    #[error("the test did not succeed: {0}")]
+    NotTaken(String),
     /// What was to be printed could not be.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -69,7 +72,7 @@ impl CliError {
             Self::Disconnected(_) | Self::File { .. } | Self::Io(_) | Self::Output(_) => Exit::Io,
             Self::Refused(problem) => Exit::of_status(problem.status),
             Self::Serve { exit, .. } => *exit,
-            Self::Timeout { .. } => Exit::TryAgain,
+            Self::NotTaken(_) | Self::Timeout { .. } => Exit::TryAgain,
             Self::Unreachable(unreachable) => unreachable.exit(),
             Self::Usage(_) => Exit::Usage,
         }

@@ -29,6 +29,7 @@ pub mod event;
 pub mod exit;
 #[cfg(test)]
 mod fake;
+pub mod input;
 pub mod list;
 pub mod listen;
 pub mod profile;
@@ -91,7 +92,7 @@ enum Command {
     /// Look at deliveries
     #[command(subcommand)]
     Delivery(delivery::Command),
-    /// Look at endpoints
+    /// Look at endpoints, make and change them
     #[command(subcommand)]
     Endpoint(endpoint::Command),
     /// Show how the daemon is doing
@@ -220,6 +221,16 @@ mod tests {
             "posthaste delivery list --event evt_01hqr2p1qq8k3v7r5m6n0x9y2z",
             "posthaste delivery show dlv_01hqr2p1qq8k3v7r5m6n0x9y2z --json",
             "posthaste endpoint list --account a",
+            "posthaste endpoint add https://a.example/ --type video.* --type a.b --description d --profile raw --header A:b",
+            "posthaste endpoint add https://a.example/ --type * --secret @file --account a --disabled",
+            "posthaste endpoint show erp --account a",
+            "posthaste endpoint update ep_01hqr2p1qq8k3v7r5m6n0x9y2z --url https://b.example/ --no-headers --no-profile",
+            "posthaste endpoint remove erp --json",
+            "posthaste endpoint enable erp --pending discard",
+            "posthaste endpoint disable erp",
+            "posthaste endpoint test erp --type a.b --data {}",
+            "posthaste endpoint rotate-secret erp --overlap 0s",
+            "posthaste endpoint secret erp --all",
             "posthaste status --json",
             "posthaste listen --port 0 --secret s --profile raw --status 503 --fail-first 2 --delay 5s --save d",
         ] {
@@ -241,6 +252,14 @@ mod tests {
             "posthaste event list --limit 5 --all",
             "posthaste delivery list --status done",
             "posthaste delivery list --since yesterday",
+            "posthaste endpoint add https://a.example/",
+            "posthaste endpoint add --type a.b",
+            "posthaste endpoint update erp",
+            "posthaste endpoint update erp --profile raw --no-profile",
+            "posthaste endpoint add https://a.example/ --type a.b --header broken",
+            "posthaste endpoint enable erp --pending drop",
+            "posthaste endpoint rotate-secret erp --overlap 5",
+            "posthaste endpoint test erp --type a..b",
             "posthaste listen --status 99",
             "posthaste listen --delay 5",
             "posthaste verify body.json",

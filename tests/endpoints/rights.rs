@@ -46,6 +46,10 @@ fn somebody_else_is_refused_and_may_still_hand_in_events() {
     assert_eq!(refused.status.code(), Some(77), "{}", stderr(&refused));
     assert!(stderr(&refused).contains("for root alone; you are uid 65534"), "{}", stderr(&refused));
     assert!(refused.stdout.is_empty(), "{}", stdout(&refused));
+    let add = ["--socket", &socket, "endpoint", "add", "https://a.example/", "--type", "*"];
+    let refused = as_nobody(&add).expect("as before").output().expect("it runs");
+    assert_eq!(refused.status.code(), Some(77), "{}", stderr(&refused));
+    assert_eq!(world.list("/v1/endpoints").len(), 1, "nothing was made");
     let mut emit = as_nobody(&["--socket", &socket, "emit", "a.b"]).expect("as before");
     let taken = emit.output().expect("it runs");
     assert_eq!(taken.status.code(), Some(0), "{}", stderr(&taken));
