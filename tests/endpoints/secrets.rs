@@ -82,6 +82,30 @@ fn an_endpoint_whose_profile_needs_none_has_none() {
 }
 
 #[test]
+fn with_ed25519_the_receiver_has_the_public_key() {
+    let receiver = Receiver::start();
+    let profile = "[profiles.edwards]\n[profiles.edwards.signature]\nalgorithm = \"ed25519\"\n";
+    let world = World::running(&format!("{}{profile}", super::configuration()));
+    let made = make(&world, &receiver.url("/"), &json!({"profile": "edwards"}));
+    let public = |document: &Value| document["public_key"].as_str().expect("a key").to_owned();
+    let first = public(&made);
+    assert!(first.starts_with("whpk_"), "{made}");
+    let rotated = rotate(&world, &made, &json!({"overlap": "1h"}));
+    assert_eq!(public(&rotated["secrets"][1]), first);
+    let hook = next_hook(&world, &receiver);
+    std::fs::write(world.path("body"), &hook.body).expect("a file");
+    let headers = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+    let headers: Vec<_> = headers.iter().map(|name| format!("{name}: {}", hook.header(name))).collect();
+    for key in [first, public(&rotated)] {
+        let mut args =
+            vec!["verify", "--profile", "edwards", "--config", "posthaste.toml", "--secret", &key, "body"];
+        args.extend(headers.iter().flat_map(|header| ["--header", header.as_str()]));
+        let output = world.cli(&args);
+        assert_eq!(output.status.code(), Some(0), "{}", crate::support::world::stderr(&output));
+    }
+}
+
+#[test]
 fn secrets_are_in_no_list_no_history_and_no_log() {
     let receiver = Receiver::start();
     let mut world = World::new(&super::configuration());

@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
 };
 
-use super::{secretly, take, view_of};
+use super::{secret::secrets, secretly, take, view_of};
 use crate::{
     api::{
         App, Open,
@@ -15,7 +15,7 @@ use crate::{
         operator::Operator,
         problem::Problem,
         query::Query,
-        view::{MadeEndpoint, ShownSecret},
+        view::MadeEndpoint,
     },
     engine::endpoints::{EndpointError, NewEndpoint},
     model::{account::AccountName, endpoint::EndpointNumber, secret::Secret},
@@ -43,12 +43,14 @@ pub(super) async fn make(
 async fn answer(open: &Open, number: EndpointNumber) -> Result<Response<Body>, Problem> {
     let endpoint = view_of(open, number).await?;
     let location = HeaderValue::try_from(format!("/v1/endpoints/{}", endpoint.id));
-    let secret = match open.endpoints.secrets(number) {
-        Ok(secrets) => secrets.into_iter().next().map(|newest| ShownSecret(newest.secret)),
+    let newest = match secrets(open, number) {
+        Ok(secrets) => secrets.into_iter().next(),
         Err(EndpointError::NoSecret) => None,
         Err(error) => return Err(error.into()),
     };
-    let mut answer = json(StatusCode::CREATED, &MadeEndpoint { endpoint, secret });
+    let (secret, public_key) = newest.map(|one| (one.secret, one.public_key)).unzip();
+    let made = MadeEndpoint { endpoint, secret, public_key: public_key.flatten() };
+    let mut answer = json(StatusCode::CREATED, &made);
     answer.headers_mut().insert(header::LOCATION, location.expect("an id is ASCII"));
     Ok(secretly(answer))
 }

@@ -22,9 +22,11 @@ use crate::{
     engine::endpoints::EndpointError,
     model::{
         endpoint::EndpointNumber,
+        profile::{Algorithm, SignatureRule},
         secret::DatedSecret,
         time::{Timestamp, parse_duration},
     },
+    policy::key::public_key,
 };
 
 /// How long the secrets before sign as well, where nobody says how long.
@@ -63,14 +65,24 @@ fn overlap(body: &Bytes) -> Result<Duration, Problem> {
 }
 
 fn answer(open: &Open, number: EndpointNumber) -> Result<Response<Body>, Problem> {
-    let secrets = open.endpoints.secrets(number)?;
-    let newest = secrets.first().ok_or(EndpointError::NoSecret)?;
-    let secret = ShownSecret(newest.secret.clone());
-    let secrets = secrets.iter().map(view).collect();
-    Ok(secretly(json(StatusCode::OK, &SecretsView { secret, secrets })))
+    let all = secrets(open, number)?;
+    let newest = all.first().cloned().ok_or(EndpointError::NoSecret)?;
+    let view = SecretsView { secret: newest.secret, public_key: newest.public_key, secrets: all };
+    Ok(secretly(json(StatusCode::OK, &view)))
 }
 
-fn view(dated: &DatedSecret) -> SecretView {
-    let made_at = Some(dated.made_at).filter(|at| *at != Timestamp::EPOCH);
-    SecretView { secret: ShownSecret(dated.secret.clone()), created_at: made_at, until: dated.until }
+/// An endpoint's secrets, newest first.
+pub(super) fn secrets(open: &Open, number: EndpointNumber) -> Result<Vec<SecretView>, EndpointError> {
+    let secrets = open.endpoints.secrets(number)?;
+    let target = open.directory.target(number);
+    let rule = target.as_ref().and_then(|target| target.profile()).map(|profile| &profile.signature);
+    Ok(secrets.into_iter().map(|dated| view(dated, rule)).collect())
+}
+
+fn view(dated: DatedSecret, rule: Option<&SignatureRule>) -> SecretView {
+    let created_at = Some(dated.made_at).filter(|at| *at != Timestamp::EPOCH);
+    // One that is none for the profile has no public key: the endpoint is `unfit`, and says so.
+    let private = rule.filter(|rule| rule.algorithm == Algorithm::Ed25519);
+    let public_key = private.and_then(|rule| public_key(rule.key, &dated.secret).ok());
+    SecretView { secret: ShownSecret(dated.secret), public_key, created_at, until: dated.until }
 }

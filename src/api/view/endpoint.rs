@@ -36,6 +36,9 @@ pub struct MadeEndpoint {
     pub endpoint: EndpointView,
     /// What signs its deliveries; `null` where its profile needs no secret.
     pub secret: Option<ShownSecret>,
+    /// The key for the receiver, where its profile signs with a private one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
 }
 
 /// `GET /v1/endpoints/{id}/secret`, `POST …/rotate-secret`.
@@ -43,6 +46,9 @@ pub struct MadeEndpoint {
 pub struct SecretsView {
     /// The newest.
     pub secret: ShownSecret,
+    /// The newest's key for the receiver, where the profile signs with a private one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
     /// All that sign, newest first.
     pub secrets: Vec<SecretView>,
 }
@@ -52,6 +58,9 @@ pub struct SecretsView {
 pub struct SecretView {
     /// The secret.
     pub secret: ShownSecret,
+    /// The key for the receiver, where the profile signs with a private one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
     /// When it was made; `null` where that is not known, as of the configuration's.
     pub created_at: Option<Timestamp>,
     /// Until when it signs; `null` for the newest.

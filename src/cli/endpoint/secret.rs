@@ -1,6 +1,6 @@
 //! `posthaste endpoint secret` and `rotate-secret`.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use clap::Args;
 use serde_json::json;
@@ -16,14 +16,15 @@ use super::{
     find::Which,
 };
 use crate::{
-    api::view::SecretsView,
+    api::view::{SecretsView, ShownSecret},
     model::time::{format_duration, parse_duration},
 };
 
 /// `posthaste endpoint secret`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  posthaste endpoint secret ep_01hqr2p1qq8k3v7r5m6n0x9y2z\n\n\
-                  Prints the newest; while a rotation overlaps, the others sign too.")]
+                  Prints what the receiver verifies with: the newest secret, or the public key where its profile\n\
+                  signs with ed25519. While a rotation overlaps, those before sign too. --json has all there is.")]
 pub struct SecretArgs {
     #[command(flatten)]
     which: Which,
@@ -36,7 +37,7 @@ pub struct SecretArgs {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  posthaste endpoint rotate-secret ep_01hqr2p1qq8k3v7r5m6n0x9y2z --overlap 1h\n\n\
-                  Prints the secret that was made."
+                  Prints what the receiver verifies with: the secret that was made, or its public key."
 )]
 pub struct RotateArgs {
     #[command(flatten)]
@@ -47,7 +48,7 @@ pub struct RotateArgs {
 }
 
 const COLUMNS: &[Column] =
-    &[Column::whole("SECRET"), Column::whole("MADE").spare(0), Column::whole("SIGNS UNTIL")];
+    &[Column::whole("SECRET OR PUBLIC KEY"), Column::whole("MADE").spare(0), Column::whole("SIGNS UNTIL")];
 
 /// Shows the secret.
 pub(super) fn show(args: &SecretArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(), CliError> {
@@ -60,12 +61,17 @@ pub(super) fn show(args: &SecretArgs, client: &Client, screen: &mut Screen<'_>) 
     if args.all {
         return table(&view, screen);
     }
-    screen.line(&text::plain(view.secret.0.expose()))?;
+    screen.line(&shared(&view.secret, view.public_key.as_deref()))?;
     if view.secrets.len() > 1 {
         screen.flush()?;
         screen.note(&format!("{} before it {} too: --all shows them", view.secrets.len() - 1, signs(&view)));
     }
     Ok(())
+}
+
+/// What the receiver has of it: the secret, but of a private key the public one.
+fn shared<'a>(secret: &'a ShownSecret, public_key: Option<&'a str>) -> Cow<'a, str> {
+    text::plain(public_key.unwrap_or_else(|| secret.0.expose()))
 }
 
 fn signs(view: &SecretsView) -> &'static str {
@@ -77,7 +83,8 @@ fn table(view: &SecretsView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     for one in &view.secrets {
         let made = one.created_at.map_or_else(|| "-".to_owned(), text::time);
         let until = one.until.map_or_else(|| "-".to_owned(), text::time);
-        table.push(vec![text::plain(one.secret.0.expose()).into_owned(), made, until], screen)?;
+        let shared = shared(&one.secret, one.public_key.as_deref()).into_owned();
+        table.push(vec![shared, made, until], screen)?;
     }
     table.finish(screen).map(drop)
 }
@@ -91,7 +98,7 @@ pub(super) fn rotate(args: &RotateArgs, client: &Client, screen: &mut Screen<'_>
         return screen.json(&answer);
     }
     let view: SecretsView = client::parse(&answer)?;
-    screen.line(&text::plain(view.secret.0.expose()))?;
+    screen.line(&shared(&view.secret, view.public_key.as_deref()))?;
     screen.flush()?;
     let until = view.secrets.get(1).and_then(|before| before.until);
     screen.note(&match until {

@@ -1,6 +1,6 @@
 //! `posthaste endpoint add` and `update`: what an endpoint is told.
 
-use std::{io, str::FromStr};
+use std::str::FromStr;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -9,22 +9,23 @@ use super::{
     super::{
         client::{self, Client, Query},
         error::CliError,
-        input,
         screen::Screen,
+        secret,
     },
     find::Which,
     show,
 };
 use crate::{
     api::view::{EndpointView, MadeEndpoint},
-    model::account::AccountName,
+    model::{account::AccountName, secret::Secret},
 };
 
 /// `posthaste endpoint add`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  posthaste endpoint add https://erp.example/hooks --type 'video.*' --description ERP\n\n\
-                  Prints the endpoint's id. Its secret is made by the daemon: `posthaste endpoint secret ID` shows it."
+                  Prints the endpoint's id. Its secret is made by the daemon: `posthaste endpoint secret ID` shows it.\n\
+                  Others on this machine can see what stands on a command line: better write --secret @FILE."
 )]
 pub struct AddArgs {
     /// Where deliveries go
@@ -42,9 +43,9 @@ pub struct AddArgs {
     /// A header to send besides the profile's; may be given several times
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<Header>,
-    /// A secret that the receiver has already: the secret, @FILE, or - for standard input [default: one is made]
-    #[arg(long, value_name = "SECRET|@FILE|-")]
-    secret: Option<String>,
+    /// A secret that the receiver has already, or @FILE to read it from a file [default: one is made]
+    #[arg(long, value_name = "S", value_parser = secret::parse)]
+    secret: Option<Secret>,
     /// Hold its deliveries until it is enabled
     #[arg(long)]
     disabled: bool,
@@ -143,22 +144,17 @@ fn document(args: &AddArgs) -> Result<Map<String, Value>, CliError> {
     let mut document = Map::new();
     document.insert("url".to_owned(), json!(args.url));
     document.insert("event_types".to_owned(), json!(args.types));
+    // Not that of the environment: it may be there for other commands, and an endpoint would have it unasked.
+    let secret = secret::find(args.secret.as_ref(), None)?;
     let optional = [
         ("description", args.description.as_ref().map(|text| json!(text))),
         ("profile", args.profile.as_ref().map(|name| json!(name))),
         ("headers", headers(&args.headers)?),
         ("enabled", args.disabled.then_some(Value::Bool(false))),
-        ("secret", args.secret.as_deref().map(secret).transpose()?.map(|secret| json!(secret))),
+        ("secret", secret.map(|secret| json!(secret.expose()))),
     ];
     document.extend(optional.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
     Ok(document)
-}
-
-/// A secret's text; the end of the line in a file is not part of it.
-fn secret(argument: &str) -> Result<String, CliError> {
-    let text = String::from_utf8(input::read(argument, io::stdin)?);
-    let text = text.map_err(|_| CliError::Data("the secret is no text in UTF-8".to_owned()))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// The headers as an object, where there are any.

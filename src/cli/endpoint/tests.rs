@@ -270,15 +270,26 @@ fn secrets_are_printed_alone() {
     let (_, text, _) = ran(&["secret", ID, "--all"], std::slice::from_ref(&view));
     assert_eq!(
         text,
-        "SECRET          MADE                 SIGNS UNTIL\n\
-         whsec_c2VjcmV0  2026-11-22 02:57:00  -\n\
-         whsec_b2xk      -                    2026-11-22 04:00:00\n"
+        "SECRET OR PUBLIC KEY  MADE                 SIGNS UNTIL\n\
+         whsec_c2VjcmV0        2026-11-22 02:57:00  -\n\
+         whsec_b2xk            -                    2026-11-22 04:00:00\n"
     );
     let ran = run_line(&["rotate-secret", ID, "--overlap", "1h30m"], &[view], Output::new());
     ran.result.expect("it is rotated");
     assert_eq!(ran.daemon.requests()[0].body, b"{\"overlap\":\"1h30m\"}");
     assert_eq!(ran.output.text(), format!("{SECRET}\n"));
     assert_eq!(ran.output.notes(), "the secret before signs too until 2026-11-22 04:00:00 (in 60m)\n");
+}
+
+#[test]
+fn private_keys_are_not_printed() {
+    let one = json!({"secret": "whsk_cHJpdmF0ZQ==", "public_key": "whpk_cHVibGlj", "created_at": null, "until": null});
+    let mut view = one.clone();
+    view["secrets"] = json!([one]);
+    for line in [&["secret", ID][..], &["rotate-secret", ID], &["secret", ID, "--all"]] {
+        let (_, text, _) = ran(line, std::slice::from_ref(&view));
+        assert!(text.contains("whpk_cHVibGlj") && !text.contains("whsk_"), "{text}");
+    }
 }
 
 #[test]
