@@ -336,3 +336,16 @@ fn a_test_is_told_in_full() {
     let bad = run_line(&["test", ID, "--data", "{n:1}"], &[], Output::new()).result.expect_err("no JSON");
     assert_eq!(bad.exit(), Exit::Data);
 }
+
+#[test]
+fn an_open_circuit_says_when_the_next_probe_is() {
+    let circuit = json!({"open_since": "2026-11-22T02:57:00.000Z", "failed_probes": 3,
+        "next_probe_at": "2026-11-22T03:02:00.000Z"});
+    let open = configured("erp", &json!({"circuit": circuit}));
+    let daemon = Daemon::start(vec![(200, page(&[open]).to_string())]);
+    let mut output = Output::new();
+    let list = Line::try_parse_from(["endpoint", "list"]).expect("a good line").command;
+    run(&list, &daemon.paths(), &mut output.screen()).expect("it prints");
+    let line = output.text().lines().nth(1).expect("a row").to_owned();
+    assert!(line.contains("  enabled, circuit open: next probe 2026-11-22 03:02:00  "), "{line}");
+}
