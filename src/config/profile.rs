@@ -29,9 +29,13 @@ use crate::{
 };
 
 /// The profiles that are always there, by name.
-pub(super) const BUILT_IN: [(&str, &str); 3] = [
+pub(super) const BUILT_IN: [(&str, &str); 7] = [
     ("posthaste", include_str!("profiles/posthaste.toml")),
     ("raw", include_str!("profiles/raw.toml")),
+    ("cloudglue", include_str!("profiles/cloudglue.toml")),
+    ("elai", include_str!("profiles/elai.toml")),
+    ("fastpix", include_str!("profiles/fastpix.toml")),
+    ("omegastream", include_str!("profiles/omegastream.toml")),
     ("transcodely", include_str!("profiles/transcodely.toml")),
 ];
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     model::{
         event::Effect,
-        profile::{Algorithm, BodyRule, CloudEventsMode, CloudEventsRule, Encoding, KeyForm, Rate, Success},
+        profile::{Algorithm, BodyRule, CloudEventsMode, CloudEventsRule, Encoding, KeyForm, Profile, Rate, Success},
     },
     policy::address::Stance,
 };
@@ -868,6 +868,34 @@ fn a_key_of_ed25519_is_no_text() {
     let (_, message, help) = marked(&(endpoint(secret) + "[profiles.a.signature]\nalgorithm = 'ed25519'\n"));
     assert!(message.contains("does not fit its profile"), "{message}");
     assert!(help.contains("public key") && !help.contains("AAAA"), "{help}");
+}
+
+#[test]
+fn the_providers_profiles() {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 3_600;
+    let as_posthaste =
+        [0, 5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
+    let hour_at_most = [0, MINUTE, 10 * MINUTE, HOUR];
+    let half_a_day_at_most = [0, MINUTE, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 12 * HOUR];
+    let config = valid("");
+    for (name, timeout, jitter, retry, statuses) in [
+        ("cloudglue", 30, 0.0, hour_at_most.as_slice(), [200, 200]),
+        ("elai", 10, 0.1, &as_posthaste, [200, 299]),
+        ("fastpix", 30, 0.1, &as_posthaste, [200, 299]),
+        ("omegastream", 30, 0.1, &as_posthaste, [200, 299]),
+        ("transcodely", 30, 0.0, &half_a_day_at_most, [200, 299]),
+    ] {
+        let profile = config.forms[name].profile();
+        assert_eq!(profile.timeout, Duration::from_secs(timeout), "{name}");
+        assert!((profile.jitter - jitter).abs() < f64::EPSILON, "{name}");
+        let delays: Vec<_> = profile.retry.iter().map(Duration::as_secs).collect();
+        assert_eq!(delays, retry, "{name}");
+        let taken: Vec<_> = (100..600).filter(|status| profile.is_success(*status)).collect();
+        assert_eq!([taken[0], taken[taken.len() - 1]], statuses, "{name}");
+    }
+    let [fastpix, posthaste] = ["fastpix", "posthaste"].map(|name| config.forms[name].profile());
+    assert_eq!(&Profile { name: "posthaste".to_owned(), ..fastpix.clone() }, posthaste, "but for its name");
 }
 
 #[test]
