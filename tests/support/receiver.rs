@@ -227,7 +227,7 @@ impl Shared {
 
     fn record(&self, mut hook: Hook) -> Arc<Hook> {
         let mut state = self.lock();
-        let ids = ["webhook-id", "x-transcodely-delivery-id"];
+        let ids = ["webhook-id", "x-transcodely-delivery-id", "x-webhook-delivery-id", "delivery-id"];
         let id = hook.headers.iter().find(|(name, _)| ids.contains(&name.as_str()));
         if let Some((_, id)) = id {
             let count = state.deliveries.entry(id.clone()).or_default();

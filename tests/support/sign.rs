@@ -31,6 +31,15 @@ pub fn check_transcodely(hook: &Hook, secret: &str) {
     assert_fresh(timestamp);
 }
 
+/// Checks a request as Elai's example has it: over `timestamp.body`, in hex, the timestamp in milliseconds.
+pub fn check_elai(hook: &Hook, secret: &str) {
+    let timestamp = hook.header("elai-timestamp");
+    let mac = hmac_sha256(secret.as_bytes(), &[timestamp.as_bytes(), b".", &hook.body]);
+    assert_eq!(hook.header("elai-signature"), hex::encode(mac));
+    assert_eq!(timestamp.len(), 13, "milliseconds: {timestamp}");
+    assert_fresh(&timestamp[..10]);
+}
+
 /// Five minutes is what receivers allow.
 fn assert_fresh(timestamp: &str) {
     let seconds: i64 = timestamp.parse().expect("Unix seconds");
@@ -40,7 +49,7 @@ fn assert_fresh(timestamp: &str) {
 
 /// The wall clock.
 #[allow(clippy::disallowed_methods, reason = "the tests look at the daemon from outside, on a real clock")]
-fn unix_seconds() -> i64 {
+pub fn unix_seconds() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     i64::try_from(since.as_secs()).expect("before the end of time")
 }

@@ -1,0 +1,208 @@
+//! Cloudglue: the endpoint's secret itself in a header; 200 alone is a success; three retries.
+
+use serde_json::{Value, json};
+
+use crate::{
+    example::{Example, attempted, catalog, refuses, send, sorted, waits},
+    support::{
+        config::ODD,
+        eventually,
+        receiver::{Receiver, Reply},
+        world::{run_in, stderr},
+    },
+};
+
+const CLOUDGLUE: Example = Example("cloudglue");
+
+/// The document's list, in its order.
+const TYPES: [&str; 14] = [
+    "transcribe.job.processing",
+    "transcribe.job.completed",
+    "transcribe.job.failed",
+    "extract.job.processing",
+    "extract.job.completed",
+    "extract.job.failed",
+    "file.job.processing",
+    "file.job.completed",
+    "file.job.failed",
+    "file.job.deleted",
+    "collection.file.job.processing",
+    "collection.file.job.completed",
+    "collection.file.job.failed",
+    "collection.file.job.deleted",
+];
+
+/// A receiver that confirms as the document wants it.
+fn taking() -> Receiver {
+    Receiver::answering(|_| Reply::Status(200))
+}
+
+/// A further endpoint, with a secret of its own.
+fn endpoint(receiver: &Receiver, name: &str, types: &[&str], secret: &str) -> String {
+    format!(
+        "\n[[endpoint]]\nname = \"{name}\"\nurl = \"{}\"\nevent_types = {types:?}\nsecret = \"{secret}\"\n",
+        receiver.url(&format!("/{name}"))
+    )
+}
+
+#[test]
+fn an_endpoint_subscribes_to_at_least_one_event() {
+    let receiver = taking();
+    let world = CLOUDGLUE.world(&receiver.url("/"), &endpoint(&receiver, "none", &[], "s3cr3t-of-the-other"));
+    let output = run_in(&world.path(""), &["check", "--config", "posthaste.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("`endpoint.event_types`"), "{}", stderr(&output));
+}
+
+#[test]
+fn there_are_fourteen_events() {
+    assert_eq!(CLOUDGLUE.types(), TYPES);
+    let receiver = taking();
+    let world = CLOUDGLUE.running(&receiver, &endpoint(&receiver, "all", &["*"], "s3cr3t-of-the-other"));
+    assert_eq!(catalog(&world, "live"), sorted(TYPES));
+    CLOUDGLUE.emit_all(&world);
+    let hooks = receiver.wait_at("/all", TYPES.len());
+    assert_eq!(sorted(hooks.iter().map(|hook| hook.header("x-webhook-event"))), sorted(TYPES));
+    refuses(&world, "file.job.procesing", "file.job.processing");
+}
+
+#[test]
+fn an_endpoint_may_subscribe_to_several() {
+    let receiver = taking();
+    let types = ["extract.job.failed", "collection.file.job.deleted"];
+    let world = CLOUDGLUE.running(&receiver, &endpoint(&receiver, "two", &types, "s3cr3t-of-the-other"));
+    CLOUDGLUE.emit_all(&world);
+    world.settled();
+    let came = |path: &str| sorted(receiver.hooks_at(path).iter().map(|hook| hook.header("x-webhook-event")));
+    assert_eq!(came("/two"), ["collection.file.job.deleted", "extract.job.failed"]);
+    let own = [
+        "file.job.completed",
+        "file.job.deleted",
+        "file.job.failed",
+        "file.job.processing",
+        "transcribe.job.completed",
+        "transcribe.job.failed",
+    ];
+    assert_eq!(came("/hooks"), own);
+}
+
+#[test]
+fn each_request_carries_its_endpoint_s_secret() {
+    let receiver = Receiver::answering(|hook| Reply::Status(if hook.earlier == 0 { 500 } else { 200 }));
+    let other = "s3cr3t-of-the-other";
+    let more =
+        endpoint(&receiver, "other", &["*"], other) + &CLOUDGLUE.hurried(&["0s", "50ms", "50ms", "50ms"]);
+    let world = CLOUDGLUE.running(&receiver, &more);
+    let event = world.emit("transcribe.job.completed", &json!({"n": 1}));
+    for (path, secret) in [("/hooks", CLOUDGLUE.value("secret")), ("/other", other.to_owned())] {
+        let hooks = receiver.wait_at(path, 2);
+        for hook in &hooks {
+            assert_eq!(hook.header("x-webhook-secret"), secret, "at {path}, at each attempt");
+        }
+        assert_eq!(hooks[0].header("x-webhook-delivery-id"), hooks[1].header("x-webhook-delivery-id"));
+    }
+    world.settled();
+    let shown = world.deliveries(&event).iter().map(Value::to_string).collect::<String>() + &world.log();
+    assert!(!shown.contains(other) && !shown.contains(&CLOUDGLUE.value("secret")), "{shown}");
+    assert!(shown.contains("x-webhook-secret"), "that it was sent is shown: {shown}");
+}
+
+#[test]
+fn it_is_a_post_with_the_event_s_own_json() {
+    let receiver = taking();
+    let world = CLOUDGLUE.running(&receiver, "");
+    for (number, data) in ODD.iter().enumerate() {
+        world.post(&format!(r#"{{"type":"file.job.completed","data":{data}}}"#)).expect(202);
+        receiver.wait(number + 1);
+    }
+    for (hook, data) in receiver.hooks().iter().zip(ODD) {
+        assert_eq!((hook.method.as_str(), hook.header("content-type")), ("POST", "application/json"));
+        assert_eq!(hook.text(), data, "whatever its shape, byte for byte");
+    }
+}
+
+#[test]
+fn a_200_confirms_receipt_and_nothing_else_does() {
+    let statuses = [200, 201, 202, 204, 302, 400, 404, 410, 500, 503];
+    let receiver = Receiver::answering(|hook| {
+        let data = hook.json();
+        let status = data.as_u64().and_then(|status| u16::try_from(status).ok()).expect("a status");
+        Reply::Status(status)
+    });
+    let more = CLOUDGLUE.hurried(&["0s", "40ms", "40ms", "40ms"]);
+    let world = CLOUDGLUE.running(&receiver, &more);
+    let events = statuses.map(|status| (status, world.emit("file.job.failed", &json!(status))));
+    for (status, event) in events {
+        let delivery = world.ended(&event);
+        let expected = if status == 200 { ("succeeded", 1) } else { ("failed", 4) };
+        let (outcome, attempts) = expected;
+        assert_eq!(
+            (&delivery["status"], &delivery["attempt"]),
+            (&json!(outcome), &json!(attempts)),
+            "{status}"
+        );
+        if status != 200 {
+            assert_eq!(delivery["reason"], "exhausted", "{status}");
+        }
+    }
+    assert_eq!(receiver.hooks().len(), 1 + (statuses.len() - 1) * 4, "one attempt and three retries each");
+}
+
+#[test]
+fn retries_come_after_a_minute_first() {
+    let receiver = Receiver::answering(|_| Reply::Status(500));
+    let world = CLOUDGLUE.running(&receiver, "");
+    let event = world.emit("file.job.failed", &json!({}));
+    let delivery = attempted(&world, &event, 1);
+    assert_eq!((&delivery["status"], &delivery["waiting"]), (&json!("pending"), &json!("due")));
+    let waits = waits(&delivery);
+    assert!((60_000..75_000).contains(&waits), "{waits} ms");
+}
+
+#[test]
+fn past_events_of_an_endpoint_can_be_viewed() {
+    let receiver = taking();
+    let world =
+        CLOUDGLUE.running(&receiver, &endpoint(&receiver, "other", &["extract.job.*"], "s3cr3t-of-other"));
+    let mut own: Vec<_> = (0..5).map(|n| world.emit("file.job.completed", &json!(n))).collect();
+    let other = world.emit("extract.job.completed", &json!({}));
+    world.settled();
+    let listed = |name: &str| -> Vec<String> {
+        let id = world.endpoint(name)["id"].as_str().expect("an id").to_owned();
+        let list = world.list(&format!("/v1/deliveries?endpoint={id}"));
+        list.iter().map(|one| one["event_id"].as_str().expect("an id").to_owned()).collect()
+    };
+    own.reverse();
+    assert_eq!(listed("studio"), own, "its own, newest first");
+    assert_eq!(listed("other"), [other]);
+}
+
+#[test]
+fn the_example_runs_as_it_stands() {
+    let Some((program, _world, delivery)) = CLOUDGLUE.as_it_stands(&CLOUDGLUE.commands()[0]) else { return };
+    let id = delivery["id"].as_str().expect("an id");
+    assert_eq!(program.line("handled "), format!("{id} transcribe.job.completed j-81"));
+
+    let body = br#"{"job_id":"j-1"}"#;
+    let headers = |secret: &str| {
+        vec![
+            ("X-Webhook-Secret", secret.to_owned()),
+            ("X-Webhook-Event", "file.job.deleted".to_owned()),
+            ("X-Webhook-Delivery-ID", "one".to_owned()),
+        ]
+    };
+    let secret = CLOUDGLUE.value("secret");
+    for wrong in ["", "wrong", &secret[1..], &format!("{secret}x")] {
+        assert_eq!(send(&program, &headers(wrong), body).0, 401, "{wrong}");
+    }
+    assert_eq!(send(&program, &headers(&secret)[1..], body).0, 401, "without any");
+    assert_eq!(send(&program, &headers(&secret)[..2], body).0, 400, "without a delivery");
+    assert_eq!(send(&program, &headers(&secret), body), (200, "OK\n".to_owned()));
+    assert_eq!(send(&program, &headers(&secret), body), (200, "Already processed\n".to_owned()));
+    eventually("it is handled once", || (program.count("handled ") == 2).then_some(()));
+}
+
+#[test]
+fn listen_verifies_it() {
+    CLOUDGLUE.listens(Some(&CLOUDGLUE.value("secret")));
+}

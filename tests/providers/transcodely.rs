@@ -1,0 +1,207 @@
+//! Transcodely: the whole job in the body, HMAC-SHA256 over timestamp and body, six attempts, a delivery id that stays.
+
+use std::{collections::HashSet, time::Duration};
+
+use serde_json::json;
+
+use crate::{
+    example::{Example, attempted, catalog, judges, refuses, sorted, waits},
+    support::{
+        config::ODD,
+        eventually,
+        program::Program,
+        receiver::{Receiver, Reply},
+        sign::{check_transcodely, hmac_sha256},
+        world::World,
+    },
+};
+
+const TRANSCODELY: Example = Example("transcodely");
+
+#[test]
+fn there_are_five_events() {
+    let types = ["job.completed", "job.failed", "job.canceled", "job.partial", "job.awaiting_confirmation"];
+    assert_eq!(TRANSCODELY.types(), types);
+    let receiver = Receiver::start();
+    let world = TRANSCODELY.running(&receiver, "");
+    assert_eq!(catalog(&world, "live"), sorted(types));
+    TRANSCODELY.emit_all(&world);
+    let hooks = receiver.wait(5);
+    let came = hooks.iter().map(|hook| hook.json()["event"].as_str().expect("a type").to_owned());
+    assert_eq!(sorted(came), sorted(types));
+    refuses(&world, "job.cancelled", "job.canceled");
+}
+
+#[test]
+fn the_body_has_event_job_and_timestamp_and_nothing_else() {
+    let receiver = Receiver::start();
+    let world = TRANSCODELY.running(&receiver, "");
+    let sample = TRANSCODELY.sample();
+    for (number, job) in ODD.iter().copied().chain([sample.as_str()]).enumerate() {
+        let event = format!(r#"{{"type":"job.completed","time":"2026-02-28T10:35:42Z","data":{job}}}"#);
+        world.post(&event).expect(202);
+        let hook = receiver.wait(number + 1)[number].clone();
+        let text =
+            format!(r#"{{"event": "job.completed", "job": {job}, "timestamp": "2026-02-28T10:35:42.000Z"}}"#);
+        assert_eq!(hook.text(), text, "the job as it was handed in, byte for byte");
+        assert_eq!((hook.method.as_str(), hook.path.as_str()), ("POST", "/webhooks/transcodely"));
+        assert_eq!(hook.header("content-type"), "application/json");
+    }
+}
+
+#[test]
+fn every_request_is_signed_and_names_its_delivery() {
+    let receiver = Receiver::answering(|hook| Reply::Status(if hook.earlier == 0 { 500 } else { 200 }));
+    let mut world = TRANSCODELY.running(&receiver, &TRANSCODELY.hurried(&["0s", "1100ms"]));
+    let events: Vec<_> = (0..3).map(|n| world.emit("job.failed", &json!({"n": n}))).collect();
+    receiver.wait(3);
+    for event in &events {
+        attempted(&world, event, 1);
+    }
+    // The id outlives the daemon that gave it.
+    world.stop();
+    world.start();
+    let hooks = receiver.wait(6);
+    world.settled();
+    let mut ids = HashSet::new();
+    for hook in &hooks {
+        check_transcodely(hook, &TRANSCODELY.value("secret"));
+        ids.insert(hook.header("x-transcodely-delivery-id").to_owned());
+    }
+    assert_eq!(ids.len(), 3);
+    for event in &events {
+        let delivery = world.delivery(event);
+        let id = delivery["id"].as_str().expect("an id");
+        assert!(id.starts_with("dlv_") && ids.contains(id), "{id}");
+        let both: Vec<_> =
+            hooks.iter().filter(|hook| hook.header("x-transcodely-delivery-id") == id).collect();
+        assert_eq!(both.len(), 2);
+        assert_eq!(both[0].body, both[1].body);
+        let times = both.iter().map(|hook| hook.header("x-transcodely-timestamp")).collect::<HashSet<_>>();
+        assert_eq!(times.len(), 2, "each says when it was sent itself");
+    }
+}
+
+#[test]
+fn a_2xx_is_a_success_and_all_else_and_silence_are_tried_again() {
+    let receiver = Receiver::answering(|hook| match hook.json()["job"].as_u64() {
+        _ if hook.earlier > 0 => Reply::Status(200),
+        Some(0) => Reply::Never,
+        Some(status) => Reply::Status(u16::try_from(status).expect("a status")),
+        None => Reply::Status(400),
+    });
+    let more = TRANSCODELY.hurried(&["0s", "50ms"]) + "timeout = \"1s\"\n";
+    let world = TRANSCODELY.running(&receiver, &more);
+    for (job, attempts) in [
+        (json!(200), 1),
+        (json!(201), 1),
+        (json!(204), 1),
+        (json!(299), 1),
+        (json!(301), 2),
+        (json!(400), 2),
+        (json!(410), 2),
+        (json!(429), 2),
+        (json!(503), 2),
+        (json!(0), 2),
+    ] {
+        let event = world.emit("job.completed", &job);
+        let delivery = world.ended(&event);
+        assert_eq!(
+            (&delivery["status"], &delivery["attempt"]),
+            (&json!("succeeded"), &json!(attempts)),
+            "{job}"
+        );
+    }
+}
+
+#[test]
+fn six_attempts_are_made_at_growing_distances_and_then_it_has_failed() {
+    // A ten thousandth of 1 m, 5 m, 30 m, 2 h and 12 h.
+    let delays = [6, 30, 180, 720, 4_320];
+    let receiver = Receiver::answering(|_| Reply::Status(500));
+    let written = delays.map(|millis| format!("{millis}ms"));
+    let retry: Vec<_> = ["0s"].into_iter().chain(written.iter().map(String::as_str)).collect();
+    let world = TRANSCODELY.running(&receiver, &TRANSCODELY.hurried(&retry));
+    let event = world.emit("job.completed", &json!({}));
+    let delivery = world.ended(&event);
+    assert_eq!((&delivery["status"], &delivery["reason"]), (&json!("failed"), &json!("exhausted")));
+    assert_eq!((&delivery["attempt"], &delivery["step"]), (&json!(6), &json!(6)));
+    let hooks = receiver.hooks();
+    assert_eq!(hooks.len(), 6);
+    for (pair, delay) in hooks.windows(2).zip(delays) {
+        let waited = pair[1].at - pair[0].at;
+        assert!(waited >= Duration::from_millis(delay - 1), "{waited:?}, due after {delay} ms");
+        assert!(waited < Duration::from_millis(delay) + Duration::from_secs(3), "{waited:?}, {delay} ms");
+    }
+    let attempts = delivery["attempts"].as_array().expect("a list");
+    assert_eq!(attempts.len(), 6, "each is in the history");
+    for attempt in attempts {
+        assert_eq!(attempt["response"]["status_code"], 500);
+        assert!(attempt["request"]["headers"]["x-transcodely-signature"].is_string());
+    }
+}
+
+#[test]
+fn the_first_retry_comes_after_a_minute() {
+    let receiver = Receiver::answering(|_| Reply::Status(500));
+    let world = TRANSCODELY.running(&receiver, "");
+    let event = world.emit("job.completed", &json!({}));
+    let delivery = attempted(&world, &event, 1);
+    assert_eq!((&delivery["status"], &delivery["waiting"]), (&json!("pending"), &json!("due")));
+    let waits = waits(&delivery);
+    assert!((60_000..75_000).contains(&waits), "{waits} ms");
+}
+
+#[test]
+fn raw_payloads_are_kept() {
+    let receiver = Receiver::start();
+    let world = TRANSCODELY.running(&receiver, "");
+    let sample = TRANSCODELY.sample();
+    let answer = world.post(&format!(r#"{{"type":"job.partial","data":{sample}}}"#)).expect(202);
+    let id = answer["id"].as_str().expect("an id");
+    world.ended(id);
+    let shown = world.request("GET", &format!("/v1/events/{id}"), &[], b"");
+    assert!(shown.text().contains(&format!("\"data\":{sample}")), "{}", shown.text());
+}
+
+/// What all receivers of the example do, in whatever language.
+fn as_documented(runner: &str) -> Option<(Program, World)> {
+    let (program, world, delivery) = TRANSCODELY.as_it_stands(runner)?;
+    let id = delivery["id"].as_str().expect("an id");
+    assert_eq!(program.line("handled "), format!("{id} job.completed job_7k2m9x4q"));
+    eventually("it shows the output", || {
+        (program.lines().last()? == "  out_1 completed gs://media-example/talk/1080p.mp4").then_some(())
+    });
+    let secret = TRANSCODELY.value("secret");
+    let body = format!(r#"{{"event":"job.failed","job":{},"timestamp":"x"}}"#, TRANSCODELY.sample());
+    judges(&program, body.as_bytes(), |at, delivery, body| {
+        let at = at.to_string();
+        let mac = hmac_sha256(secret.as_bytes(), &[at.as_bytes(), b".", body]);
+        vec![
+            ("X-Transcodely-Delivery-ID", delivery.to_owned()),
+            ("X-Transcodely-Timestamp", at),
+            ("X-Transcodely-Signature", format!("sha256={}", hex::encode(mac))),
+        ]
+    });
+    Some((program, world))
+}
+
+#[test]
+fn the_python_receiver_runs_as_it_stands() {
+    as_documented(&TRANSCODELY.commands()[0]);
+}
+
+#[test]
+fn the_node_receiver_runs_as_it_stands() {
+    as_documented("node receiver.mjs");
+}
+
+#[test]
+fn the_go_receiver_runs_as_it_stands() {
+    as_documented("go run receiver.go");
+}
+
+#[test]
+fn listen_verifies_it() {
+    TRANSCODELY.listens(Some(&TRANSCODELY.value("secret")));
+}
