@@ -6,7 +6,9 @@ use super::*;
 use crate::{
     model::{
         event::Effect,
-        profile::{Algorithm, BodyRule, CloudEventsMode, CloudEventsRule, Encoding, KeyForm, Profile, Rate, Success},
+        profile::{
+            Algorithm, BodyRule, CloudEventsMode, CloudEventsRule, Encoding, KeyForm, Profile, Rate, Success,
+        },
     },
     policy::address::Stance,
 };

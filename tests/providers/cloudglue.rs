@@ -101,6 +101,7 @@ fn each_request_carries_its_endpoint_s_secret() {
         }
         assert_eq!(hooks[0].header("x-webhook-delivery-id"), hooks[1].header("x-webhook-delivery-id"));
     }
+    CLOUDGLUE.verifies(&world, &receiver.hooks_at("/other")[0], other);
     world.settled();
     let shown = world.deliveries(&event).iter().map(Value::to_string).collect::<String>() + &world.log();
     assert!(!shown.contains(other) && !shown.contains(&CLOUDGLUE.value("secret")), "{shown}");

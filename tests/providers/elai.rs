@@ -65,6 +65,7 @@ fn a_payload_that_has_keys_twice_arrives_as_it_is() {
     let hook = receiver.wait(1).remove(0);
     assert_eq!(hook.text(), sample);
     check_elai(&hook, &ELAI.value("secret"));
+    ELAI.verifies(&world, &hook, &ELAI.value("secret"));
     assert_eq!((hook.method.as_str(), hook.header("content-type")), ("POST", "application/json"));
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{
     eventually,
     program::{Program, is_there, post, split},
-    receiver::Receiver,
+    receiver::{Hook, Receiver},
     sign::unix_seconds,
     world::{World, stderr, stdout},
 };
@@ -107,6 +107,29 @@ impl Example {
         assert_eq!((&delivery["status"], &delivery["attempt"]), (&json!("succeeded"), &json!(1)));
         eventually("the receiver has handled it", || (program.count("handled ") == 1).then_some(()));
         Some((program, world, delivery))
+    }
+
+    /// Holds `posthaste verify --profile NAME` to taking a request that came, and to nothing else.
+    pub fn verifies(self, world: &World, hook: &Hook, secret: &str) {
+        let verify = |secret: &str, body: &[u8]| {
+            fs::write(world.path("body"), body).expect("a file");
+            let headers = hook.headers.iter().map(|(name, value)| format!("--header={name}: {value}"));
+            let mut arguments = vec!["verify".to_owned(), format!("--profile={}", self.0)];
+            arguments.extend(headers.chain([format!("--secret={secret}"), "body".to_owned()]));
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            let output = world.cli(&arguments);
+            (output.status.code(), stderr(&output))
+        };
+        let genuine = verify(secret, &hook.body);
+        assert_eq!(genuine.0, Some(0), "{}", genuine.1);
+        // One character of the secret is another.
+        let wrong = secret.replacen(['3', 'f', 'k'], "7", 1);
+        assert_eq!(verify(&wrong, &hook.body).0, Some(65));
+        let signed = hook.headers.iter().any(|(name, _)| name.ends_with("-signature"));
+        assert_eq!(
+            verify(secret, &[&hook.body, " ".as_bytes()].concat()).0,
+            Some(if signed { 65 } else { 0 })
+        );
     }
 
     /// Emits one event of each type of the catalog, with the type as its payload.

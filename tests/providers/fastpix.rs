@@ -196,6 +196,7 @@ fn the_form_is_that_of_standard_webhooks() {
         world.post(&format!(r#"{{"type":"video.media.ready","data":{data}}}"#)).expect(202)["id"].clone();
     let hook = receiver.wait(1).remove(0);
     check_standard(&hook, &key());
+    FASTPIX.verifies(&world, &hook, &FASTPIX.value("secret"));
     assert_eq!((hook.method.as_str(), hook.path.as_str()), ("POST", "/hooks"));
     assert!(hook.text().contains(data), "the payload's very bytes: {}", hook.text());
     let body = hook.json();

@@ -68,6 +68,7 @@ fn every_request_is_signed_and_names_its_delivery() {
         check_transcodely(hook, &TRANSCODELY.value("secret"));
         ids.insert(hook.header("x-transcodely-delivery-id").to_owned());
     }
+    TRANSCODELY.verifies(&world, &hooks[0], &TRANSCODELY.value("secret"));
     assert_eq!(ids.len(), 3);
     for event in &events {
         let delivery = world.delivery(event);
