@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::{
-    example::{Example, attempted, catalog, refuses, send, sorted, waits},
+    example::{Example, attempted, call, catalog, make, path, refuses, send, sorted, waits},
     support::{
         config::ODD,
         eventually,
         receiver::{Receiver, Reply},
-        world::{run_in, stderr},
+        world::{run_in, stderr, stdout},
     },
 };
 
@@ -46,12 +46,65 @@ fn endpoint(receiver: &Receiver, name: &str, types: &[&str], secret: &str) -> St
 }
 
 #[test]
+fn an_endpoint_is_made_by_a_person() {
+    let receiver = taking();
+    let world = CLOUDGLUE.running(&receiver, "");
+    let url = receiver.url("/made");
+    let added = world.cli(&["endpoint", "add", &url, "--type", "extract.job.failed", "--type", "file.job.*"]);
+    assert_eq!(added.status.code(), Some(0), "{}", stderr(&added));
+    let id = stdout(&added).trim().to_owned();
+    let secret = stdout(&world.cli(&["endpoint", "secret", &id])).trim().to_owned();
+    assert!(secret.len() >= 32, "it can be found, and cannot be guessed: {secret}");
+    assert_eq!(world.get(&format!("/v1/endpoints/{id}/secret"))["secret"], secret);
+    world.emit("extract.job.completed", &json!({"n": 1}));
+    let event = world.emit("extract.job.failed", &json!({"n": 2}));
+    let hook = receiver.wait_at("/made", 1).remove(0);
+    assert_eq!(hook.json(), json!({"n": 2}));
+    assert_eq!(hook.header("x-webhook-secret"), secret);
+    assert_ne!(secret, CLOUDGLUE.value("secret"), "each endpoint has its own");
+    let shown = world.ended(&event).to_string() + &world.get("/v1/endpoints").to_string() + &world.log();
+    assert!(!shown.contains(&secret), "{shown}");
+}
+
+#[test]
+fn an_account_has_at_most_ten_endpoints() {
+    let receiver = taking();
+    let world = CLOUDGLUE.running(&receiver, "\n[accounts.acme]\nhttps_only = false\n");
+    let document = json!({"url": receiver.url("/made"), "event_types": ["*"]});
+    let ask = |account: &str| call(&world, "POST", &format!("/v1/endpoints?account={account}"), &document);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..12).map(|_| scope.spawn(|| ask("default").status)).collect();
+        asking.into_iter().map(|one| one.join().expect("no panic")).collect()
+    });
+    let made = statuses.iter().filter(|status| **status == 201).count();
+    assert_eq!(made, 10, "those who ask at once share the ten: {statuses:?}");
+    let detail = ask("default").problem(409, "too_many_endpoints");
+    assert!(detail.contains("10"), "{detail}");
+    ask("acme").expect(201);
+    let list = world.list("/v1/endpoints?account=default");
+    let one = list.iter().find(|one| one["owner"] == "api").expect("they are there");
+    call(&world, "DELETE", &path(one), &json!({})).expect(200);
+    ask("default").expect(201);
+    ask("default").problem(409, "too_many_endpoints");
+}
+
+#[test]
 fn an_endpoint_subscribes_to_at_least_one_event() {
     let receiver = taking();
     let world = CLOUDGLUE.world(&receiver.url("/"), &endpoint(&receiver, "none", &[], "s3cr3t-of-the-other"));
     let output = run_in(&world.path(""), &["check", "--config", "posthaste.toml"]);
     assert_eq!(output.status.code(), Some(78));
     assert!(stderr(&output).contains("`endpoint.event_types`"), "{}", stderr(&output));
+
+    let world = CLOUDGLUE.running(&receiver, "");
+    for (document, status, code) in [
+        (json!({"url": "https://app.example/"}), 400, "bad_request"),
+        (json!({"url": "https://app.example/", "event_types": []}), 422, "invalid_endpoint"),
+        (json!({"url": "https://app.example/", "event_types": ["file.jobs.*"]}), 422, "invalid_endpoint"),
+    ] {
+        let detail = call(&world, "POST", "/v1/endpoints", &document).problem(status, code);
+        assert!(detail.contains("`event_types"), "{detail}");
+    }
 }
 
 #[test]
@@ -169,13 +222,23 @@ fn past_events_of_an_endpoint_can_be_viewed() {
     let other = world.emit("extract.job.completed", &json!({}));
     world.settled();
     let listed = |name: &str| -> Vec<String> {
-        let id = world.endpoint(name)["id"].as_str().expect("an id").to_owned();
-        let list = world.list(&format!("/v1/deliveries?endpoint={id}"));
+        let list = world.list(&format!("{}/deliveries", path(&world.endpoint(name))));
         list.iter().map(|one| one["event_id"].as_str().expect("an id").to_owned()).collect()
     };
     own.reverse();
     assert_eq!(listed("studio"), own, "its own, newest first");
     assert_eq!(listed("other"), [other]);
+
+    // Of one that is gone as well.
+    let made = make(&world, &receiver.url("/made"), &["extract.job.failed"]);
+    let event = world.emit("extract.job.failed", &json!({}));
+    world.settled();
+    call(&world, "DELETE", &path(&made), &json!({})).expect(200);
+    let list = world.list(&format!("{}/deliveries", path(&made)));
+    assert_eq!(
+        (list.len(), &list[0]["event_id"], &list[0]["status"]),
+        (1, &json!(event), &json!("succeeded"))
+    );
 }
 
 #[test]

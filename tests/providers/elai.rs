@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    example::{Example, attempted, catalog, judges, refuses, sorted, waits},
+    example::{Example, attempted, call, catalog, judges, make, path, refuses, sorted, waits},
     support::{
         receiver::{Receiver, Reply},
         sign::{check_elai, hmac_sha256},
@@ -153,6 +153,43 @@ fn failures_in_a_row_are_counted_and_a_success_begins_anew() {
     let event = world.emit("video_ready", &json!(2));
     world.ended(&event);
     assert_eq!(world.endpoint("shop")["consecutive_failures"], 0);
+}
+
+#[test]
+fn a_disabled_endpoint_keeps_what_is_pending_until_it_is_enabled_again() {
+    for (pending, status, reason) in
+        [("deliver", "succeeded", Value::Null), ("discard", "cancelled", json!("discarded"))]
+    {
+        let receiver = Receiver::answering(|hook| Reply::Status(if hook.json() == 1 { 500 } else { 200 }));
+        let mut world = ELAI.running(&receiver, "");
+        let shop = world.endpoint("shop");
+        let failing = world.emit("video_error", &json!(1));
+        attempted(&world, &failing, 1);
+        call(&world, "POST", &format!("{}/disable", path(&shop)), &json!({})).expect(200);
+        let event = world.emit("video_ready", &json!(2));
+        world.kill();
+        world.start();
+        assert_eq!(world.endpoint("shop")["enabled"], false, "over a kill, too");
+        assert_eq!(world.delivery(&event)["waiting"], "disabled");
+        assert_eq!(receiver.hooks().len(), 1, "nothing more was sent");
+        let answer = call(&world, "POST", &format!("{}/enable", path(&shop)), &json!({"pending": pending}))
+            .expect(200);
+        assert_eq!((&answer["enabled"], &answer["consecutive_failures"]), (&json!(true), &json!(0)));
+        let delivery = world.ended(&event);
+        assert_eq!((&delivery["status"], &delivery["reason"]), (&json!(status), &reason), "{pending}");
+        let last = world.emit("video_ready", &json!(3));
+        assert_eq!(world.ended(&last)["status"], "succeeded");
+    }
+}
+
+#[test]
+fn an_endpoint_can_be_made_over_the_api() {
+    let receiver = Receiver::answering(|_| Reply::Status(200));
+    let world = ELAI.running(&receiver, "");
+    let made = make(&world, &receiver.url("/made"), &["video_moderation"]);
+    world.emit("video_moderation", &json!({}));
+    let hook = receiver.wait_at("/made", 1).remove(0);
+    check_elai(&hook, made["secret"].as_str().expect("a secret"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     eventually,
+    http::Answer,
     program::{Program, is_there, post, split},
     receiver::{Hook, Receiver},
     sign::unix_seconds,
@@ -217,6 +218,21 @@ pub fn attempted(world: &World, event: &str, count: usize) -> Value {
         let delivery = world.delivery(event);
         (delivery["attempts"].as_array().map(Vec::len) == Some(count)).then_some(delivery)
     })
+}
+
+/// Makes a request of the API with a document.
+pub fn call(world: &World, method: &str, path: &str, document: &Value) -> Answer {
+    world.request(method, path, &[("content-type", "application/json")], document.to_string().as_bytes())
+}
+
+/// Makes an endpoint over the API.
+pub fn make(world: &World, url: &str, event_types: &[&str]) -> Value {
+    call(world, "POST", "/v1/endpoints", &json!({"url": url, "event_types": event_types})).expect(201)
+}
+
+/// The path of an endpoint in the API.
+pub fn path(endpoint: &Value) -> String {
+    format!("/v1/endpoints/{}", endpoint["id"].as_str().unwrap_or_else(|| panic!("no id: {endpoint}")))
 }
 
 /// Sends a request with owned values.

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use crate::{
-    example::{Example, attempted, catalog, judges, refuses, waits},
+    example::{Example, attempted, call, catalog, judges, refuses, waits},
     support::{
         config::ODD,
         receiver::{Receiver, Reply},
@@ -171,6 +171,10 @@ fn what_the_list_does_not_have_is_refused_and_the_nearest_named() {
     refuses(&world, "video.media.imposeaudio.ready", "video.media.imposeAudio.ready");
     refuses(&world, "video.media.redy", "video.media.ready");
     assert!(world.list("/v1/events").is_empty(), "nothing of it was taken");
+
+    let document = json!({"url": "https://app.example/", "event_types": ["video.medai.*"]});
+    let detail = call(&world, "POST", "/v1/endpoints", &document).problem(422, "invalid_endpoint");
+    assert!(detail.contains("did you mean `video.media.*`?"), "{detail}");
 
     let receiver_url = receiver.url("/");
     let wrong = FASTPIX.world(&receiver_url, &endpoint(&receiver, "typo", &["video.medai.*"]));

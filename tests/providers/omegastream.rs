@@ -1,15 +1,17 @@
 //! OmegaStream: an envelope of its own, shown in history with the endpoint's response; types that are live, partly
 //! live or without effect.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::{
-    example::{Example, attempted, catalog, millis, refuses, send, sorted, waits},
+    example::{Example, attempted, call, catalog, make, millis, path, refuses, send, sorted, waits},
     support::{
         config::ODD,
         eventually,
         receiver::{Receiver, Reply},
-        world::{run_in, stderr, stdout},
+        world::{World, run_in, stderr, stdout},
     },
 };
 
@@ -53,6 +55,93 @@ fn an_endpoint_has_a_url_that_is_posted_to_and_events() {
     assert_eq!(shown["url"], receiver.url("/hooks"));
     assert_eq!(shown["event_types"].as_array().map(Vec::len), Some(7), "as the document's example has them");
     assert!(millis(&shown["created_at"]) > 0);
+}
+
+#[test]
+fn an_endpoint_is_made_over_the_api() {
+    let receiver = Receiver::answering(|_| Reply::Status(200));
+    let world = OMEGASTREAM.running(&receiver, "");
+    let types = json!(["video.completed_processing", "video.process_failed", "video.uploaded"]);
+    for (document, status, code) in [
+        (json!({"event_types": types}), 400, "bad_request"),
+        (json!({"url": "https://app.example/"}), 400, "bad_request"),
+        (json!({"url": "webhook", "event_types": types}), 422, "url_refused"),
+        (json!({"url": "ftp://app.example/", "event_types": types}), 422, "url_refused"),
+        (json!({"url": "http://me:secret@127.0.0.1/", "event_types": types}), 422, "url_refused"),
+    ] {
+        let detail = call(&world, "POST", "/v1/endpoints", &document).problem(status, code);
+        assert!(!detail.contains("me:secret"), "{detail}");
+    }
+    let document = json!({"url": receiver.url("/webhook"), "event_types": types});
+    let made = call(&world, "POST", "/v1/endpoints", &document).expect(201);
+    assert!(made["id"].as_str().is_some_and(|id| id.starts_with("ep_")), "{made}");
+    assert_eq!(made["created_at"], made["updated_at"]);
+    assert!(millis(&made["created_at"]) > 0);
+    for (field, value) in [
+        ("account", json!("default")),
+        ("url", json!(receiver.url("/webhook"))),
+        ("description", Value::Null),
+        ("event_types", types.clone()),
+        ("enabled", json!(true)),
+        ("profile", json!("omegastream")),
+        ("secret", Value::Null),
+    ] {
+        assert_eq!(made[field], value, "{field}");
+    }
+    let changed = call(&world, "PATCH", &path(&made), &json!({"description": "for people"})).expect(200);
+    assert_eq!(changed["description"], "for people");
+    assert_eq!(changed["created_at"], made["created_at"]);
+    assert!(millis(&changed["updated_at"]) >= millis(&made["updated_at"]));
+    for field in ["url", "event_types", "enabled", "headers", "profile"] {
+        assert_eq!(changed[field], made[field], "a description is for viewing alone: {field}");
+    }
+    world.emit("video.process_failed", &json!({}));
+    let hook = receiver.wait_at("/webhook", 1).remove(0);
+    assert_eq!(hook.json()["endpoint_id"], made["id"]);
+}
+
+#[test]
+fn plain_http_to_this_machine_has_to_be_allowed() {
+    let receiver = Receiver::start();
+    let world = OMEGASTREAM.world(&receiver.url("/"), "");
+    let text = fs::read_to_string(world.config()).expect("a file");
+    let (closed, plain) = ("allow = [\"127.0.0.0/8\"]\n", "https_only = false\n");
+    assert!(text.contains(closed) && text.contains(plain));
+    for (text, line) in
+        [(text.replace(plain, ""), "https_only"), (text.replace(closed, ""), "allow = [\"127.0.0.1/32\"]")]
+    {
+        let mut world = World::new("");
+        fs::write(world.config(), text).expect("a configuration");
+        world.start();
+        let document = json!({"url": "http://127.0.0.1:6060/webhook", "event_types": ["*"]});
+        let answer = call(&world, "POST", "/v1/endpoints", &document);
+        assert_eq!(answer.status, 422, "{}", answer.text());
+        let detail = answer.json()["detail"].as_str().expect("a text").to_owned();
+        assert!(detail.contains(line), "it says what would allow it: {detail}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_not_active_gets_nothing_until_it_is() {
+    let receiver = Receiver::answering(|_| Reply::Status(200));
+    let world = OMEGASTREAM.running(&receiver, "");
+    let made = make(&world, &receiver.url("/webhook"), &["video.process_failed"]);
+    let disabled = call(&world, "POST", &format!("{}/disable", path(&made)), &json!({})).expect(200);
+    assert_eq!((&disabled["enabled"], &disabled["disabled_reason"]), (&json!(false), &json!("operator")));
+    let event = world.emit("video.process_failed", &json!({}));
+    receiver.wait_at("/hooks", 1);
+    let held = |world: &World| {
+        let list = world.deliveries(&event);
+        let found = list.iter().find(|one| one["endpoint_id"] == made["id"]);
+        found.expect("it was made all the same").clone()
+    };
+    assert_eq!((&held(&world)["status"], &held(&world)["waiting"]), (&json!("pending"), &json!("disabled")));
+    assert!(receiver.hooks_at("/webhook").is_empty());
+    let enabled = call(&world, "POST", &format!("{}/enable", path(&made)), &json!({})).expect(200);
+    assert_eq!((&enabled["enabled"], &enabled["resumed"]), (&json!(true), &json!(1)));
+    receiver.wait_at("/webhook", 1);
+    world.settled();
+    assert_eq!(held(&world)["status"], "succeeded");
 }
 
 #[test]
@@ -137,8 +226,7 @@ fn an_endpoint_s_events_and_the_details_of_each_can_be_viewed() {
     let world = OMEGASTREAM.running(&receiver, "");
     let event = world.emit("video.uploaded", &json!({"n": 1}));
     world.ended(&event);
-    let id = world.endpoint("portal")["id"].as_str().expect("an id").to_owned();
-    let list = world.list(&format!("/v1/deliveries?endpoint={id}"));
+    let list = world.list(&format!("{}/deliveries", path(&world.endpoint("portal"))));
     assert_eq!((list.len(), &list[0]["event_id"]), (1, &json!(event)));
     let shown = world.event(&event);
     assert_eq!((&shown["type"], &shown["data"]), (&json!("video.uploaded"), &json!({"n": 1})));

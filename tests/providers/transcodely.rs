@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use serde_json::json;
 
 use crate::{
-    example::{Example, attempted, catalog, judges, refuses, sorted, waits},
+    example::{Example, attempted, call, catalog, judges, refuses, sorted, waits},
     support::{
         config::ODD,
         eventually,
@@ -151,6 +151,23 @@ fn the_first_retry_comes_after_a_minute() {
     assert_eq!((&delivery["status"], &delivery["waiting"]), (&json!("pending"), &json!("due")));
     let waits = waits(&delivery);
     assert!((60_000..75_000).contains(&waits), "{waits} ms");
+}
+
+#[test]
+fn endpoints_from_outside_are_public_and_https() {
+    let receiver = Receiver::start();
+    let world = TRANSCODELY.running(&receiver, "");
+    let make = |url: &str| {
+        let answer = call(&world, "POST", "/v1/endpoints", &json!({"url": url, "event_types": ["job.*"]}));
+        (answer.status, answer.json()["detail"].as_str().unwrap_or_default().to_owned())
+    };
+    let (status, detail) = make("http://yourapp.example/webhooks/transcodely");
+    assert!(status == 422 && detail.contains("https_only"), "{detail}");
+    for address in ["127.0.0.1", "10.1.2.3", "192.168.1.1", "169.254.169.254", "[::1]", "[fd00::1]"] {
+        let (status, detail) = make(&format!("https://{address}/webhooks/transcodely"));
+        assert!(status == 422 && detail.contains("allow = ["), "{address}: {detail}");
+    }
+    assert_eq!(make("https://yourapp.example/webhooks/transcodely").0, 201);
 }
 
 #[test]
