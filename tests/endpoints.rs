@@ -36,7 +36,8 @@ fn configuration() -> String {
     let steps: Vec<&str> = std::iter::once("0s").chain(std::iter::repeat_n("200ms", 200)).collect();
     format!(
         "[network]\nallow = [\"127.0.0.0/8\"]\n\
-         [accounts.default]\nprofile = \"raw\"\n[accounts.acme]\nprofile = \"raw\"\n\
+         [accounts.default]\nprofile = \"raw\"\nhttps_only = false\n\
+         [accounts.acme]\nprofile = \"raw\"\nhttps_only = false\n\
          {}\n[profiles.unsigned]\n[profiles.unsigned.signature]\nalgorithm = \"none\"\n",
         profile("quick", &steps, "")
     )

@@ -82,7 +82,7 @@ fn disabled_and_dead_endpoints_can_be_tested() {
     let made = make(&world, &receiver.url("/"), &json!({"enabled": false}));
     assert_eq!(test(&world, &made, &json!({}))["success"], true);
     assert_eq!(shown(&world, &made)["enabled"], false);
-    let dead = make(&world, "http://127.0.0.1:1/", &json!({}));
+    let dead = make(&world, "http://127.0.0.1:2/", &json!({}));
     let told = test(&world, &dead, &json!({}));
     assert_eq!((&told["success"], &told["response"]["status"]), (&json!(false), &json!("connect")));
     assert_eq!(told["response"]["status_code"], Value::Null);
@@ -93,7 +93,7 @@ fn data_that_the_template_cannot_take_is_told() {
     let profile = "[profiles.picky]\n[profiles.picky.body]\nformat = \"template\"\n\
                    template = '{\"n\":{{ (100 // (data.n | default(1))) | tojson }}}'\n";
     let world = World::running(&format!("{}{profile}", configuration()));
-    let made = make(&world, "http://127.0.0.1:1/", &json!({"profile": "picky"}));
+    let made = make(&world, "http://127.0.0.1:2/", &json!({"profile": "picky"}));
     let answer = call(&world, "POST", &format!("{}/test", path(&made)), &json!({"data": {"n": 0}}));
     let detail = answer.problem(422, "invalid_endpoint");
     assert!(detail.contains("`data`"), "{detail}");
