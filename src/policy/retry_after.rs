@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::model::time::Timestamp;
 
 /// No wait is longer, whatever is asked for.
-pub const MOST: Duration = Duration::from_hours(24);
+pub const MOST: Duration = Duration::from_secs(24 * 3600);
 
 /// The delay that an answer with these headers (names in lower case) asks for; `now` is the box's time, if it has one.
 pub fn retry_after(headers: &[(String, String)], now: Option<Timestamp>) -> Option<Duration> {
