@@ -115,7 +115,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def say(line):
-    print(line, flush=True)
+    sys.stdout.write(line + "\n")  # in one piece: two threads print
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
