@@ -7,6 +7,7 @@ use crate::{
     support::{
         config::ODD,
         eventually,
+        program::Program,
         receiver::{Receiver, Reply},
         world::{run_in, stderr, stdout},
     },
@@ -264,6 +265,29 @@ fn the_example_runs_as_it_stands() {
     assert_eq!(send(&program, &headers(&secret), body), (200, "OK\n".to_owned()));
     assert_eq!(send(&program, &headers(&secret), body), (200, "Already processed\n".to_owned()));
     eventually("it is handled once", || (program.count("handled ") == 2).then_some(()));
+}
+
+#[test]
+fn an_endpoint_made_while_it_runs_has_a_receiver_with_a_secret_of_its_own() {
+    let Some((first, world, _)) = CLOUDGLUE.as_it_stands(&CLOUDGLUE.commands()[0]) else { return };
+    let made = make(&world, "http://127.0.0.1:8591/hooks", &["extract.job.*"]);
+    let secret = made["secret"].as_str().expect("a secret");
+    let runner = format!("env WEBHOOK_SECRET={secret} {}", CLOUDGLUE.commands()[0]);
+    let second = Program::start(&world.path(""), &runner, &["0"]);
+    call(&world, "PATCH", &path(&made), &json!({"url": second.url()})).expect(200);
+    let tested = call(&world, "POST", &format!("{}/test", path(&made)), &json!({"data": {"job_id": "t"}}));
+    let tested = tested.expect(200);
+    assert_eq!((&tested["success"], &tested["response"]["status_code"]), (&json!(true), &json!(200)));
+    let event = world.emit("extract.job.completed", &json!({"job_id": "j-9"}));
+    let delivery = world.ended(&event);
+    assert_eq!(delivery["status"], "succeeded");
+    let id = delivery["id"].as_str().expect("an id");
+    second.line(&format!("handled {id} extract.job.completed j-9"));
+    assert_eq!(first.count("handled "), 1, "the other has nothing of it");
+    // With the secret of somebody else a receiver takes nothing.
+    call(&world, "PATCH", &path(&made), &json!({"url": first.url()})).expect(200);
+    let tested = call(&world, "POST", &format!("{}/test", path(&made)), &json!({})).expect(200);
+    assert_eq!(tested["response"]["status_code"], 401);
 }
 
 #[test]

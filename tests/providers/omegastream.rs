@@ -254,6 +254,21 @@ fn the_example_runs_as_it_stands() {
     let token = "hV5nXc2mQs8tWk4rYb7j";
     assert!(!world.delivery(event.as_str().expect("an id")).to_string().contains(token));
 
+    // As its README makes another endpoint, though at another port.
+    let readme = OMEGASTREAM.file("README.md");
+    let line = readme.lines().find_map(|line| line.trim().strip_prefix("posthaste endpoint add "));
+    let (_, header) = line.expect("it says how").split_once("--header '").expect("with the header");
+    let header = header.trim_end_matches('\'');
+    let added = world.cli(&["endpoint", "add", &program.url(), "--type", "video.*", "--header", header]);
+    assert_eq!(added.status.code(), Some(0), "{}", stderr(&added));
+    let event = world.emit("video.failed_to_delete", &json!({"video_id": "v-1"}));
+    let delivery = world.ended(&event);
+    assert_eq!(
+        (&delivery["status"], &delivery["endpoint_id"]),
+        (&json!("succeeded"), &json!(stdout(&added).trim()))
+    );
+    eventually("it is handled", || (program.count("handled ") == 2).then_some(()));
+
     let body = br#"{"id":"evt_1","endpoint_id":"ep_1","type":"video.deleted","data":{}}"#;
     for wrong in ["", "Bearer", "Bearer wrong", token] {
         assert_eq!(send(&program, &[("Authorization", wrong.to_owned())], body).0, 401, "{wrong}");
@@ -263,7 +278,7 @@ fn the_example_runs_as_it_stands() {
     assert_eq!(send(&program, &right, b"{}").0, 400);
     assert_eq!(send(&program, &right, body), (200, "webhook received\n".to_owned()));
     assert_eq!(send(&program, &right, body), (200, "Already processed\n".to_owned()));
-    eventually("it is handled once", || (program.count("handled ") == 2).then_some(()));
+    eventually("it is handled once", || (program.count("handled ") == 3).then_some(()));
 }
 
 #[test]
