@@ -116,6 +116,7 @@ pub(super) async fn discard(outbox: Outbox, directory: Arc<Directory>, engine: H
         if directory.discarding().is_empty() {
             told.notified().await;
             pause = LOOK_AGAIN;
+            continue;
         }
         if let Err(error) = discard_once(&outbox, &directory, &engine).await {
             tracing::warn!(%error, "cannot cancel what was called off");
