@@ -15,40 +15,15 @@ use support::{
     world::{World, json_of, posthaste, stderr, stdin_of, stdout},
 };
 
-/// Other people's webhooks as profiles.
-const RECIPES: &str = r#"
-[profiles.stripe.signature]
-key = "utf8"
-signed = "{timestamp}.{body}"
-encoding = "hex"
-each = "v1={signature}"
-join = ","
-[profiles.stripe.headers]
-Stripe-Signature = "t={timestamp},{signatures}"
-[profiles.stripe.body]
-format = "raw"
+/// Other people's webhooks as profiles, as the page of profiles prints them.
+fn recipes() -> &'static str {
+    let page = include_str!("../docs/profiles.md");
+    let (_, block) = page.split_once("# recipes\n").expect("the recipes are marked");
+    block.split_once("```").expect("the block ends").0
+}
 
-[profiles.github.signature]
-key = "utf8"
-signed = "{body}"
-encoding = "hex"
-[profiles.github.headers]
-X-Hub-Signature-256 = "sha256={signature}"
-X-GitHub-Event = "{event_type}"
-X-GitHub-Delivery = "{delivery_id}"
-[profiles.github.body]
-format = "raw"
-
-[profiles.slack.signature]
-key = "utf8"
-signed = "v0:{timestamp}:{body}"
-encoding = "hex"
-[profiles.slack.headers]
-X-Slack-Signature = "v0={signature}"
-X-Slack-Request-Timestamp = "{timestamp}"
-[profiles.slack.body]
-format = "raw"
-
+/// And other forms.
+const FURTHER: &str = r#"
 [profiles.token.signature]
 algorithm = "none"
 [profiles.token.headers]
@@ -75,7 +50,7 @@ const PUBLIC: &str = "whpk_A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=";
 fn delivered(profile: &str, secret: &str) -> (World, Hook) {
     let receiver = Receiver::start();
     let secret_line = endpoint_with_secret("one", &receiver.url("/in"), &["*"], profile, secret);
-    let world = World::running(&(secret_line + RECIPES));
+    let world = World::running(&(secret_line + recipes() + FURTHER));
     world.emit("invoice.paid", &json!({"amount": 1.5}));
     receiver.wait(1);
     let hook = receiver.hooks().remove(0);
@@ -261,7 +236,7 @@ fn a_secret_need_not_stand_on_the_command_line() {
 #[test]
 fn wrong_usage_is_told_from_a_wrong_webhook() {
     let receiver = Receiver::start();
-    let world = World::new(&(endpoint("one", &receiver.url("/"), &["*"], "raw") + RECIPES));
+    let world = World::new(&(endpoint("one", &receiver.url("/"), &["*"], "raw") + recipes() + FURTHER));
     fs::write(world.path("body"), "{}").expect("a file");
     fs::write(world.path("bad.toml"), "[profiles.x]\ntimeot = '1s'\n").expect("a file");
     let secret = support::config::secret();

@@ -1,4 +1,4 @@
-//! `docs/configuration.md`, written from the table of keys and the built-in profiles.
+//! `docs/configuration.md`, written from the table of keys, and `docs/profiles.md`, from a page and the built-in profiles.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,12 @@ pub fn manual() -> String {
     let placeholders: Vec<_> =
         Placeholder::ALL.iter().map(|placeholder| format!("`{placeholder}`")).collect();
     writeln!(out, "{PLACEHOLDERS}{}.", placeholders.join(", ")).expect("a String takes all");
-    out.push_str(PROFILES);
+    out
+}
+
+/// The manual of profiles, in Markdown.
+pub fn profiles() -> String {
+    let mut out = String::from(PROFILES);
     for (name, text) in profile::BUILT_IN {
         write!(out, "\n### `{name}`\n\n```toml\n{}\n```\n", text.trim_end()).expect("a String takes all");
     }
@@ -47,13 +52,9 @@ const PLACEHOLDERS: &str = "
 In `signed` and in the values of a profile's headers `{timestamp}` stands for the Unix seconds of the attempt's start, `{timestamp_ms}` for
 the milliseconds, `{event_time}` for when the event happened, `{delivery_short}` for 8 characters made of the delivery's id, `{attempt}` for the
 attempt's number from 1, `{signature}` for the newest secret's signature, `{signatures}` for those of all secrets, newest first, each in the form of `each`,
-joined with `join`. `{{` and `}}` are braces. There are: ";
+joined with `join`. `{{` and `}}` are braces; [profiles.md](profiles.md) has the whole language. There are: ";
 
-const PROFILES: &str = "
-## Built-in profiles
-
-Each as it could be written in a configuration.
-";
+const PROFILES: &str = include_str!("profiles/language.md");
 
 fn write_section(out: &mut String, section: &Section) {
     let Section { path, repeated, doc, built, keys } = section;

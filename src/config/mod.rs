@@ -45,7 +45,7 @@ use zeroize::Zeroizing;
 pub use self::{
     describe::describe,
     error::{ConfigError, ConfigErrors, Position},
-    manual::manual,
+    manual::{manual, profiles},
     origin::{DEFAULT_DIRECTORY, DEFAULT_FILE, Origin},
 };
 use self::{error::Problems, raw::Table, source::Place, source::Sources};

@@ -10,7 +10,7 @@ use crate::{
             Algorithm, BodyRule, CloudEventsMode, CloudEventsRule, Encoding, KeyForm, Profile, Rate, Success,
         },
     },
-    policy::address::Stance,
+    policy::{address::Stance, placeholder::Placeholder, template::VARIABLES},
 };
 
 const FILE: &str = "/etc/posthaste/posthaste.toml";
@@ -1289,19 +1289,33 @@ fn no_text_makes_it_panic() {
 }
 
 #[test]
-fn the_manual_is_up_to_date() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
-    let written = manual();
-    if env::var_os("POSTHASTE_BLESS").is_some() {
-        fs::create_dir_all(path.parent().expect("docs/")).expect("a directory");
-        fs::write(&path, &written).expect("written");
+fn the_manuals_are_up_to_date() {
+    for (name, written) in [("docs/configuration.md", manual()), ("docs/profiles.md", profiles())] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        if env::var_os("POSTHASTE_BLESS").is_some() {
+            fs::create_dir_all(path.parent().expect("docs/")).expect("a directory");
+            fs::write(&path, &written).expect("written");
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == written,
+            "{name} is not what the table of keys and the profiles say: run POSTHASTE_BLESS=1 cargo test --lib config"
+        );
     }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        committed == written,
-        "docs/configuration.md is not what the table of keys says: run POSTHASTE_BLESS=1 cargo test --lib config"
-    );
+    let keys = manual();
     for section in keys::SECTIONS {
-        assert!(written.contains(section.path));
+        assert!(keys.contains(section.path));
+    }
+}
+
+/// Its placeholders and a template's variables are all there are.
+#[test]
+fn the_page_of_profiles_names_everything() {
+    let page = profiles();
+    for placeholder in Placeholder::ALL {
+        assert!(page.contains(&format!("`{placeholder}`")), "{placeholder}");
+    }
+    for variable in VARIABLES {
+        assert!(page.contains(&format!("`{variable}`")), "{variable}");
     }
 }
