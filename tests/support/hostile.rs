@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -154,6 +154,12 @@ impl Connection {
                 _ => Ok(()),
             });
         }
+    }
+
+    /// Says that it will say nothing more, and goes on listening until the other side hangs up.
+    pub fn half_close(&mut self) {
+        self.step(|stream, _| stream.shutdown(Shutdown::Write));
+        self.hold();
     }
 
     /// Says nothing, until the other side hangs up.
