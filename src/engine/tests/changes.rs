@@ -244,6 +244,31 @@ async fn what_is_in_flight_at_a_deletion_ends_as_it_went_or_cancelled() {
     running.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_flight_at_a_discarding_is_not_tried_again() {
+    let (directory, receiver) = (tempfile::tempdir().expect("a directory"), listen().await);
+    let running = start(&directory, CONFIG).await;
+    let number = running.endpoints.make(new(&receiver)).await.expect("it is made");
+    let seqs = [running.hand_in().await, running.hand_in().await, running.hand_in().await];
+    let mut streams =
+        [receiver.accept().await, receiver.accept().await].map(|one| one.expect("a connection").0);
+    running.endpoints.enable(number, Pending::Discard).await.expect("it is enabled");
+    running.becomes(seqs[2], DISCARDED).await;
+    // Some commits later; what is left of it is still to be called off.
+    for _ in 0..3 {
+        running.endpoints.enable(number, Pending::Deliver).await.expect("it is enabled");
+    }
+    for stream in &mut streams {
+        answer_with(stream, 2, "503 No").await.expect("a request");
+    }
+    for seq in &seqs[..2] {
+        until(|| delivery(&running.outbox, *seq).0.attempt == 1).await;
+        assert_eq!(delivery(&running.outbox, *seq).0.state, DISCARDED);
+    }
+    running.is_settled().await;
+    running.end().await;
+}
+
 /// Cut off when some of it is on disk; the next start does the rest.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_discarding_of_many_goes_on_after_a_restart() {
