@@ -67,7 +67,7 @@ const fn kind_of(change: &Change, changed: &Changed) -> &'static str {
 fn the_store_does_what_the_model_does() {
     let mut kinds = BTreeSet::new();
     for seed in 1..=4 {
-        run(seed, 25, &mut kinds);
+        run(seed, 40, &mut kinds);
     }
     let all = [
         "accepted",
