@@ -10,7 +10,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
     sync::{
-        Arc, Condvar, Mutex,
+        Arc, Condvar, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
@@ -28,7 +28,7 @@ use crate::{
     Result,
     arguments::Form,
     clock,
-    daemon::{Daemon, Home, signed_endpoint},
+    daemon::{Daemon, Home, endpoint, secret},
     producer,
     receiver::{Receiver, request_length},
     report::{Figures, quantile},
@@ -54,11 +54,12 @@ pub(crate) fn run(form: Form) -> Result<Figures> {
 }
 
 /// Nanoseconds after the beginning, of each event: handed in, acknowledged, and arrived. 0: not yet.
-struct Times {
-    started: Instant,
-    handed_in: Vec<AtomicU64>,
+pub(crate) struct Times {
+    /// When somebody first asked.
+    started: OnceLock<Instant>,
+    pub(crate) handed_in: Vec<AtomicU64>,
     acknowledged: Vec<AtomicU64>,
-    arrived: Vec<AtomicU64>,
+    pub(crate) arrived: Vec<AtomicU64>,
     left: Mutex<usize>,
     all_arrived: Condvar,
 }
@@ -67,7 +68,7 @@ impl Times {
     fn new(count: usize) -> Arc<Self> {
         let zeros = || (0..count).map(|_| AtomicU64::new(0)).collect();
         Arc::new(Self {
-            started: clock::now(),
+            started: OnceLock::new(),
             handed_in: zeros(),
             acknowledged: zeros(),
             arrived: zeros(),
@@ -77,7 +78,11 @@ impl Times {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from((clock::now() - self.started).as_nanos()).expect("the run is short")
+        u64::try_from((clock::now() - self.started()).as_nanos()).expect("the run is short")
+    }
+
+    fn started(&self) -> Instant {
+        *self.started.get_or_init(clock::now)
     }
 
     fn arrive(&self, number: usize, at: u64) {
@@ -97,25 +102,14 @@ impl Times {
     }
 
     /// Microseconds from one to the other; less than none where the other came first.
-    fn between(from: &[AtomicU64], to: &[AtomicU64]) -> Vec<f64> {
+    pub(crate) fn between(from: &[AtomicU64], to: &[AtomicU64]) -> Vec<f64> {
         let micros = |at: &AtomicU64| at.load(Relaxed) as f64 / 1e3;
         from.iter().zip(to).map(|(from, to)| micros(to) - micros(from)).collect()
     }
 }
 
 fn measure(figures: &mut Figures, at_once: usize, seconds: usize) -> Result<()> {
-    let times = Times::new(at_once * seconds * 1000);
-    let port = receive(&times)?;
-    let home = Home::new(&signed_endpoint("bench", port))?;
-    let daemon = Daemon::start(&home)?;
-    let stream = socket::connect(&daemon.socket())?;
-    let answers = stream.try_clone()?;
-    thread::scope(|scope| {
-        let reading = scope.spawn(|| read(answers, &times));
-        produce(stream, &times, at_once)?;
-        reading.join().expect("reading does not panic")
-    })?;
-    times.wait()?;
+    let times = run_beside("", ("none", 0), at_once, seconds)?;
     let rate = at_once * 1000;
     let mut add = |name: &str, mut micros: Vec<f64>| {
         for (words, part) in [("half", 0.5), ("99 of 100", 0.99)] {
@@ -125,7 +119,33 @@ fn measure(figures: &mut Figures, at_once: usize, seconds: usize) -> Result<()> 
     add("acknowledgement to receiver", Times::between(&times.acknowledged, &times.arrived));
     add("handed in to acknowledgement", Times::between(&times.handed_in, &times.acknowledged));
     add("handed in to receiver", Times::between(&times.handed_in, &times.arrived));
-    daemon.stop().map(drop)
+    Ok(())
+}
+
+/// Has events delivered to one endpoint, beside what else is in `configuration`, after so many events of another type.
+pub(crate) fn run_beside(
+    configuration: &str,
+    (other, count): (&str, usize),
+    at_once: usize,
+    seconds: usize,
+) -> Result<Arc<Times>> {
+    let times = Times::new(at_once * seconds * 1000);
+    let port = receive(&times)?;
+    let bench = endpoint("bench", port, "bench.*", &format!("secret = \"{}\"", secret()));
+    let home = Home::new(&(bench + configuration))?;
+    let daemon = Daemon::start(&home)?;
+    producer::stream(&daemon.socket(), &producer::event(other), count)?;
+    let stream = socket::connect(&daemon.socket())?;
+    let answers = stream.try_clone()?;
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| read(answers, &times));
+        produce(stream, &times, at_once)?;
+        reading.join().expect("reading does not panic")
+    })?;
+    times.wait()?;
+    // What waits for others would hold up its stopping.
+    daemon.kill()?;
+    Ok(times)
 }
 
 /// Hands `at_once` events in every [`TICK`].
@@ -134,7 +154,7 @@ fn produce(mut stream: UnixStream, times: &Times, at_once: usize) -> Result<()> 
     let (before, after) = event.split_once(MARK).expect("it was put there");
     let mut lines = Vec::new();
     for (tick, handed_in) in times.handed_in.chunks(at_once).enumerate() {
-        clock::pass_until(times.started + TICK * u32::try_from(tick + 1)?);
+        clock::pass_until(times.started() + TICK * u32::try_from(tick + 1)?);
         lines.clear();
         for index in 0..handed_in.len() {
             writeln!(lines, "{before}{:07}#{after}", tick * at_once + index)?;

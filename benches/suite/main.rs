@@ -18,6 +18,7 @@ mod fan_out;
 mod floor;
 mod helper;
 mod idle;
+mod isolation;
 mod latency;
 mod lone_ack;
 mod machine;
@@ -50,7 +51,7 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 /// A benchmark: its name, and what runs it.
 type Benchmark = (&'static str, fn(Form) -> Result<Figures>);
 
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 8] = [
     ("whole_way", whole_way::run),
     ("lone_ack", lone_ack::run),
     ("producers", producers::run),
@@ -58,6 +59,7 @@ const BENCHMARKS: [Benchmark; 7] = [
     ("fan_out", fan_out::run),
     ("dead_endpoint", dead_endpoint::run),
     ("latency", latency::run),
+    ("isolation", isolation::run),
 ];
 
 fn main() -> ExitCode {
