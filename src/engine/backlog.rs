@@ -112,6 +112,8 @@ pub(super) async fn sweep_once(
 /// disk says which endpoints these are: a start goes on where the last one was cut off.
 pub(super) async fn discard(outbox: Outbox, directory: Arc<Directory>, engine: Handle, told: Arc<Notify>) {
     let mut pause = LOOK_AGAIN;
+    // Nothing can be ended before the backlog is read; its end tells as well.
+    told.notified().await;
     loop {
         if directory.discarding().is_empty() {
             told.notified().await;

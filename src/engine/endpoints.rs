@@ -378,8 +378,11 @@ impl Inner {
         if !form.needs_secret() {
             return Err(EndpointError::NoSecret);
         }
+        // Under a profile that has changed an earlier secret may be no key any more: it could not sign beside the new one.
+        own.secrets.retain(|one| given::secret(&one.secret, &form).is_ok() && is_key(&one.secret, &form));
         own.secrets =
             rotation::rotate(&own.secrets, self.make_secret(&form)?, self.parts.clock.wall(), overlap);
+        self.check(&target.stored.account, &own, &form)?;
         self.replace(&target, own, &form, false).await
     }
 
@@ -564,4 +567,10 @@ fn wanted_type(target: &Target, catalog: Option<&Catalog>) -> EventType {
     let is_meant = |name: &&EventType| patterns.iter().any(|pattern| pattern.matches(name));
     let known = || catalog?.iter().map(|(name, _)| name).find(is_meant).cloned();
     named.or_else(known).unwrap_or_else(|| TEST_TYPE.parse().expect("a type"))
+}
+
+/// Whether a secret could sign under `form`; where nothing is signed any could.
+fn is_key(secret: &Secret, form: &Form) -> bool {
+    let rule = &form.profile().signature;
+    !form.signs() || key::key(rule.key, rule.algorithm, secret).is_ok()
 }

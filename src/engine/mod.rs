@@ -305,6 +305,10 @@ impl Engine {
             {
                 break Err(error);
             }
+            if self.attempts.is_empty() {
+                // Nobody reads in it, and no outcome may come for a long time, at which it would be made anew.
+                self.view = None;
+            }
             self.move_keys(stopping);
             let wake = self.scheduler.poll_timeout();
             if wake != armed
@@ -368,6 +372,7 @@ impl Engine {
         let failures = self.failures.entry(number).or_insert(target.stored.consecutive_failures);
         if reset {
             *failures = 0;
+            self.scheduler.forget(number);
         }
         if target.stored.is_deleted() {
             self.failures.remove(&number);

@@ -26,6 +26,7 @@ use crate::{
     outbox::{Configured, Judged},
     policy::{
         address::{Rules, Scope, Stance},
+        destination,
         form::Form,
         key::KeyError,
     },
@@ -224,7 +225,9 @@ impl Workshop {
         };
         let settings = self.own(account, own);
         let active = settings.and_then(|settings| activate(account, &settings, &form, &self.client, None));
-        active.err().map(|_| DisableReason::Unfit)
+        let https_only = self.accounts.get(account).is_none_or(|account| account.https_only);
+        let url = destination::judge(own.url.as_str(), Stance::Outside, https_only);
+        (active.is_err() || url.is_err()).then_some(DisableReason::Unfit)
     }
 
     /// The profile of this name, else the account's.

@@ -37,6 +37,14 @@ impl Brake {
         })
     }
 
+    /// Forgets what its circuit knows.
+    pub(super) const fn forget(&mut self) {
+        if let Some((_, circuit)) = &mut self.circuit {
+            *circuit = Circuit::NEW;
+        }
+        self.probing = false;
+    }
+
     /// What there is to know of its circuit while that is open.
     pub(super) fn open(&self) -> Option<Open> {
         self.circuit.as_ref().and_then(|(_, circuit)| circuit.open())

@@ -133,6 +133,15 @@ impl Lane {
         self.last = Some(verdict);
     }
 
+    /// Forgets what attempts have said of its endpoint, which has become another or is well again.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
+        self.window = FIRST_WINDOW.min(self.concurrency);
+        if let Some(brake) = &mut self.brake {
+            brake.forget();
+        }
+    }
+
     /// Whether it has a due key and a free place, is not held, and its brake lets go.
     pub(super) fn may_start(&self) -> bool {
         self.paused.is_none() && self.has_place()

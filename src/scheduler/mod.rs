@@ -207,6 +207,14 @@ impl Scheduler {
         self.change(lane, |lane| lane.set(rules, now));
     }
 
+    /// Forgets what attempts have said of a lane's endpoint: its circuit is closed, its window as at first, and it is not
+    /// in doubt. What is in flight will still say something.
+    pub fn forget(&mut self, lane: EndpointNumber) {
+        if self.lanes.contains_key(&lane) {
+            self.change(lane, Lane::forget);
+        }
+    }
+
     /// Holds a lane for a reason, or takes this reason back; it goes on when there is none. What is held stays and
     /// gathers; what is in flight goes on. A lane not known is made, so that one can be held before its first key.
     pub fn hold(&mut self, lane: EndpointNumber, reason: Hold, held: bool) {

@@ -6,10 +6,10 @@ mod outage;
 mod parking;
 mod simulation;
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use super::*;
-use crate::model::event::Seq;
+use crate::{model::event::Seq, policy::circuit::Rules};
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_313_820_000);
 
@@ -50,6 +50,30 @@ fn with_due(in_flight: usize, count: u32, concurrency: u16, keys: u64) -> Schedu
         }
     }
     scheduler
+}
+
+#[test]
+fn what_is_forgotten_of_a_lane_is_as_at_first() {
+    let mut scheduler = Scheduler::new(8, usize::MAX, NOW);
+    let circuit = Some(Rules {
+        failures: NonZeroU32::new(2).expect("not 0"),
+        probe: Box::new([Duration::from_secs(900)]),
+        jitter: 0.0,
+    });
+    scheduler.set_lane(lane(1), &LaneRules { circuit, ..LaneRules::plain(4) });
+    for seq in 1..=2 {
+        scheduler.handle_scheduled(key(seq), lane(1), NOW, NOW);
+        let started = starts(&mut scheduler);
+        finish(&mut scheduler, &started, Verdict::Failure);
+    }
+    scheduler.handle_scheduled(key(3), lane(1), NOW, NOW);
+    assert_eq!(scheduler.poll_start(), None, "the circuit is open");
+    scheduler.forget(lane(1));
+    let status = scheduler.lane(lane(1)).expect("a lane");
+    assert_eq!((status.window, status.circuit, status.pause), (2, None, None));
+    assert_eq!(scheduler.poll_start().map(|start| (start.key, start.probe)), Some((key(3), false)));
+    scheduler.forget(lane(9));
+    assert!(scheduler.lane(lane(9)).is_none(), "none is made");
 }
 
 #[test]

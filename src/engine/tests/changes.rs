@@ -358,6 +358,24 @@ async fn what_the_configuration_no_longer_fits_is_held_until_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_secret_makes_an_endpoint_fit_again() {
+    let (directory, receiver) = (tempfile::tempdir().expect("a directory"), listen().await);
+    let running = start(&directory, CONFIG).await;
+    let number = running.endpoints.make(new(&receiver)).await.expect("it is made");
+    running.end().await;
+    let running = start(&directory, &format!("{CONFIG}[profiles.soon.signature]\nkey = \"hex\"\n")).await;
+    assert_eq!(running.target(number).disabled().map(|one| one.reason), Some(DisableReason::Unfit));
+    let seq = running.hand_in().await;
+    // The earlier secret is no key under the profile as it is, and cannot overlap.
+    running.endpoints.rotate(number, Duration::from_secs(3600)).await.expect("it is rotated");
+    assert_eq!(running.endpoints.secrets(number).expect("secrets").len(), 1);
+    assert_eq!(running.target(number).disabled(), None);
+    answer(&mut receiver.accept().await.expect("a connection").0, 1).await.expect("a request");
+    running.becomes(seq, State::Succeeded).await;
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_follow_each_other() {
     let (directory, receiver) = (tempfile::tempdir().expect("a directory"), listen().await);
     let running = start(&directory, CONFIG).await;
