@@ -248,6 +248,7 @@ const fn why(why: Why) -> &'static str {
     match why {
         Why::AfterCrash => "after_crash: due before the daemon was ended hard; it may repeat an earlier one",
         Why::Probe => "probe: its endpoint's circuit was open",
+        Why::RetryAfter => "retry_after: the answer before asked for this time",
         Why::Schedule => "schedule",
     }
 }

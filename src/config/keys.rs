@@ -662,26 +662,23 @@ pub const SECTIONS: &[Section] = &[
                 Fallback::Value("16"),
                 "Requests open at once to one endpoint.",
             ),
-            later(
+            key(
                 "retry_after",
                 Kind::Boolean,
                 Fallback::Value("false"),
-                "Whether Retry-After is obeyed.",
-                Built::Off { value: "false" },
+                "Whether the next attempt waits as long as an answer that is no success asks for with `Retry-After`, in seconds or until a date: never less than the schedule says, 24 h at most, and not past `expire`.",
             ),
-            later(
+            key(
                 "gone_disables",
                 Kind::Boolean,
                 Fallback::Value("false"),
-                "Whether a 410 disables the endpoint.",
-                Built::Off { value: "false" },
+                "Whether a 410 ends the delivery as failed (`gone`) and disables the endpoint until somebody enables it. Without it a 410 is a failure like any other.",
             ),
-            later(
+            key(
                 "disable_after",
                 Kind::Integer(0..=1_000_000),
                 Fallback::Value("0"),
-                "After how many attempts without success the endpoint is disabled.",
-                Built::Off { value: "0" },
+                "After so many attempts without success in a row at an endpoint, whatever their delivery, it is disabled (`failures`): what is pending is held until somebody enables it. A success, enabling and a new URL count from 0; the box's own trouble does not count. 0: never.",
             ),
             key(
                 "circuit",

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::{
     check::Context,
     error::{Problems, Reported},
+    keys::Key,
     parse_file,
     raw::{Entry, Node, Table, Value},
     read::{self, Fault, Fields, choice},
@@ -150,9 +151,13 @@ fn profile(
     let concurrency = fields.get(problems, "concurrency", |key, node| {
         read::integer(key, node).map(|n| u16::try_from(n).expect("the table of keys bounds it by 1024"))
     });
-    let circuit = fields.get(problems, "circuit", |key, node| {
+    let million = |key: &Key, node: &Node| {
         read::integer(key, node).map(|n| u32::try_from(n).expect("the table of keys bounds it by a million"))
-    });
+    };
+    let retry_after = fields.get(problems, "retry_after", read::boolean);
+    let gone_disables = fields.get(problems, "gone_disables", read::boolean);
+    let disable_after = fields.get(problems, "disable_after", million);
+    let circuit = fields.get(problems, "circuit", million);
     let probe = fields.get(problems, "probe", read::schedule);
     let rate = fields.given(problems, "rate", read::rate);
     let signature = signature(name, fields.node("signature"), problems);
@@ -167,6 +172,9 @@ fn profile(
         retry: or_stand_in(retry, vec![Duration::ZERO], &mut whole),
         jitter: or_stand_in(jitter, 0.0, &mut whole),
         expire: or_stand_in(expire, Duration::ZERO, &mut whole),
+        retry_after: or_stand_in(retry_after, false, &mut whole),
+        gone_disables: or_stand_in(gone_disables, false, &mut whole),
+        disable_after: or_stand_in(disable_after, 0, &mut whole),
         concurrency: or_stand_in(concurrency, 1, &mut whole),
         circuit: or_stand_in(circuit, 0, &mut whole),
         probe: or_stand_in(probe, vec![Duration::ZERO], &mut whole),

@@ -474,9 +474,6 @@ fn what_this_version_does_not_have() {
         ("[network]\nproxy = 'x'", "proxy", "directly"),
         ("[network]\nrequire_clock = true", "require_clock", "time-sync"),
         ("[accounts.default]\nsecret = 'x'", "secret", "[[endpoint]]"),
-        ("[profiles.a]\nretry_after = true", "retry_after", "leave it out, or write false"),
-        ("[profiles.a]\ngone_disables = true", "gone_disables", "leave it out, or write false"),
-        ("[profiles.a]\ndisable_after = 3", "disable_after", "leave it out, or write 0"),
         ("[profiles.a]\norder = 'fifo'", "order", "leave it out, or write \"none\""),
     ] {
         let (at, message, advice) = marked(text);
@@ -507,6 +504,16 @@ fn flow() {
         })
     };
     assert_eq!(read(""), (0, seconds(&[10, 30, 60, 300, 900]), None), "a new profile");
+    for (keys, expected) in [
+        ("", (false, false, 0)),
+        ("retry_after = true\n", (true, false, 0)),
+        ("gone_disables = true\n", (false, true, 0)),
+        ("disable_after = 7\n", (false, false, 7)),
+    ] {
+        let config = valid(&(endpoint("profile = 'a'\n") + "[profiles.a]\n" + keys));
+        let profile = config.endpoints[0].form.profile();
+        assert_eq!((profile.retry_after, profile.gone_disables, profile.disable_after), expected, "{keys}");
+    }
     assert_eq!(read("circuit = 3\nprobe = ['1s', '2s']\n"), (3, seconds(&[1, 2]), None));
     for (text, expected) in [("1/s", rate(1, 1)), ("30/m", rate(30, 60)), ("100000/h", rate(100_000, 3_600))]
     {

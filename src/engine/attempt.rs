@@ -65,6 +65,7 @@ impl Crash {
         match () {
             () if self.unclean && before && !ours => Why::AfterCrash,
             () if probe => Why::Probe,
+            () if delivery.asked => Why::RetryAfter,
             () => Why::Schedule,
         }
     }

@@ -84,6 +84,19 @@ impl Directory {
         }
     }
 
+    /// Takes in that outcomes have disabled an endpoint, counted from these `resets`. One that has been enabled, disabled or
+    /// deleted since stays as it is.
+    pub(super) fn disable(&self, number: EndpointNumber, resets: u32, disabled: Disabled) {
+        let mut targets = self.write();
+        let Some(target) = targets.get_mut(&number) else { return };
+        let stored = &target.stored;
+        if stored.is_deleted() || stored.resets != resets || stored.disabled.is_some() {
+            return;
+        }
+        let stored = Endpoint { disabled: Some(disabled), updated_at: disabled.since, ..stored.clone() };
+        *target = Arc::new(target.with(stored));
+    }
+
     /// Who wants what, for the intake; `accounts` are all that there are.
     pub fn routes<'a>(&self, accounts: impl Iterator<Item = &'a AccountName>) -> Routes {
         let mut routes = Routes(accounts.map(|account| (account.clone(), Vec::new())).collect());

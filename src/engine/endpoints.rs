@@ -223,7 +223,7 @@ impl Endpoints {
         let discard = pending == Pending::Discard;
         self.finish(async move |inner| {
             let change = Change::Enable { number, discard, at: inner.parts.clock.wall() };
-            inner.commit(change, true).await.map(|(_, pending)| pending)
+            inner.commit(change).await.map(|(_, pending)| pending)
         })
         .await
     }
@@ -235,7 +235,7 @@ impl Endpoints {
     pub async fn disable(&self, number: EndpointNumber) -> Result<(), EndpointError> {
         self.finish(async move |inner| {
             let (reason, at) = (DisableReason::Operator, inner.parts.clock.wall());
-            inner.commit(Change::Disable { number, reason, at }, false).await.map(drop)
+            inner.commit(Change::Disable { number, reason, at }).await.map(drop)
         })
         .await
     }
@@ -248,7 +248,7 @@ impl Endpoints {
         self.finish(async move |inner| {
             inner.own(number)?;
             let change = Change::Delete { number, at: inner.parts.clock.wall() };
-            inner.commit(change, true).await.map(|(_, pending)| pending)
+            inner.commit(change).await.map(|(_, pending)| pending)
         })
         .await
     }
@@ -335,7 +335,7 @@ impl Inner {
             most,
             at: self.parts.clock.wall(),
         };
-        match self.commit(change, true).await {
+        match self.commit(change).await {
             Ok((number, _)) => Ok(number),
             Err(EndpointError::TooMany { .. }) => Err(EndpointError::TooMany { most }),
             Err(error) => Err(error),
@@ -346,7 +346,6 @@ impl Inner {
         let _change = self.change.lock().await;
         let (target, mut own) = self.own(number)?;
         let account = &target.stored.account;
-        let before = own.url.clone();
         if let Some(url) = patch.url {
             own.url = self.url(account, &url)?;
         }
@@ -367,8 +366,7 @@ impl Inner {
             own.secrets = self.first_secrets(None, &form)?;
         }
         self.check(account, &own, &form)?;
-        let reset = own.url != before;
-        self.replace(&target, own, &form, reset).await
+        self.replace(&target, own, &form).await
     }
 
     async fn rotate(&self, number: EndpointNumber, overlap: Duration) -> Result<(), EndpointError> {
@@ -383,16 +381,10 @@ impl Inner {
         own.secrets =
             rotation::rotate(&own.secrets, self.make_secret(&form)?, self.parts.clock.wall(), overlap);
         self.check(&target.stored.account, &own, &form)?;
-        self.replace(&target, own, &form, false).await
+        self.replace(&target, own, &form).await
     }
 
-    async fn replace(
-        &self,
-        target: &Target,
-        own: Own,
-        form: &Form,
-        reset: bool,
-    ) -> Result<(), EndpointError> {
+    async fn replace(&self, target: &Target, own: Own, form: &Form) -> Result<(), EndpointError> {
         let change = Change::Replace {
             number: target.number,
             revision: target.stored.revision,
@@ -400,18 +392,18 @@ impl Inner {
             expire: form.profile().expire,
             at: self.parts.clock.wall(),
         };
-        self.write(change, reset).await.map(drop)
+        self.write(change).await.map(drop)
     }
 
     /// Commits a change when it is its turn.
-    async fn commit(&self, change: Change, reset: bool) -> Result<(EndpointNumber, u64), EndpointError> {
+    async fn commit(&self, change: Change) -> Result<(EndpointNumber, u64), EndpointError> {
         let _change = self.change.lock().await;
-        self.write(change, reset).await
+        self.write(change).await
     }
 
     /// Commits a change, whose turn it is, and takes it in; says which endpoint that is, and how many deliveries were
     /// pending.
-    async fn write(&self, change: Change, reset: bool) -> Result<(EndpointNumber, u64), EndpointError> {
+    async fn write(&self, change: Change) -> Result<(EndpointNumber, u64), EndpointError> {
         let Parts { outbox, directory, workshop, .. } = &self.parts;
         let (number, stored, pending) = match outbox.change(change).await? {
             Changed::Done { number, endpoint, pending } => (number, *endpoint, pending),
@@ -422,7 +414,7 @@ impl Inner {
         let before = directory.target(number);
         directory.put(workshop.target(number, stored, outbox.id_key(), before.as_deref()));
         self.parts.intake.set_routes(directory.routes(workshop.accounts()));
-        self.parts.engine.changed(number, reset).await;
+        self.parts.engine.changed(number).await;
         Ok((number, pending))
     }
 

@@ -18,6 +18,7 @@ pub mod endpoints;
 mod given;
 mod memory;
 pub mod settings;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use self::{
     attempt::{Crash, Ended, Surroundings, attempt},
     directory::{Directory, Target},
     memory::Memory,
+    standing::Standing,
 };
 use crate::{
     clock::{Chance, Clock},
@@ -40,12 +42,12 @@ use crate::{
     model::{
         attempt::{Report, Why},
         delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
-        endpoint::EndpointNumber,
+        endpoint::{DisableReason, Disabled, EndpointNumber},
         numbers::BuildNumberHasher,
         profile::Profile,
         time::{Minute, Timestamp},
     },
-    outbox::{self, Loaded, NotSettled, Notice, Reader, Settle, StoreError},
+    outbox::{self, Count, Loaded, NotSettled, Notice, Reader, Settle, StoreError},
     policy::decide,
     scheduler::{Hold, LaneRules, LaneStatus, Pause, Scheduler, Start, Verdict},
 };
@@ -70,8 +72,8 @@ enum Command {
     Waiting(Vec<(DeliveryKey, EndpointNumber)>, oneshot::Sender<Vec<Waits>>),
     Lanes(oneshot::Sender<HashMap<EndpointNumber, LaneView>>),
     Overview(oneshot::Sender<Overview>),
-    /// An endpoint is another; its failures are counted from 0 if this says so.
-    Changed(EndpointNumber, bool, oneshot::Sender<()>),
+    /// An endpoint is another.
+    Changed(EndpointNumber, oneshot::Sender<()>),
     /// Deliveries as they are to end.
     End(Vec<(DeliveryKey, Delivery)>, Pass),
 }
@@ -148,10 +150,9 @@ impl Handle {
         self.ask(Command::Overview).await
     }
 
-    /// Says that the directory has another endpoint under this number, whose failures are counted from 0 if `reset`;
-    /// waits until it is taken in.
-    pub async fn changed(&self, number: EndpointNumber, reset: bool) {
-        self.ask(|answer| Command::Changed(number, reset, answer)).await;
+    /// Says that the directory has another endpoint under this number; waits until it is taken in.
+    pub async fn changed(&self, number: EndpointNumber) {
+        self.ask(|answer| Command::Changed(number, answer)).await;
     }
 
     /// Has these deliveries ended as they are; waits until that is on disk. Those that are being attempted are
@@ -171,6 +172,21 @@ impl Handle {
         }
         receiver.await.unwrap_or_default()
     }
+}
+
+/// Says that attempts have disabled an endpoint, and what to do.
+fn warn_of(target: &Target, disabled: Disabled, failures: u32) {
+    let (name, id, reason) = (target.label(), target.id, disabled.reason.as_str());
+    let cause = match disabled.reason {
+        DisableReason::Gone => "it answered 410".to_owned(),
+        _ => format!("{failures} attempts in a row without success"),
+    };
+    tracing::warn!(
+        endpoint = name,
+        %id,
+        reason,
+        "an endpoint is disabled ({cause}): its deliveries are held until `posthaste endpoint enable {id}`"
+    );
 }
 
 /// The reason why the store has stopped, where the writer has given it: others may see the end before they hear why.
@@ -201,6 +217,8 @@ struct Settling {
     /// What the delivery is then.
     state: State,
     due: Timestamp,
+    /// What its endpoint has then.
+    count: Option<Count>,
     /// A pass over the backlog waits for it.
     _pass: Option<Pass>,
 }
@@ -209,7 +227,8 @@ struct Settling {
 pub struct Engine {
     scheduler: Scheduler,
     directory: Arc<Directory>,
-    failures: HashMap<EndpointNumber, u32, BuildNumberHasher>,
+    /// Those that have not been deleted.
+    standings: HashMap<EndpointNumber, Standing, BuildNumberHasher>,
     around: Arc<Surroundings>,
     chance: Chance,
     metrics: Metrics,
@@ -250,7 +269,7 @@ impl Engine {
         let mut engine = Self {
             scheduler: Scheduler::new(limits.in_flight, limits.keys_in_memory, clock.now()),
             directory,
-            failures: HashMap::default(),
+            standings: HashMap::default(),
             around: Arc::new(Surroundings {
                 outbox: opened.outbox.clone(),
                 clock,
@@ -349,7 +368,7 @@ impl Engine {
     fn make_lanes(&mut self) {
         for target in self.directory.targets() {
             if !target.stored.is_deleted() {
-                self.failures.insert(target.number, target.stored.consecutive_failures);
+                self.standings.insert(target.number, Standing::of(&target.stored));
                 self.set_lane(&target);
             }
         }
@@ -358,24 +377,29 @@ impl Engine {
     fn set_lane(&mut self, target: &Target) {
         let rules = target.profile().map_or(LaneRules::plain(1), LaneRules::of);
         self.scheduler.set_lane(target.number, &rules);
-        self.scheduler.hold(target.number, Hold::Disabled, target.is_held());
+        self.scheduler.hold(target.number, Hold::Disabled, self.is_held(target.number));
     }
 
-    /// Whether what is due in a lane waits, as the directory has its endpoint at this moment.
+    /// Whether what is due in a lane waits, as the directory has its endpoint at this moment, or will have it.
     fn is_held(&self, lane: EndpointNumber) -> bool {
-        self.directory.target(lane).is_none_or(|target| target.is_held())
+        let disabled = self.standings.get(&lane).is_some_and(Standing::is_disabled);
+        disabled || self.directory.target(lane).is_none_or(|target| target.is_held())
     }
 
     /// Takes in that an endpoint is another.
-    fn changed(&mut self, number: EndpointNumber, reset: bool) {
+    fn changed(&mut self, number: EndpointNumber) {
         let Some(target) = self.directory.target(number) else { return };
-        let failures = self.failures.entry(number).or_insert(target.stored.consecutive_failures);
-        if reset {
-            *failures = 0;
-            self.scheduler.forget(number);
-        }
         if target.stored.is_deleted() {
-            self.failures.remove(&number);
+            self.standings.remove(&number);
+        } else {
+            let standing = self.standings.entry(number).or_insert_with(|| Standing::of(&target.stored));
+            if standing.is_reset(&target.stored) {
+                self.scheduler.forget(number);
+            }
+            if let Some(disabled) = standing.changed(&target.stored) {
+                // The change was put into the directory over it.
+                self.directory.disable(number, target.stored.resets, disabled);
+            }
         }
         self.set_lane(&target);
         self.called_off.notify_one();
@@ -405,7 +429,7 @@ impl Engine {
             }
             let view = self.view()?;
             let around = Arc::clone(&self.around);
-            let doubtful = self.failures.get(&start.lane).is_some_and(|failures| *failures > 0);
+            let doubtful = self.standings.get(&start.lane).is_some_and(|one| one.consecutive_failures > 0);
             let stop = Arc::clone(stop);
             // In a box: tasks are moved about as they begin and end.
             let attempt = Box::pin(attempt(start, view, target, doubtful, around, stop));
@@ -476,6 +500,9 @@ impl Engine {
 
     fn settled(&mut self, key: DeliveryKey, now: Timestamp) {
         let Some(settling) = self.settling.remove(&key) else { return };
+        if let Some(count) = settling.count {
+            self.counted(settling.lane, &count, true);
+        }
         match settling.state {
             State::Pending => self.scheduler.handle_scheduled(key, settling.lane, settling.due, now),
             State::Succeeded => self.metrics.succeeded.add(1),
@@ -485,7 +512,10 @@ impl Engine {
     }
 
     fn not_settled(&mut self, key: DeliveryKey, why: &NotSettled) {
-        self.settling.remove(&key);
+        let settling = self.settling.remove(&key);
+        if let Some(Settling { lane, count: Some(count), .. }) = settling {
+            self.counted(lane, &count, false);
+        }
         match why {
             // A pass looked before an attempt ended: its key is where it was.
             NotSettled::Stale => {}
@@ -493,6 +523,20 @@ impl Engine {
                 let (event, slot) = (key.seq.get(), key.slot);
                 tracing::error!(event, slot, %error, "an outcome is lost: its delivery cannot be read, and is left alone");
             }
+        }
+    }
+
+    /// Takes in that a count is on disk, or cannot be written.
+    fn counted(&mut self, lane: EndpointNumber, count: &Count, written: bool) {
+        let Some(disabled) = count.disable else { return };
+        let Some(standing) = self.standings.get_mut(&lane) else { return };
+        if standing.settled(count, written) {
+            self.directory.disable(lane, count.resets, disabled);
+            if let Some(target) = self.directory.target(lane) {
+                warn_of(&target, disabled, count.consecutive_failures);
+            }
+        } else {
+            self.scheduler.hold(lane, Hold::Disabled, self.is_held(lane));
         }
     }
 
@@ -600,35 +644,34 @@ impl Engine {
         now: Timestamp,
     ) {
         self.metrics.attempts.add(1);
-        let failures = self.failures.get(&start.lane).copied().unwrap_or(0);
+        let failures = self.standings.get(&start.lane).map_or(0, |one| one.consecutive_failures);
         // `now` is a whole millisecond, rounded down: counted from the next one, no delay is shortened.
         let end = now.plus(Duration::from_millis(1));
         let chance = self.chance.fraction();
-        let decision = decide::decide(before, &report.outcome, profile, failures, chance, end);
+        let wall = self.around.clock.wall();
+        let decision = decide::decide(before, &report.outcome, profile, failures, chance, end, wall);
         self.scheduler.handle_finished(start.key, decision.verdict, chance, end);
-        self.failures.insert(start.lane, decision.consecutive_failures);
-        let changed = decision.consecutive_failures != failures;
-        self.settle(
-            start,
-            Settle {
-                key: start.key,
-                delivery: decision.delivery,
-                attempt: Some((why, report)),
-                consecutive_failures: changed.then_some(decision.consecutive_failures),
-            },
-            None,
-        );
+        // Of an endpoint that has been deleted nothing is counted.
+        let standing = self.standings.get_mut(&start.lane);
+        let count = standing.and_then(|standing| standing.decided(&decision, wall));
+        if count.is_some_and(|count| count.disable.is_some()) {
+            self.scheduler.hold(start.lane, Hold::Disabled, true);
+        }
+        let attempt = Some((why, report));
+        let settle = Settle { key: start.key, delivery: decision.delivery, attempt, count };
+        self.settle(start, settle, None);
     }
 
     /// Ends a delivery without an attempt, as `delivery` is.
     fn end(&mut self, start: Start, delivery: Delivery, pass: Option<Pass>) {
-        let settle = Settle { key: start.key, delivery, attempt: None, consecutive_failures: None };
+        let settle = Settle { key: start.key, delivery, attempt: None, count: None };
         self.settle(start, settle, pass);
     }
 
     fn settle(&mut self, start: Start, settle: Settle, pass: Option<Pass>) {
         let (state, due) = (settle.delivery.state, settle.delivery.due);
-        self.settling.insert(settle.key, Settling { lane: start.lane, state, due, _pass: pass });
+        self.settling
+            .insert(settle.key, Settling { lane: start.lane, state, due, count: settle.count, _pass: pass });
         self.around.outbox.settle(settle);
     }
 
@@ -640,11 +683,11 @@ impl Engine {
                 let _ = answer.send(keys.into_iter().map(waits).collect());
             }
             Command::Lanes(answer) => {
-                let view = |(number, failures): (&EndpointNumber, &u32)| {
+                let view = |(number, standing): (&EndpointNumber, &Standing)| {
                     let status = self.scheduler.lane(*number)?;
-                    Some((*number, LaneView { status, consecutive_failures: *failures }))
+                    Some((*number, LaneView { status, consecutive_failures: standing.consecutive_failures }))
                 };
-                let _ = answer.send(self.failures.iter().filter_map(view).collect());
+                let _ = answer.send(self.standings.iter().filter_map(view).collect());
             }
             Command::Overview(answer) => {
                 let _ = answer.send(Overview {
@@ -654,8 +697,8 @@ impl Engine {
                     in_flight: self.scheduler.in_flight(),
                 });
             }
-            Command::Changed(number, reset, answer) => {
-                self.changed(number, reset);
+            Command::Changed(number, answer) => {
+                self.changed(number);
                 let _ = answer.send(());
             }
             Command::End(found, pass) => {

@@ -66,6 +66,8 @@ pub struct Delivery {
     pub last_status: Option<u16>,
     /// Where its newest attempt is recorded.
     pub last_attempt: Option<AttemptRow>,
+    /// The endpoint asked for the next attempt's time, which is later than the schedule's.
+    pub asked: bool,
     /// Pending, or how it ended.
     pub state: State,
 }
@@ -81,6 +83,7 @@ impl Delivery {
             step: 0,
             last_status: None,
             last_attempt: None,
+            asked: false,
             state: State::Pending,
         }
     }

@@ -50,6 +50,8 @@ pub struct Endpoint {
     pub unavailable: Option<Disabled>,
     /// Attempts without success in a row, whatever their delivery.
     pub consecutive_failures: u32,
+    /// How often these have been set to 0 by a change: what was counted before one counts no more.
+    pub resets: u32,
     /// Milliseconds that its profile had for `expire` when that was last known; rows of earlier versions lack it.
     pub expire_ms: Option<u64>,
     /// Which of its deliveries are called off, until each of them says so itself.
@@ -215,6 +217,7 @@ mod tests {
             disabled: None,
             unavailable: None,
             consecutive_failures: 0,
+            resets: 0,
             expire_ms: None,
             discard: None,
         };

@@ -17,6 +17,12 @@ pub struct Profile {
     pub jitter: f64,
     /// How long after its first due time a delivery still pending fails.
     pub expire: Duration,
+    /// Whether the next attempt waits as long as the answer asks for (`Retry-After`).
+    pub retry_after: bool,
+    /// Whether a 410 ends its delivery and disables the endpoint.
+    pub gone_disables: bool,
+    /// After so many attempts without success in a row an endpoint is disabled; 0: never.
+    pub disable_after: u32,
     /// Requests open at once to one endpoint; at least 1.
     pub concurrency: u16,
     /// After so many failures of its own in a row only probes are made to an endpoint; 0: never.

@@ -15,6 +15,7 @@ use super::{
     error::StoreError,
     record::{decode_endpoint, encode_endpoint},
     schema::{ENDPOINTS, Tables},
+    settle::Count,
     store::State,
 };
 use crate::model::{
@@ -163,17 +164,24 @@ impl Endpoints {
         self.all.get(&endpoint).and_then(|endpoint| endpoint.calls_off(seq))
     }
 
-    /// Writes an endpoint's count of failures. Deliveries are made for known endpoints alone: that one is unknown is an
-    /// error of the store.
-    pub(super) fn set_failures(
+    /// Writes an endpoint's count of failures, and that it is disabled by them, unless a change has set the count to 0
+    /// since. Deliveries are made for known endpoints alone: that one is unknown is an error of the store.
+    pub(super) fn count(
         &mut self,
         number: EndpointNumber,
-        count: u32,
+        count: &Count,
         tables: &mut Tables<'_>,
     ) -> Result<(), StoreError> {
         let missing = StoreError::Row { table: "endpoints", key: u64::from(number.get()) };
         let endpoint = self.all.get_mut(&number).ok_or(missing)?;
-        endpoint.consecutive_failures = count;
+        if endpoint.is_deleted() || endpoint.resets != count.resets {
+            return Ok(());
+        }
+        endpoint.consecutive_failures = count.consecutive_failures;
+        if let (None, Some(disabled)) = (endpoint.disabled, count.disable) {
+            endpoint.disabled = Some(disabled);
+            endpoint.updated_at = disabled.since;
+        }
         tables.endpoints()?.insert(number.get(), encode_endpoint(endpoint).as_slice())?;
         Ok(())
     }
@@ -346,16 +354,17 @@ fn changed(change: Change, state: &State) -> Result<Endpoint, Changed> {
         Change::Enable { number, discard, at } => {
             let endpoint = endpoints.living(number)?;
             let discard = if discard { mark(at) } else { endpoint.discard };
-            Ok(Endpoint { disabled: None, consecutive_failures: 0, discard, updated_at: at, ..endpoint })
+            let endpoint = reset(endpoint);
+            Ok(Endpoint { disabled: None, discard, updated_at: at, ..endpoint })
         }
         Change::Disable { number, reason, at } => Ok(disable(endpoints.living(number)?, reason, at)),
         Change::Delete { number, at } => {
             let endpoint = endpoints.living(number)?;
             // What the configuration has, it would make again.
             endpoint.own().ok_or(Changed::Missing)?;
-            let Endpoint { account, created_at, revision, expire_ms, .. } = endpoint;
+            let Endpoint { account, created_at, revision, resets, expire_ms, .. } = endpoint;
             let gone = made(account, Source::Deleted { at }, Duration::ZERO, created_at);
-            Ok(Endpoint { updated_at: at, revision, expire_ms, discard: mark(at), ..gone })
+            Ok(Endpoint { updated_at: at, revision, resets, expire_ms, discard: mark(at), ..gone })
         }
         Change::Discarded { number, below } => {
             let endpoint = endpoints.all.get(&number).cloned().ok_or(Changed::Missing)?;
@@ -372,12 +381,12 @@ fn replace(
     expire: Duration,
     at: Timestamp,
 ) -> Result<Endpoint, Changed> {
-    let before = endpoint.own().ok_or(Changed::Missing)?;
+    let elsewhere = endpoint.own().ok_or(Changed::Missing)?.url != own.url;
     if endpoint.revision != revision {
         return Err(Changed::Stale);
     }
-    if before.url != own.url {
-        endpoint.consecutive_failures = 0;
+    if elsewhere {
+        endpoint = reset(endpoint);
     }
     endpoint.source = Source::Api(own);
     endpoint.expire_ms = Some(millis(expire));
@@ -386,6 +395,11 @@ fn replace(
     endpoint.revision = endpoint.revision.wrapping_add(1);
     endpoint.updated_at = at;
     Ok(endpoint)
+}
+
+/// Has its failures counted from 0.
+fn reset(endpoint: Endpoint) -> Endpoint {
+    Endpoint { consecutive_failures: 0, resets: endpoint.resets.wrapping_add(1), ..endpoint }
 }
 
 /// Pauses an endpoint; one that is paused for the same reason stays so since it was.
@@ -407,6 +421,7 @@ fn made(account: AccountName, source: Source, expire: Duration, at: Timestamp) -
         disabled: None,
         unavailable: None,
         consecutive_failures: 0,
+        resets: 0,
         expire_ms: Some(millis(expire)),
         discard: None,
     }

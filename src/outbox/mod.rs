@@ -44,7 +44,7 @@ pub use self::{
     parked::Loaded,
     read::{Backlog, Placed, Reader},
     record::{Brief, Head, Row},
-    settle::{NotSettled, Settle},
+    settle::{Count, NotSettled, Settle},
     writer::{End, Notice, Writer},
 };
 use self::{database::Shared, error::contain, store::Store, writer::Queue};

@@ -9,7 +9,7 @@
 //!  1  length of the account's name        6  last attempt's row 1  step
 //!  1  length of the type                  4  endpoint           1  state
 //!  …  account, type                       8  order key (0)      1  reason
-//!                                                               1  zero
+//!                                                               1  flags: 1, its time was asked for
 //! ```
 //!
 //! so that lists never read payloads, and a settle patches 40 bytes. Events, attempts and endpoints are a version
@@ -36,6 +36,8 @@ const VERSION: u8 = 1;
 const HEAD: usize = 13;
 /// Bytes of one delivery in a row.
 pub(super) const DELIVERY: usize = 40;
+/// The flag of [`Delivery::asked`].
+const ASKED: u8 = 1;
 
 /// A row of `pending` or `history`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,6 +154,7 @@ pub(super) fn encode_delivery(delivery: &Delivery) -> [u8; DELIVERY] {
     bytes[34..36].copy_from_slice(&delivery.last_status.unwrap_or(0).to_be_bytes());
     bytes[36] = delivery.step;
     (bytes[37], bytes[38]) = encode_state(delivery.state);
+    bytes[39] = if delivery.asked { ASKED } else { 0 };
     bytes
 }
 
@@ -168,6 +171,7 @@ pub(super) fn decode_delivery(bytes: &[u8; DELIVERY]) -> Option<Delivery> {
         step: bytes[36],
         last_status: (status != 0).then_some(status),
         last_attempt: (row != 0).then_some(AttemptRow::new(row)),
+        asked: bytes[39] & ASKED != 0,
         state: decode_state(bytes[37], bytes[38])?,
     })
 }
@@ -343,6 +347,7 @@ const fn why_code(why: Why) -> u8 {
     match why {
         Why::AfterCrash | Why::Schedule => 0,
         Why::Probe => 1,
+        Why::RetryAfter => 2,
     }
 }
 
@@ -351,6 +356,7 @@ const fn why(after_crash: bool, code: u8) -> Option<Why> {
         (true, 0) => Some(Why::AfterCrash),
         (false, 0) => Some(Why::Schedule),
         (false, 1) => Some(Why::Probe),
+        (false, 2) => Some(Why::RetryAfter),
         _ => None,
     }
 }
@@ -501,6 +507,8 @@ struct EndpointRecord<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unavailable: Option<Disabled>,
     consecutive_failures: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    resets: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expire_ms: Option<u64>,
     /// Of one of the configuration's.
@@ -558,6 +566,7 @@ pub(super) fn encode_endpoint(endpoint: &Endpoint) -> Zeroizing<Vec<u8>> {
         disabled: endpoint.disabled,
         unavailable: endpoint.unavailable,
         consecutive_failures: endpoint.consecutive_failures,
+        resets: endpoint.resets,
         expire_ms: endpoint.expire_ms,
         url,
         own,
@@ -593,6 +602,7 @@ pub(super) fn decode_endpoint(row: &[u8]) -> Option<Endpoint> {
         disabled,
         unavailable: record.unavailable.or(earlier),
         consecutive_failures: record.consecutive_failures,
+        resets: record.resets,
         expire_ms: record.expire_ms,
         discard: record
             .discard
@@ -723,6 +733,7 @@ mod tests {
             step: random.u8(..),
             last_status: random.bool().then(|| random.u16(1..)),
             last_attempt: random.bool().then(|| AttemptRow::new(random.u64(1..1 << 48))),
+            asked: random.bool(),
             state: states[random.usize(..states.len())],
         }
     }
@@ -766,8 +777,9 @@ mod tests {
         let local = Failure { kind: FailureKind::Local, message: "no descriptors".to_owned() };
         let signatures = [("x", "v1,x v1,y"), ("", ""), ("x", "x")];
         let outcomes = [Outcome::Response(response), Outcome::Failure(failure), Outcome::Failure(local)];
-        let whys = [Why::AfterCrash, Why::Schedule, Why::Probe];
-        for ((outcome, (signature, signatures)), why) in outcomes.into_iter().zip(signatures).zip(whys) {
+        let whys = [Why::AfterCrash, Why::Schedule, Why::Probe, Why::RetryAfter];
+        let outcomes = outcomes.into_iter().zip(signatures).cycle();
+        for ((outcome, (signature, signatures)), why) in outcomes.zip(whys) {
             let attempt = Attempt {
                 delivery: DeliveryKey { seq: Seq::new(1), slot: 2 },
                 endpoint: EndpointNumber::new(3),
@@ -801,6 +813,7 @@ mod tests {
             disabled: None,
             unavailable: None,
             consecutive_failures: 3,
+            resets: 0,
             expire_ms: None,
             discard: None,
         }
@@ -875,6 +888,7 @@ mod tests {
             let mut wanted = endpoint(source);
             wanted.account = "a".repeat(64).parse().expect("an account");
             wanted.revision = random.u32(..);
+            wanted.resets = random.u32(..);
             wanted.updated_at = if random.bool() { at } else { wanted.updated_at };
             wanted.disabled =
                 random.choice(reasons).filter(|_| random.bool()).map(|reason| Disabled { reason, since: at });

@@ -12,9 +12,11 @@ use super::{
 use crate::model::{
     attempt::{AttemptRow, Report, Why},
     delivery::{Delivery, DeliveryKey, State},
+    endpoint::Disabled,
 };
 
-/// What became of a delivery: its attempt, its new state and the endpoint's count go into one transaction.
+/// What became of a delivery: its attempt, its new state, the endpoint's count, and that it is disabled
+/// go into one transaction.
 ///
 /// A delivery that has ended stays as it ended: of a settle that comes after its end nothing is written. Nor is of one
 /// without an attempt that was decided on an older state of the delivery: an attempt has come in between. One that would
@@ -27,8 +29,20 @@ pub struct Settle {
     pub delivery: Delivery,
     /// The attempt that ended, if one was made.
     pub attempt: Option<(Why, Report)>,
-    /// The endpoint's attempts without success in a row, if the count has changed.
-    pub consecutive_failures: Option<u32>,
+    /// What its endpoint has from now on, if that has changed.
+    pub count: Option<Count>,
+}
+
+/// What attempts make of their endpoint. It was counted from a state of the endpoint: where a change has set the count to
+/// 0 since ([`resets`](crate::model::endpoint::Endpoint::resets)), nothing of it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Attempts without success in a row.
+    pub consecutive_failures: u32,
+    /// Why it is disabled by them, if it is, and since when; one that is disabled already stays as it is.
+    pub disable: Option<Disabled>,
+    /// How often the count had been set to 0 by a change.
+    pub resets: u32,
 }
 
 /// Why of a settle nothing was written.
@@ -87,8 +101,8 @@ pub(super) fn settle(
     if delivery.state != State::Pending {
         state.depths.give_back(delivery.endpoint);
     }
-    if let Some(count) = settle.consecutive_failures {
-        state.endpoints.set_failures(delivery.endpoint, count, tables)?;
+    if let Some(count) = &settle.count {
+        state.endpoints.count(delivery.endpoint, count, tables)?;
     }
     Ok(None)
 }

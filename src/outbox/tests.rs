@@ -117,6 +117,6 @@ fn success(seq: u64) -> Settle {
         key: DeliveryKey { seq: Seq::new(seq), slot: 0 },
         delivery,
         attempt: Some((Why::Schedule, report(at(6)))),
-        consecutive_failures: None,
+        count: None,
     }
 }

@@ -6,10 +6,11 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{retry, verdict::Verdict};
+use super::{retry, retry_after::retry_after, verdict::Verdict};
 use crate::model::{
     attempt::{Failure, FailureKind, Outcome},
     delivery::{CancelReason, Delivery, FailReason, State},
+    endpoint::DisableReason,
     profile::Profile,
     time::Timestamp,
 };
@@ -18,6 +19,9 @@ use crate::model::{
 /// endpoint's doing; not at once, for it does not pass by trying.
 const LOCAL_PAUSE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10);
 
+/// A 410, which means for good.
+const GONE: u16 = 410;
+
 /// What an attempt changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -25,11 +29,14 @@ pub struct Decision {
     pub delivery: Delivery,
     /// The endpoint's attempts without success in a row from now on.
     pub consecutive_failures: u32,
+    /// Why the endpoint is to be disabled, if it is.
+    pub disable: Option<DisableReason>,
     /// What it says of the endpoint.
     pub verdict: Verdict,
 }
 
-/// Decides what becomes of `delivery`, of which one more attempt has ended at `now` with `outcome`.
+/// Decides what becomes of `delivery`, of which one more attempt has ended at `now` with `outcome`; it is `wall` then by
+/// the clock that people read.
 ///
 /// `consecutive_failures` is the endpoint's count before, `chance` in [0, 1) draws the jitter of the next delay.
 /// A delivery whose next attempt would come after its expiry stays pending until then: it fails as expired when due.
@@ -40,14 +47,17 @@ pub fn decide(
     consecutive_failures: u32,
     chance: f64,
     now: Timestamp,
+    wall: Timestamp,
 ) -> Decision {
     let mut next = *delivery;
     next.attempt = delivery.attempt.saturating_add(1);
     next.last_status = outcome.status();
+    next.asked = false;
     if outcome.status().is_some_and(|status| profile.is_success(status)) {
         next.state = State::Succeeded;
         next.due = now;
-        return Decision { delivery: next, consecutive_failures: 0, verdict: Verdict::Success };
+        let verdict = Verdict::Success;
+        return Decision { delivery: next, consecutive_failures: 0, disable: None, verdict };
     }
     let step = delivery.step.saturating_add(1);
     let retry = retry::due(profile, step, now, chance);
@@ -55,17 +65,45 @@ pub fn decide(
     if let Outcome::Failure(Failure { kind: FailureKind::Local, .. }) = outcome {
         let (soonest, latest) = (now.plus(*LOCAL_PAUSE.start()), now.plus(*LOCAL_PAUSE.end()));
         next.due = by_expiry(retry.unwrap_or(latest).clamp(soonest, latest));
-        return Decision { delivery: next, consecutive_failures, verdict: Verdict::Neutral };
+        let verdict = Verdict::Neutral;
+        return Decision { delivery: next, consecutive_failures, disable: None, verdict };
     }
     next.step = step;
-    if let Some(due) = retry {
-        next.due = by_expiry(due);
-    } else {
-        next.state = State::Failed(FailReason::Exhausted);
-        next.due = now;
+    let gone = profile.gone_disables && outcome.status() == Some(GONE);
+    match retry {
+        Some(scheduled) if !gone => {
+            let asked = asked(outcome, profile, wall).map(|delay| now.plus(delay));
+            let later = asked.filter(|due| *due > scheduled);
+            next.asked = later.is_some();
+            next.due = by_expiry(later.unwrap_or(scheduled));
+        }
+        _ => {
+            next.state = State::Failed(if gone { FailReason::Gone } else { FailReason::Exhausted });
+            next.due = now;
+        }
     }
     let consecutive_failures = consecutive_failures.saturating_add(1);
-    Decision { delivery: next, consecutive_failures, verdict: Verdict::of_failure(outcome) }
+    let disable = disable(profile, gone, consecutive_failures);
+    Decision { delivery: next, consecutive_failures, disable, verdict: Verdict::of_failure(outcome) }
+}
+
+/// How long the answer asks to be left alone, where that is heard. Before the release's date the clock has not been set:
+/// then no date can be held against it.
+fn asked(outcome: &Outcome, profile: &Profile, wall: Timestamp) -> Option<Duration> {
+    let Outcome::Response(answer) = outcome else { return None };
+    let clock = (wall >= Timestamp::RELEASED).then_some(wall);
+    profile.retry_after.then(|| retry_after(&answer.headers, clock)).flatten()
+}
+
+/// Whether an endpoint of which so many attempts have failed in a row, the last with a 410 that counts if `gone`, is
+/// disabled, and why.
+fn disable(profile: &Profile, gone: bool, consecutive_failures: u32) -> Option<DisableReason> {
+    let enough = profile.disable_after > 0 && consecutive_failures >= profile.disable_after;
+    match (gone, enough) {
+        (true, _) => Some(DisableReason::Gone),
+        (false, true) => Some(DisableReason::Failures),
+        (false, false) => None,
+    }
 }
 
 /// `delivery`, ended at `now` as failed for `reason` without a further attempt.
@@ -97,6 +135,9 @@ mod tests {
             retry: [0, 60, 300].map(Duration::from_secs).to_vec(),
             jitter: 0.1,
             expire: Duration::from_secs(10_000),
+            retry_after: false,
+            gone_disables: false,
+            disable_after: 0,
             concurrency: 1,
             circuit: 0,
             probe: vec![Duration::from_secs(10)],
@@ -141,7 +182,7 @@ mod tests {
         ] {
             let mut delivery = Delivery::pending(EndpointNumber::new(1), at);
             (delivery.step, delivery.attempt) = (step, 11);
-            let decision = decide(&delivery, &outcome, &profile(), 7, chance, at);
+            let decision = decide(&delivery, &outcome, &profile(), 7, chance, at, at);
             let case = format!("step {step}, {outcome:?}");
             assert_eq!(decision.delivery.state, state, "{case}");
             assert_eq!((decision.delivery.step, decision.delivery.attempt), (new_step, 12), "{case}");
@@ -176,7 +217,7 @@ mod tests {
         ] {
             let mut delivery = Delivery::pending(EndpointNumber::new(1), at);
             (delivery.step, delivery.attempt) = (step, 11);
-            let decision = decide(&delivery, &local, &profile, 7, chance, at);
+            let decision = decide(&delivery, &local, &profile, 7, chance, at, at);
             let expected = Delivery {
                 attempt: 12,
                 due: at.plus(Duration::from_millis(wait)),
@@ -188,8 +229,101 @@ mod tests {
         }
         profile.expire = Duration::from_secs(3);
         let delivery = Delivery::pending(EndpointNumber::new(1), at);
-        let next = decide(&delivery, &local, &profile, 7, 0.0, at).delivery;
+        let next = decide(&delivery, &local, &profile, 7, 0.0, at, at).delivery;
         assert_eq!(next.due, at.plus(profile.expire), "it does not outlast its expiry");
+    }
+
+    fn asking(status: u16, headers: &[(&str, &str)]) -> Outcome {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Outcome::Response(Response {
+            status,
+            headers,
+            body: Vec::new(),
+            body_truncated: false,
+            body_error: None,
+        })
+    }
+
+    #[test]
+    fn an_endpoint_can_ask_for_more_time() {
+        const DAY: u64 = 86_400_000;
+        // 2026-01-01 00:00:00 UTC by the people's clock, whatever the timeline of the schedule says.
+        let (now, wall) = (Timestamp::RELEASED.plus(Duration::from_secs(777)), Timestamp::RELEASED);
+        let mut profile = profile();
+        profile.expire = Duration::from_millis(10 * DAY);
+        let at = "Thu, 01 Jan 2026 00:02:30 GMT";
+        for (heard, step, status, value, wait, by_request) in [
+            (true, 0, 503, "120", 120_000, true),
+            (true, 0, 429, at, 150_000, true),
+            // Any answer that is no success may ask; one that is, has nothing to wait for.
+            (true, 0, 301, "64", 64_000, true),
+            (true, 0, 200, "120", 0, false),
+            // Never earlier than the schedule, which has jitter on it.
+            (true, 0, 503, "30", 63_000, false),
+            (true, 0, 503, "63", 63_000, false),
+            (true, 1, 503, "120", 315_000, false),
+            (true, 0, 503, "99999999", DAY, true),
+            (true, 0, 503, "soon", 63_000, false),
+            (false, 0, 503, "120", 63_000, false),
+            // It has no attempt left to ask for.
+            (true, 2, 503, "120", 0, false),
+        ] {
+            profile.retry_after = heard;
+            let mut delivery = Delivery::pending(EndpointNumber::new(1), now);
+            (delivery.step, delivery.asked) = (step, true);
+            let outcome = asking(status, &[("retry-after", value)]);
+            let next = decide(&delivery, &outcome, &profile, 0, 0.5, now, wall).delivery;
+            let case = format!("{heard} {step} {status} {value}");
+            assert_eq!(next.due, now.plus(Duration::from_millis(wait)), "{case}");
+            assert_eq!(next.asked, by_request, "{case}");
+            assert_eq!(next.state == State::Failed(FailReason::Exhausted), step == 2, "{case}");
+        }
+        profile.retry_after = true;
+        let delivery = Delivery::pending(EndpointNumber::new(1), now);
+        let of = |profile: &Profile, wall| {
+            decide(&delivery, &asking(503, &[("retry-after", at)]), profile, 0, 0.0, now, wall).delivery
+        };
+        assert!(!of(&profile, Timestamp::EPOCH).asked, "no clock to hold the date against");
+        profile.expire = Duration::from_secs(100);
+        assert_eq!(of(&profile, wall).due, now.plus(profile.expire), "it does not outlast its expiry");
+    }
+
+    #[test]
+    fn what_disables_an_endpoint() {
+        let at = Timestamp::RELEASED;
+        let (gone, failures) = (Some(DisableReason::Gone), Some(DisableReason::Failures));
+        let local = Outcome::Failure(Failure { kind: FailureKind::Local, message: String::new() });
+        let connect = Outcome::Failure(Failure { kind: FailureKind::Connect, message: String::new() });
+        let (ended, exhausted) = (State::Failed(FailReason::Gone), State::Failed(FailReason::Exhausted));
+        for (gone_disables, disable_after, before, step, outcome, disable, state) in [
+            (true, 0, 0, 0, status(410), gone, ended),
+            (true, 3, 2, 2, status(410), gone, ended),
+            (true, 0, 7, 0, status(404), None, State::Pending),
+            (false, 0, 7, 0, status(410), None, State::Pending),
+            (false, 3, 2, 0, status(410), failures, State::Pending),
+            (false, 10, 8, 0, status(500), None, State::Pending),
+            (false, 10, 9, 0, status(500), failures, State::Pending),
+            (false, 10, 9, 2, status(302), failures, exhausted),
+            (false, 10, 9, 0, connect, failures, State::Pending),
+            // A configuration may have lowered it.
+            (false, 10, 4_000, 0, status(500), failures, State::Pending),
+            (false, 10, 9, 0, status(200), None, State::Succeeded),
+            (false, 10, 9, 0, local.clone(), None, State::Pending),
+            (false, 1, 4_000, 0, local, None, State::Pending),
+            (false, 1, 0, 0, status(500), failures, State::Pending),
+            (false, 0, u32::MAX, 0, status(500), None, State::Pending),
+        ] {
+            let profile = Profile { gone_disables, disable_after, ..profile() };
+            let mut delivery = Delivery::pending(EndpointNumber::new(1), at);
+            delivery.step = step;
+            let decision = decide(&delivery, &outcome, &profile, before, 0.0, at, at);
+            let case = format!("{gone_disables} {disable_after} {before} {step} {outcome:?}");
+            assert_eq!((decision.disable, decision.delivery.state), (disable, state), "{case}");
+        }
+        let profile = Profile { gone_disables: true, success: Success::Codes(vec![410]), ..profile() };
+        let delivery = Delivery::pending(EndpointNumber::new(1), at);
+        let decision = decide(&delivery, &status(410), &profile, 0, 0.0, at, at);
+        assert_eq!((decision.disable, decision.delivery.state), (None, State::Succeeded));
     }
 
     #[test]
@@ -198,7 +332,8 @@ mod tests {
         profile.success = Success::Codes(vec![200]);
         let delivery = Delivery::pending(EndpointNumber::new(1), Timestamp::EPOCH);
         for (code, verdict) in [(200, Verdict::Success), (202, Verdict::Rejected)] {
-            let decision = decide(&delivery, &status(code), &profile, 0, 0.0, Timestamp::EPOCH);
+            let decision =
+                decide(&delivery, &status(code), &profile, 0, 0.0, Timestamp::EPOCH, Timestamp::EPOCH);
             assert_eq!(decision.verdict, verdict, "{code}");
         }
     }
@@ -210,16 +345,17 @@ mod tests {
         let start = Timestamp::RELEASED;
         let delivery = Delivery::pending(EndpointNumber::new(1), start);
         let now = start.plus(Duration::from_secs(5));
-        let next = decide(&delivery, &status(500), &profile, 0, 0.0, now).delivery;
+        let next = decide(&delivery, &status(500), &profile, 0, 0.0, now, now).delivery;
         assert_eq!((next.state, next.due), (State::Pending, start.plus(profile.expire)));
         let late = start.plus(Duration::from_secs(40));
-        assert_eq!(decide(&delivery, &status(500), &profile, 0, 0.0, late).delivery.due, late);
+        assert_eq!(decide(&delivery, &status(500), &profile, 0, 0.0, late, late).delivery.due, late);
     }
 
     #[test]
     fn what_a_clock_that_was_not_set_began_does_not_expire() {
         let delivery = Delivery::pending(EndpointNumber::new(1), Timestamp::from_millis(7_000));
-        let next = decide(&delivery, &status(500), &profile(), 0, 0.0, Timestamp::RELEASED).delivery;
+        let now = Timestamp::RELEASED;
+        let next = decide(&delivery, &status(500), &profile(), 0, 0.0, now, now).delivery;
         assert_eq!(next.due, Timestamp::RELEASED.plus(Duration::from_secs(60)), "by the schedule");
         assert_eq!(delivery.expires(Duration::from_secs(1)), Timestamp::MAX);
     }

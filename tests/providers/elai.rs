@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     example::{Example, attempted, call, catalog, judges, make, path, refuses, sorted, waits},
     support::{
+        eventually,
         receiver::{Receiver, Reply},
         sign::{check_elai, hmac_sha256},
     },
@@ -153,6 +154,38 @@ fn failures_in_a_row_are_counted_and_a_success_begins_anew() {
     let event = world.emit("video_ready", &json!(2));
     world.ended(&event);
     assert_eq!(world.endpoint("shop")["consecutive_failures"], 0);
+}
+
+#[test]
+fn ten_failures_in_a_row_disable_it_until_it_is_enabled_again() {
+    let receiver = Receiver::answering(|hook| Reply::Status(if hook.json() == 1 { 302 } else { 204 }));
+    let mut world = ELAI.running(&receiver, &ELAI.hurried(&["0s", "1h"]));
+    let nine: Vec<_> = (0..9)
+        .map(|_| {
+            let event = world.emit("video_error", &json!(1));
+            attempted(&world, &event, 1);
+            event
+        })
+        .collect();
+    let shop = world.endpoint("shop");
+    assert_eq!((&shop["enabled"], &shop["consecutive_failures"]), (&json!(true), &json!(9)));
+    let tenth = world.emit("video_moderation", &json!(1));
+    let shop = eventually("it is disabled", || {
+        let shop = world.endpoint("shop");
+        (shop["enabled"] == false).then_some(shop)
+    });
+    assert_eq!((&shop["disabled_reason"], &shop["consecutive_failures"]), (&json!("failures"), &json!(10)));
+    let held = world.emit("video_ready", &json!(2));
+    world.kill();
+    world.start();
+    assert_eq!(world.endpoint("shop")["disabled_since"], shop["disabled_since"], "over a kill, too");
+    for event in nine.iter().chain([&tenth, &held]) {
+        assert_eq!(world.delivery(event)["status"], "pending", "what is pending is kept");
+    }
+    assert_eq!(receiver.hooks().len(), 10, "no eleventh request");
+    let answer = call(&world, "POST", &format!("{}/enable", path(&shop)), &json!({})).expect(200);
+    assert_eq!((&answer["enabled"], &answer["consecutive_failures"]), (&json!(true), &json!(0)));
+    assert_eq!(world.ended(&held)["status"], "succeeded");
 }
 
 #[test]

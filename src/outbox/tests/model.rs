@@ -199,9 +199,8 @@ impl Model {
             };
             self.attempts.insert(row, attempt);
         }
-        if let Some(count) = settle.consecutive_failures {
-            let endpoint = self.endpoints.get_mut(&settle.delivery.endpoint).expect("a known endpoint");
-            endpoint.consecutive_failures = count;
+        if let Some(count) = &settle.count {
+            self.count(settle.delivery.endpoint, count);
         }
     }
 

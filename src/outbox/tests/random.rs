@@ -24,8 +24,8 @@ use crate::{
         time::Timestamp,
     },
     outbox::{
-        Acceptance, Batch, BatchAnswer, Brief, Change, Changed, Configured, FileIdentity, Head, Judged,
-        Notice, Opened, Options, Placed, Reader, Routed, Settle,
+        Acceptance, Batch, BatchAnswer, Brief, Change, Changed, Configured, Count, FileIdentity, Head,
+        Judged, Notice, Opened, Options, Placed, Reader, Routed, Settle,
         schema::{FILES, IDS, PENDING},
     },
 };
@@ -76,6 +76,7 @@ fn the_store_does_what_the_model_does() {
         "conflict",
         "deleted",
         "disabled",
+        "disabled by attempts",
         "discarded",
         "duplicate",
         "enabled",
@@ -84,6 +85,7 @@ fn the_store_does_what_the_model_does() {
         "known",
         "made",
         "missing",
+        "outdated",
         "refused",
         "refused by itself",
         "replaced",
@@ -237,7 +239,8 @@ impl World {
     fn outcome(&mut self, key: DeliveryKey) -> Settle {
         let mut delivery = self.model.deliveries[&key];
         let attempted = self.random.u8(..5) > 0;
-        let why = [Why::AfterCrash, Why::Probe, Why::Schedule][self.random.usize(..3)];
+        let scheduled = if delivery.asked { Why::RetryAfter } else { Why::Schedule };
+        let why = [Why::AfterCrash, Why::Probe, scheduled][self.random.usize(..3)];
         delivery.attempt += u32::from(attempted);
         delivery.last_status = self.random.bool().then_some(503);
         delivery.due = self.now.plus(Duration::from_secs(9));
@@ -251,12 +254,14 @@ impl World {
         };
         // The store knows better which attempt was the last.
         delivery.last_attempt = None;
-        Settle {
-            key,
-            delivery,
-            attempt: attempted.then(|| (why, random_report(&mut self.random, self.now, 300))),
-            consecutive_failures: self.random.bool().then(|| self.random.u32(..9)),
+        delivery.asked = delivery.attempt % 2 == 1;
+        let attempt = attempted.then(|| (why, random_report(&mut self.random, self.now, 300)));
+        let count = self.model.random_count(delivery.endpoint, self.now, &mut self.random);
+        if let Some(Count { disable: Some(_), resets, .. }) = count {
+            let holds = resets == self.model.endpoints[&delivery.endpoint].resets;
+            self.kinds.insert(if holds { "disabled by attempts" } else { "outdated" });
         }
+        Settle { key, delivery, attempt, count }
     }
 
     fn configure(&mut self) {

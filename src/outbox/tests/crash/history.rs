@@ -360,12 +360,14 @@ impl History {
         };
         // The store knows better which attempt was the last.
         delivery.last_attempt = None;
-        let why = [Why::AfterCrash, Why::Probe, Why::Schedule][self.random.usize(..3)];
+        delivery.asked = delivery.attempt % 2 == 1;
+        let scheduled = if delivery.asked { Why::RetryAfter } else { Why::Schedule };
+        let why = [Why::AfterCrash, Why::Probe, scheduled][self.random.usize(..3)];
         Settle {
             key,
             delivery,
             attempt: attempted.then(|| (why, random_report(&mut self.random, self.now, 900))),
-            consecutive_failures: self.random.bool().then(|| self.random.u32(..9)),
+            count: model.random_count(delivery.endpoint, self.now, &mut self.random),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         secret::{DatedSecret, Secret},
         time::Timestamp,
     },
-    outbox::{Change, Changed, Configured, Judged},
+    outbox::{Change, Changed, Configured, Count, Judged},
 };
 
 impl Model {
@@ -52,6 +52,38 @@ impl Model {
             let unavailable = new.unavailable.map(|reason| Disabled { reason, since: at });
             let made = made(&new.account, source, new.expire, at);
             self.endpoints.insert(self.next_endpoint(), Endpoint { unavailable, ..made });
+        }
+    }
+
+    /// What an attempt at this endpoint may make of it: it was counted from the endpoint as it is, or as it was.
+    pub(in super::super) fn random_count(
+        &self,
+        number: EndpointNumber,
+        at: Timestamp,
+        random: &mut fastrand::Rng,
+    ) -> Option<Count> {
+        let resets = self.endpoints[&number].resets;
+        random.bool().then(|| random.u32(..9)).map(|consecutive_failures| {
+            let (reason, resets) = match consecutive_failures {
+                6 => (Some(DisableReason::Failures), resets.wrapping_sub(1)),
+                7 => (Some(DisableReason::Gone), resets),
+                8 => (Some(DisableReason::Failures), resets),
+                _ => (None, resets),
+            };
+            let disable = reason.map(|reason| Disabled { reason, since: at });
+            Count { consecutive_failures, disable, resets }
+        })
+    }
+
+    /// What an outcome makes of its endpoint, unless that was set to 0 since.
+    pub(super) fn count(&mut self, number: EndpointNumber, count: &Count) {
+        let endpoint = self.endpoints.get_mut(&number).expect("a known endpoint");
+        if endpoint.is_deleted() || count.resets != endpoint.resets {
+            return;
+        }
+        endpoint.consecutive_failures = count.consecutive_failures;
+        if let (None, Some(disabled)) = (endpoint.disabled, count.disable) {
+            (endpoint.disabled, endpoint.updated_at) = (Some(disabled), disabled.since);
         }
     }
 
@@ -154,6 +186,7 @@ fn alter(endpoint: &mut Endpoint, change: &Change, below: Seq) -> Option<Changed
             }
             if endpoint.own().is_some_and(|before| before.url != own.url) {
                 endpoint.consecutive_failures = 0;
+                endpoint.resets += 1;
             }
             endpoint.source = Source::Api(own.clone());
             endpoint.expire_ms = Some(millis(*expire));
@@ -163,6 +196,7 @@ fn alter(endpoint: &mut Endpoint, change: &Change, below: Seq) -> Option<Changed
         }
         Change::Enable { discard, at, .. } => {
             (endpoint.disabled, endpoint.consecutive_failures) = (None, 0);
+            endpoint.resets += 1;
             endpoint.updated_at = *at;
             if *discard {
                 endpoint.discard = Some(Discard { below, at: *at });
@@ -203,6 +237,7 @@ fn made(account: &AccountName, source: Source, expire: Duration, at: Timestamp) 
         disabled: None,
         unavailable: None,
         consecutive_failures: 0,
+        resets: 0,
         expire_ms: Some(millis(expire)),
         discard: None,
     }
