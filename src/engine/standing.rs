@@ -74,8 +74,8 @@ impl Standing {
         stored.resets != self.resets
     }
 
-    /// Takes in that its endpoint has been changed, to this; says whether outcomes have disabled it that the change did not
-    /// know of.
+    /// Takes in that its endpoint has been changed, to this; says what has been made of it by outcomes that are on disk,
+    /// and that the change did not know of.
     pub(super) fn changed(&mut self, stored: &Endpoint) -> Option<Disabled> {
         if self.is_reset(stored) {
             // What the store has counted since, it has counted from what is known here.
@@ -87,5 +87,103 @@ impl Standing {
             return None;
         }
         self.disabled.filter(|_| self.durable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{
+            account::AccountName,
+            delivery::Delivery,
+            endpoint::{DisableReason, EndpointNumber, Source},
+        },
+        policy::verdict::Verdict,
+    };
+
+    const AT: Timestamp = Timestamp::from_millis(5);
+    const FAILURES: Disabled = Disabled { reason: DisableReason::Failures, since: AT };
+    const OPERATOR: Disabled = Disabled { reason: DisableReason::Operator, since: Timestamp::EPOCH };
+
+    fn stored(resets: u32, disabled: Option<Disabled>) -> Endpoint {
+        Endpoint {
+            account: AccountName::default(),
+            source: Source::Configuration { name: "e".to_owned(), url: None },
+            created_at: Timestamp::EPOCH,
+            updated_at: Timestamp::EPOCH,
+            revision: 0,
+            disabled,
+            unavailable: None,
+            consecutive_failures: 4,
+            resets,
+            expire_ms: None,
+            discard: None,
+        }
+    }
+
+    fn decision(consecutive_failures: u32, disable: Option<DisableReason>) -> Decision {
+        let delivery = Delivery::pending(EndpointNumber::new(1), AT);
+        Decision { delivery, consecutive_failures, disable, verdict: Verdict::Failure }
+    }
+
+    /// An endpoint whose fifth failure has just disabled it, which is not on disk yet.
+    fn disabled() -> (Standing, Count) {
+        let mut standing = Standing::of(&stored(7, None));
+        let count = standing.decided(&decision(5, Some(DisableReason::Failures)), AT).expect("a count");
+        assert_eq!(count, Count { consecutive_failures: 5, disable: Some(FAILURES), resets: 7 });
+        assert!(standing.is_disabled(), "at once");
+        (standing, count)
+    }
+
+    #[test]
+    fn what_has_not_changed_is_not_written() {
+        let mut standing = Standing::of(&stored(7, None));
+        assert_eq!(standing.decided(&decision(4, None), AT), None);
+        let count = standing.decided(&decision(0, None), AT);
+        assert_eq!(count, Some(Count { consecutive_failures: 0, disable: None, resets: 7 }));
+        assert!(!standing.is_disabled());
+    }
+
+    #[test]
+    fn the_first_reason_stands() {
+        let (mut standing, first) = disabled();
+        let count = standing.decided(&decision(6, Some(DisableReason::Gone)), AT).expect("a count");
+        assert_eq!((count.consecutive_failures, count.disable), (6, None));
+        assert!(!standing.settled(&count, true), "it has disabled nothing");
+        assert!(standing.settled(&first, true));
+        let count = standing.decided(&decision(0, None), AT).expect("a count");
+        assert_eq!((count.consecutive_failures, count.disable), (0, None));
+        assert!(standing.is_disabled(), "a late success does not enable it");
+    }
+
+    #[test]
+    fn what_cannot_be_written_disables_nothing() {
+        let (mut standing, count) = disabled();
+        assert!(!standing.settled(&count, false));
+        assert!(!standing.is_disabled());
+    }
+
+    #[test]
+    fn an_enabling_outdates_what_was_counted_before() {
+        let (mut standing, count) = disabled();
+        assert_eq!(standing.changed(&stored(8, None)), None);
+        assert_eq!((standing.is_disabled(), standing.consecutive_failures), (false, 0));
+        assert!(!standing.settled(&count, true), "whether it came to the disk before or not");
+        assert!(!standing.is_disabled());
+        let next = standing.decided(&decision(1, None), AT).expect("a count");
+        assert_eq!((next.consecutive_failures, next.resets), (1, 8));
+    }
+
+    #[test]
+    fn a_change_that_does_not_enable_leaves_it_disabled() {
+        let (mut standing, count) = disabled();
+        assert_eq!(standing.changed(&stored(7, None)), None, "the directory hears of it when it is durable");
+        assert!(standing.is_disabled());
+        assert!(standing.settled(&count, true));
+        assert_eq!(standing.changed(&stored(7, None)), Some(FAILURES), "the change was made without it");
+        assert_eq!(standing.changed(&stored(7, Some(FAILURES))), None);
+        assert_eq!(standing.changed(&stored(7, Some(OPERATOR))), None);
+        assert_eq!((standing.is_disabled(), standing.consecutive_failures), (true, 5));
     }
 }

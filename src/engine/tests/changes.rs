@@ -180,6 +180,40 @@ async fn an_attempt_keeps_its_url_and_the_next_has_the_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_fails_is_disabled_over_changes_and_restarts_until_it_is_enabled() {
+    let (directory, receiver) = (tempfile::tempdir().expect("a directory"), listen().await);
+    let text =
+        format!("{CONFIG}\n[profiles.soon2]\nretry = [\"0s\", \"0s\", \"0s\", \"0s\"]\ndisable_after = 2\n");
+    let running = start(&directory, &text).await;
+    let soon2 = NewEndpoint { profile: Some("soon2".to_owned()), ..new(&receiver) };
+    let number = running.endpoints.make(soon2).await.expect("it is made");
+    let seq = running.hand_in().await;
+    for _ in 0..2 {
+        let mut stream = receiver.accept().await.expect("a connection").0;
+        answer_with(&mut stream, 2, "500 Oops").await.expect("a request");
+    }
+    until(|| running.target(number).disabled().is_some()).await;
+    let disabled = running.target(number).disabled().expect("it is disabled");
+    assert_eq!(disabled.reason, DisableReason::Failures);
+    let stored = running.outbox.read().and_then(|reader| reader.endpoints()).expect("endpoints");
+    let (_, stored) = stored.into_iter().find(|(one, _)| *one == number).expect("it is there");
+    assert_eq!((stored.disabled, stored.consecutive_failures), (Some(disabled), 2), "in the same commit");
+    let patch = Patch { description: Some(Some("d".to_owned())), ..Patch::default() };
+    running.endpoints.change(number, patch).await.expect("changed");
+    assert_eq!(running.target(number).disabled(), Some(disabled));
+    running.end().await;
+    let running = start(&directory, &text).await;
+    assert_eq!(running.target(number).disabled(), Some(disabled));
+    let delivery_of = |seq| delivery(&running.outbox, seq).0;
+    assert_eq!((delivery_of(seq).state, delivery_of(seq).attempt), (State::Pending, 2));
+    assert_eq!(running.endpoints.enable(number, Pending::Deliver).await.expect("it is enabled"), 1);
+    answer(&mut receiver.accept().await.expect("a connection").0, 2).await.expect("a request");
+    running.becomes(seq, State::Succeeded).await;
+    assert_eq!(running.handle.lanes().await[&number].consecutive_failures, 0);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_disabled_holds_and_delivers_or_discards() {
     let (directory, receiver) = (tempfile::tempdir().expect("a directory"), listen().await);
     let running = start(&directory, CONFIG).await;
