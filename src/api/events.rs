@@ -248,6 +248,7 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<EventDetail, Problem
         event_type: event.new.event_type,
         time,
         accepted_at,
+        not_before: event.new.not_before.map(|not_before| not_before.time(accepted_at)),
         producer_id: event.new.producer_id,
         effect: event.new.effect,
         data: data.ok_or_else(unreadable)?,

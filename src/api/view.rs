@@ -113,6 +113,9 @@ pub struct EventDetail {
     pub time: Timestamp,
     /// When it was accepted.
     pub accepted_at: Timestamp,
+    /// Before when nothing of it is sent, if its producer said so.
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
     /// The producer's own id.
     pub producer_id: Option<String>,
     /// What its account's catalog said of its type.

@@ -212,7 +212,7 @@ fn next(item: &DeliveryItem, now: Timestamp) -> String {
             let what = if waiting == Waiting::Rate { "its endpoint's rate" } else { "a free place at its endpoint" };
             format!("waits for {what}{since}")
         }
-        Some(Waiting::Due) | None => due.unwrap_or_else(|| "-".to_owned()),
+        Some(Waiting::Due) | None => due.map_or_else(|| "-".to_owned(), |due| format!("due {due}")),
     }
 }
 
@@ -431,7 +431,7 @@ mod tests {
     #[test]
     fn a_pending_delivery_tells_what_it_waits_for() {
         for (waiting, text) in [
-            ("due", "  next      2026-11-22 03:04:00 (in 4m)\n"),
+            ("due", "  next      due 2026-11-22 03:04:00 (in 4m)\n"),
             ("turn", "  next      waits for a free place at its endpoint, due 2026-11-22 03:04:00 (in 4m)\n"),
             ("in_flight", "  next      an attempt is being made now\n"),
             (

@@ -2,7 +2,7 @@
 //!
 //! The payload's bytes go to the daemon as they are: they are checked to be JSON, never written anew.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use crate::{
     model::{
         account::AccountName,
         event::{Effect, EventType},
-        time::Timestamp,
+        time::{Timestamp, format_duration, parse_duration},
     },
 };
 
@@ -29,7 +29,8 @@ use crate::{
 #[command(
     after_help = "Example:\n  posthaste emit video.media.ready '{\"media\":\"m-17\"}' --id m-17-ready\n  \
                   posthaste emit scan.finished @scan.json\n  \
-                  make-report | posthaste emit report.made -\n\n\
+                  make-report | posthaste emit report.made -\n  \
+                  posthaste emit trial.ending '{\"user\":7}' --delay 13d\n\n\
                   Exit code 75 means that the event was not taken for now: keep it and try again.\n\
                   With --id an event that is handed in twice is taken once."
 )]
@@ -49,6 +50,12 @@ pub struct Args {
     /// When it happened: RFC 3339, or how long ago (5m) [default: now]
     #[arg(long)]
     time: Option<When>,
+    /// Nothing is sent before then: RFC 3339, at most 365 days ahead; in the past: at once
+    #[arg(long, value_name = "TIME", conflicts_with = "delay")]
+    at: Option<Timestamp>,
+    /// Nothing is sent for so long: 30s, 5m, 2h, at most 365d
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    delay: Option<Duration>,
 }
 
 /// An event as it goes to the daemon.
@@ -62,6 +69,10 @@ struct Event<'a> {
     account: Option<&'a AccountName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay: Option<String>,
     data: &'a RawValue,
 }
 
@@ -100,6 +111,8 @@ fn encode(args: &Args, data: &[u8], now: Timestamp) -> Result<Vec<u8>, CliError>
         id: args.id.as_deref(),
         account: args.account.as_ref(),
         time: args.time.map(|when| when.resolve(now)),
+        at: args.at,
+        delay: args.delay.map(format_duration),
         data,
     };
     Ok(serde_json::to_vec(&event).expect("names, times and JSON are JSON"))
@@ -156,6 +169,26 @@ mod tests {
             encoded(&all, "{}"),
             r#"{"type":"a.b","id":"x\"y","account":"acme","time":"2026-11-22T02:00:00.000Z","data":{}}"#
         );
+    }
+
+    #[test]
+    fn it_may_go_later() {
+        for (line, key) in [
+            (["--at", "2026-11-23T04:00:00+01:00"], r#""at":"2026-11-23T03:00:00.000Z""#),
+            (["--delay", "90m"], r#""delay":"1h30m""#),
+        ] {
+            let line = [&["a.b"], &line[..]].concat();
+            assert_eq!(encoded(&line, "{}"), format!("{{\"type\":\"a.b\",{key},\"data\":{{}}}}"));
+        }
+        for (line, part) in [
+            (&["--at", "noon"][..], "not an RFC 3339 time"),
+            (&["--delay", "1.5h"], "not a duration"),
+            (&["--at", "2026-11-23T03:00:00Z", "--delay", "1h"], "cannot be used with"),
+        ] {
+            let parsed = Line::try_parse_from([&["emit", "a.b"], line].concat());
+            let error = parsed.err().expect("no such line").to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

@@ -133,6 +133,9 @@ fn print(event: &EventDetail, screen: &mut Screen<'_>) -> Result<(), CliError> {
     if event.time != event.accepted_at {
         screen.line(&format!("  happened     {}", text::time_and_relative(event.time, now)))?;
     }
+    if let Some(not_before) = event.not_before {
+        screen.line(&format!("  not before   {}", text::time_and_relative(not_before, now)))?;
+    }
     let data = event.data.get();
     let size = text::size(u64::try_from(data.len()).unwrap_or(u64::MAX));
     screen.line(&format!("\n{} {size}", screen.bold("Payload")))?;
@@ -201,7 +204,7 @@ mod tests {
     #[test]
     fn one_event() {
         let answer = format!(
-            r#"{{"id":"{EVENT}","account":"default","type":"a.b","time":"2026-11-22T02:57:00.000Z","accepted_at":"2026-11-22T02:57:00.000Z","producer_id":"m\u001b17","data":{{"n": 1.0}},"deliveries":[]}}"#
+            r#"{{"id":"{EVENT}","account":"default","type":"a.b","time":"2026-11-22T02:57:00.000Z","accepted_at":"2026-11-22T02:57:00.000Z","not_before":"2026-11-22T03:57:00.000Z","producer_id":"m\u001b17","data":{{"n": 1.0}},"deliveries":[]}}"#
         );
         let daemon = Daemon::start(vec![(200, answer.clone()), (200, answer.clone())]);
         let id: EventId = EVENT.parse().expect("an id");
@@ -211,7 +214,7 @@ mod tests {
         assert_eq!(
             output.text(),
             "evt_01hqr2p1qq8k3v7r5m6n0x9y2z\n  type         a.b\n  account      default\n  producer id  m\\u{1b}17\n  \
-             accepted     2026-11-22 02:57:00 (3m ago)\n\nPayload 10 B\n{\"n\": 1.0}\n\n\
+             accepted     2026-11-22 02:57:00 (3m ago)\n  not before   2026-11-22 03:57:00 (in 57m)\n\nPayload 10 B\n{\"n\": 1.0}\n\n\
              No deliveries: no endpoint was subscribed to this type when the event was accepted.\n"
         );
         let mut output = Output::json();

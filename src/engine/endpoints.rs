@@ -437,6 +437,7 @@ impl Inner {
                 data: data.unwrap_or_else(|| Bytes::from_static(b"{}")),
                 producer_id: None,
                 time: None,
+                not_before: None,
                 effect: Effect::Live,
             },
         };

@@ -122,6 +122,7 @@ async fn accept(outbox: &Outbox, count: usize, due: Timestamp, data: Bytes) {
         data,
         producer_id: None,
         time: None,
+        not_before: None,
         effect: Effect::Live,
     };
     let routed = || Routed { event: event.clone(), deliveries: deliveries.clone() };

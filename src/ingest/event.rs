@@ -1,26 +1,26 @@
-//! An event as JSON: `{"type": "a.b", "data": {…}, "id": …, "account": …, "time": …}`.
+//! An event as JSON: `{"type": "a.b", "data": {…}, "id": …, "account": …, "time": …, "at": … or "delay": …}`.
 //!
 //! The bytes of `data` are taken as they stand (numbers, duplicate keys, white space and escapes included); nothing
 //! in them is parsed beyond what it takes to find their end. Every other key is known or an error: a misspelt
 //! `type` must not become an event without one.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use bytes::Bytes;
 use memchr::memchr2_iter;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, MapAccess, Visitor},
+    de::{DeserializeSeed, Error as _, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
 use crate::{
     model::{
         account::AccountName,
-        event::{Effect, EventType, NewEvent},
-        time::Timestamp,
+        event::{Effect, EventType, NewEvent, NotBefore},
+        time::{Timestamp, parse_duration},
     },
-    policy::nearest,
+    policy::{later, nearest},
 };
 
 /// Levels of arrays and objects that `data` may nest.
@@ -28,9 +28,9 @@ pub const MAX_DEPTH: usize = 128;
 /// Characters that a producer's id may have.
 pub const MAX_PRODUCER_ID: usize = 256;
 
-const KEYS: [&str; 5] = ["type", "data", "id", "account", "time"];
+const KEYS: [&str; 7] = ["type", "data", "id", "account", "time", "at", "delay"];
 /// Keys of events that this version does not act upon; to take them without a word would be to lose them.
-const NOT_AVAILABLE: [&str; 4] = ["url", "at", "delay", "key"];
+const NOT_AVAILABLE: [&str; 2] = ["url", "key"];
 
 /// Why bytes are no event. `Display` is for the producer; it carries nothing of the payload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +57,7 @@ pub fn parse(source: &Bytes, account: &AccountName) -> Result<NewEvent, InvalidE
         data,
         producer_id: written.id,
         time: written.time,
+        not_before: written.not_before,
         effect: Effect::Live,
     })
 }
@@ -67,6 +68,7 @@ struct Written<'a> {
     id: Option<String>,
     account: Option<AccountName>,
     time: Option<Timestamp>,
+    not_before: Option<NotBefore>,
 }
 
 impl<'de> Deserialize<'de> for Written<'de> {
@@ -86,6 +88,7 @@ impl<'de> Visitor<'de> for WrittenVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut event_type, mut data, mut id, mut account, mut time) = (None, None, None, None, None);
+        let (mut at, mut delay) = (None, None);
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             match &*key {
                 "type" => once(&key, &mut event_type, map.next_value()?)?,
@@ -93,6 +96,8 @@ impl<'de> Visitor<'de> for WrittenVisitor {
                 "id" => once(&key, &mut id, map.next_value::<String>()?)?,
                 "account" => once(&key, &mut account, map.next_value()?)?,
                 "time" => once(&key, &mut time, map.next_value()?)?,
+                "at" => once(&key, &mut at, read_at(&map.next_value_seed(AT)?)?)?,
+                "delay" => once(&key, &mut delay, read_delay(&map.next_value_seed(DELAY)?)?)?,
                 _ => return Err(A::Error::custom(unknown(&key))),
             }
         }
@@ -100,12 +105,59 @@ impl<'de> Visitor<'de> for WrittenVisitor {
             return Err(A::Error::custom(format!("`id` has 1 to {MAX_PRODUCER_ID} characters")));
         }
         let missing = || A::Error::custom("`type` is missing; write {\"type\":\"a.b\",\"data\":{…}}");
-        Ok(Written { event_type: event_type.ok_or_else(missing)?, data, id, account, time })
+        let event_type = event_type.ok_or_else(missing)?;
+        Ok(Written { event_type, data, id, account, time, not_before: not_before(at, delay)? })
     }
 }
 
 fn once<T, E: serde::de::Error>(key: &str, place: &mut Option<T>, value: T) -> Result<(), E> {
     if place.replace(value).is_some() { Err(E::custom(format!("`{key}` is there twice"))) } else { Ok(()) }
+}
+
+/// A text; what is something else is told what is wanted.
+struct Text(&'static str);
+
+const AT: Text = Text("`at` as an RFC 3339 time such as \"2026-11-22T02:57:00Z\"");
+const DELAY: Text = Text("`delay` as a duration such as \"30s\", \"5m\", \"2h\" or \"7d\"");
+
+impl<'de> DeserializeSeed<'de> for Text {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Text {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+}
+
+fn read_at<E: serde::de::Error>(text: &str) -> Result<Timestamp, E> {
+    text.parse().map_err(|error| E::custom(format!("`at`: {error}")))
+}
+
+fn read_delay<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
+    let delay = parse_duration(text).map_err(|error| E::custom(format!("`delay`: {error}")))?;
+    later::check_delay(delay).map_err(|error| E::custom(format!("`delay`: {error}")))?;
+    Ok(delay)
+}
+
+fn not_before<E: serde::de::Error>(
+    at: Option<Timestamp>,
+    delay: Option<Duration>,
+) -> Result<Option<NotBefore>, E> {
+    match (at, delay) {
+        (Some(_), Some(_)) => Err(E::custom("`at` and `delay` say the same thing; write one of them")),
+        (at, delay) => Ok(at.map(NotBefore::At).or(delay.map(NotBefore::After))),
+    }
 }
 
 fn unknown(key: &str) -> String {
@@ -197,6 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn not_before_is_a_time_or_a_delay() {
+        let at = Timestamp::from_millis(1_709_136_942_000);
+        for (keys, expected) in [
+            ("", None),
+            (",\"at\":\"2024-02-28T17:15:42+01:00\"", Some(NotBefore::At(at))),
+            (",\"at\":\"1970-01-01T00:00:00Z\"", Some(NotBefore::At(Timestamp::EPOCH))),
+            (",\"delay\":\"0s\"", Some(NotBefore::After(Duration::ZERO))),
+            (",\"delay\":\"1h\\u0033\\u0030m\"", Some(NotBefore::After(Duration::from_secs(5_400)))),
+            (",\"delay\":\"365d\"", Some(NotBefore::After(later::FARTHEST))),
+        ] {
+            let event = read(&format!("{{\"type\":\"a\"{keys}}}")).expect(keys);
+            assert_eq!(event.not_before, expected, "{keys}");
+        }
+    }
+
+    #[test]
     fn refusals_say_what_to_do() {
         let deep = format!("{{\"type\":\"a\",\"data\":{}{}}}", "[".repeat(129), "]".repeat(129));
         let long = format!("{{\"type\":\"a\",\"id\":\"{}\"}}", "x".repeat(257));
@@ -210,6 +278,19 @@ mod tests {
             ("{\"payload\":1}", "what is yours goes into data"),
             ("{\"type\":\"a\",\"url\":\"http://x\"}", "`url` is not available"),
             ("{\"type\":\"a\",\"type\":\"b\"}", "`type` is there twice"),
+            ("{\"type\":\"a\",\"dealy\":\"1s\"}", "did you mean `delay`?"),
+            ("{\"type\":\"a\",\"delay\":\"1s\",\"delay\":\"1s\"}", "`delay` is there twice"),
+            ("{\"type\":\"a\",\"delay\":\"1s\",\"at\":\"2026-11-22T02:57:00Z\"}", "write one of them"),
+            ("{\"type\":\"a\",\"delay\":30}", "`30`, expected `delay` as a duration such as \"30s\""),
+            ("{\"type\":\"a\",\"delay\":null}", "expected `delay` as a duration"),
+            ("{\"type\":\"a\",\"delay\":\"-5s\"}", "`delay`: not a duration such as"),
+            ("{\"type\":\"a\",\"delay\":\"\"}", "`delay`: not a duration such as"),
+            ("{\"type\":\"a\",\"delay\":\"366d\"}", "`delay`: at most 365d ahead"),
+            ("{\"type\":\"a\",\"delay\":\"365d1ms\"}", "`delay`: at most 365d ahead"),
+            ("{\"type\":\"a\",\"delay\":\"999999999999999999999d\"}", "`delay`: the number is too large"),
+            ("{\"type\":\"a\",\"at\":1764000000}", "expected `at` as an RFC 3339 time"),
+            ("{\"type\":\"a\",\"at\":\"tomorrow\"}", "`at`: not an RFC 3339 time"),
+            ("{\"type\":\"a\",\"at\":\"1969-12-31T23:59:59Z\"}", "`at`: the time is before 1970"),
             ("{\"type\":\"a b\"}", "only the characters"),
             ("{\"type\":7}", "invalid type: integer `7`"),
             ("{\"type\":\"a\",\"id\":\"\"}", "1 to 256 characters"),

@@ -26,9 +26,10 @@ use crate::{
         account::AccountName,
         endpoint::EndpointNumber,
         event::{Effect, NewEvent},
+        time::Timestamp,
     },
     outbox::{Acceptance, Accepting, Batch, BatchAnswer, FileIdentity, Outbox, Routed, StoreError},
-    policy::{form::Form, nearest, retry, route::TypePattern},
+    policy::{form::Form, later, nearest, retry, route::TypePattern},
 };
 
 /// The way into the outbox; clones share it.
@@ -258,15 +259,23 @@ impl Intake {
         let found = self.0.catalogs.find(&event)?;
         event.effect = found.effect;
         let routes: &[Route] = if event.effect == Effect::None { &[] } else { routes };
-        let now = self.0.clock.now();
+        let from = self.first(&event)?;
         let wanted =
             routes.iter().filter(|route| route.event_types.iter().any(|p| p.matches(&event.event_type)));
         let deliveries = wanted.map(|route| {
             let profile = route.form.as_deref().map(Form::profile);
-            let due = profile.and_then(|profile| retry::due(profile, 0, now, self.0.chance.fraction()));
-            (route.endpoint, due.unwrap_or(now))
+            let due = profile.and_then(|profile| retry::due(profile, 0, from, self.0.chance.fraction()));
+            (route.endpoint, due.unwrap_or(from))
         });
         Ok((Routed { deliveries: deliveries.collect(), event }, found))
+    }
+
+    /// From when an event's schedule counts: the time that it is not to go before, else this moment.
+    fn first(&self, event: &NewEvent) -> Result<Timestamp, Refusal> {
+        let now = self.0.clock.now();
+        let Some(not_before) = event.not_before else { return Ok(now) };
+        let first = later::first(not_before, now, self.0.clock.wall());
+        first.map_err(|error| Refusal::new(Code::InvalidEvent, format!("`at`: {error}")))
     }
 }
 

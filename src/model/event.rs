@@ -1,6 +1,6 @@
 //! Events: what producers hand in. Immutable once accepted.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -121,6 +121,25 @@ impl Effect {
     }
 }
 
+/// Before when nothing of an event is sent, as its producer says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NotBefore {
+    /// So long after it is accepted.
+    After(Duration),
+    /// This time.
+    At(Timestamp),
+}
+
+impl NotBefore {
+    /// The time that it says for an event that is accepted at `accepted_at`.
+    pub fn time(self, accepted_at: Timestamp) -> Timestamp {
+        match self {
+            Self::After(delay) => accepted_at.plus(delay),
+            Self::At(at) => at,
+        }
+    }
+}
+
 /// An event as a producer handed it in, checked, not yet accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
@@ -134,6 +153,8 @@ pub struct NewEvent {
     pub producer_id: Option<String>,
     /// When it happened, as the producer says.
     pub time: Option<Timestamp>,
+    /// Before when nothing of it is sent; `None`: it goes at once. What is read from the store says the time.
+    pub not_before: Option<NotBefore>,
     /// What its account's catalog says of its type as it comes in.
     pub effect: Effect,
 }

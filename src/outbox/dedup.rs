@@ -11,7 +11,11 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use std::{hash::Hasher, time::Duration};
 
 use super::{error::StoreError, record::IdRow, schema::Tables};
-use crate::model::{event::NewEvent, event::Seq, id::IdKey, time::Timestamp};
+use crate::model::{
+    event::{NewEvent, NotBefore, Seq},
+    id::IdKey,
+    time::Timestamp,
+};
 
 /// How long and how many ids are remembered.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +63,7 @@ impl Dedup {
         let mut content = self.hasher(2);
         write_text(&mut content, event.event_type.as_str());
         content.write(&event.time.map_or(0, |time| time.as_millis() + 1).to_le_bytes());
+        write_not_before(&mut content, event.not_before);
         content.write(&event.data);
         Some(IdRow { id: id.finish128().as_u128(), content: content.finish128().as_u128(), at })
     }
@@ -132,6 +137,18 @@ fn write_text(hasher: &mut SipHasher24, text: &str) {
     hasher.write(text.as_bytes());
 }
 
+/// As it was said: the same event handed in again later, with the same delay, is the same. Nothing is written for an
+/// event without; no JSON begins with either of the bytes before the number.
+fn write_not_before(hasher: &mut SipHasher24, not_before: Option<NotBefore>) {
+    let (form, millis) = match not_before {
+        None => return,
+        Some(NotBefore::At(at)) => (1, at.as_millis()),
+        Some(NotBefore::After(delay)) => (2, u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
+    };
+    hasher.write(&[form]);
+    hasher.write(&millis.to_le_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,11 +165,29 @@ mod tests {
             data: b"{}".as_slice().into(),
             producer_id: Some("p-1".to_owned()),
             time: Some(Timestamp::from_millis(7)),
+            not_before: None,
             effect: Effect::Live,
         };
         let row = dedup.row(&event, Timestamp::EPOCH).expect("it has an id");
         assert_eq!(row.id, 215_555_289_995_443_262_185_430_907_017_088_262_458);
         assert_eq!(row.content, 158_420_657_387_656_528_712_321_484_221_663_563_459);
+        let (at, delay) = (Timestamp::from_millis(7), Duration::from_millis(7));
+        let mut contents = vec![row.content];
+        for not_before in [NotBefore::At(at), NotBefore::After(delay), NotBefore::After(delay * 2)] {
+            event.not_before = Some(not_before);
+            contents.push(dedup.row(&event, Timestamp::EPOCH).expect("it has an id").content);
+        }
+        assert_eq!(
+            contents[1..3],
+            [
+                331_464_029_303_936_653_775_320_458_330_551_511_690,
+                285_754_008_681_435_724_071_234_183_587_659_523_724
+            ]
+        );
+        contents.sort_unstable();
+        contents.dedup();
+        assert_eq!(contents.len(), 4, "each is another content");
+        event.not_before = None;
         event.time = None;
         let other = dedup.row(&event, Timestamp::EPOCH).expect("it has an id");
         assert_eq!(other.id, row.id);
@@ -171,6 +206,7 @@ mod tests {
                 data: data.into(),
                 producer_id: Some(producer_id.to_owned()),
                 time: None,
+                not_before: None,
                 effect: Effect::Live,
             };
             dedup.row(&event, Timestamp::EPOCH).expect("it has an id")

@@ -26,7 +26,7 @@ use crate::model::{
     attempt::{Attempt, AttemptRow, Failure, FailureKind, Outcome, Phases, Report, Response, Why},
     delivery::{CancelReason, Delivery, DeliveryKey, FailReason, State},
     endpoint::{Disabled, Discard, Endpoint, EndpointNumber, Own, Source},
-    event::{Effect, Event, EventType, NewEvent, Seq},
+    event::{Effect, Event, EventType, NewEvent, NotBefore, Seq},
     pattern::TypePattern,
     secret::{DatedSecret, Secret},
     time::Timestamp,
@@ -227,6 +227,9 @@ struct EventRecord<'a> {
     accepted_at: u64,
     #[serde(rename = "tm", default, skip_serializing_if = "Option::is_none")]
     time: Option<u64>,
+    /// Not before then.
+    #[serde(rename = "nb", default, skip_serializing_if = "Option::is_none")]
+    not_before: Option<u64>,
     #[serde(rename = "id", default, borrow, skip_serializing_if = "Option::is_none")]
     producer_id: Option<Cow<'a, str>>,
     /// 1: partial, 2: none.
@@ -259,6 +262,7 @@ pub(super) fn encode_event(event: &NewEvent, accepted_at: Timestamp) -> Vec<u8> 
         event_type: Cow::Borrowed(event.event_type.as_str()),
         accepted_at: accepted_at.as_millis(),
         time: event.time.map(Timestamp::as_millis),
+        not_before: event.not_before.map(|not_before| not_before.time(accepted_at).as_millis()),
         producer_id: event.producer_id.as_deref().map(Cow::Borrowed),
         effect: effect_code(event.effect),
         data: &event.data,
@@ -277,6 +281,7 @@ pub(super) fn decode_event(seq: Seq, row: &[u8]) -> Option<Event> {
             data: Bytes::copy_from_slice(record.data),
             producer_id: record.producer_id.map(Cow::into_owned),
             time: record.time.map(Timestamp::from_millis),
+            not_before: record.not_before.map(|millis| NotBefore::At(Timestamp::from_millis(millis))),
             effect: effect(record.effect)?,
         },
     })
@@ -717,6 +722,7 @@ mod tests {
             data: Bytes::from_static(b"{ \"n\": 1.0 }"),
             producer_id: Some("p-1".to_owned()),
             time: Some(Timestamp::from_millis(5)),
+            not_before: Some(NotBefore::At(Timestamp::from_millis(6))),
             effect: Effect::None,
         }
     }
@@ -765,6 +771,14 @@ mod tests {
             decode_event(Seq::new(3), &row),
             Some(Event { seq: Seq::new(3), accepted_at: at, new: event() })
         );
+
+        for (not_before, millis) in
+            [(None, None), (Some(NotBefore::After(Duration::from_millis(3))), Some(10))]
+        {
+            let row = encode_event(&NewEvent { not_before, ..event() }, at);
+            let read = decode_event(Seq::new(3), &row).expect("an event").new.not_before;
+            assert_eq!(read, millis.map(|millis| NotBefore::At(Timestamp::from_millis(millis))));
+        }
 
         let response = Response {
             status: 503,

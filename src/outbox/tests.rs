@@ -66,6 +66,7 @@ fn event(producer_id: Option<&str>, data: &'static str) -> NewEvent {
         data: Bytes::from_static(data.as_bytes()),
         producer_id: producer_id.map(str::to_owned),
         time: None,
+        not_before: None,
         effect: Effect::Live,
     }
 }

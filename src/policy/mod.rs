@@ -1,6 +1,7 @@
 //! The rules: pure functions over [`model`](crate::model), without I/O, clock or chance.
 //!
-//! What follows from an attempt ([`decide`]) and when the next is due ([`retry`], [`retry_after`]); what it says of its
+//! What follows from an attempt ([`decide`]) and when the next is due ([`retry`], [`retry_after`]),
+//! or the first of an event that is to go later ([`later`]); what it says of its
 //! endpoint ([`verdict`]), when that is left in peace ([`circuit`]) and how fast it is sent to ([`rate`]); which types
 //! there are ([`catalog`]) and which an endpoint wants ([`route`]); where deliveries may go, judged by a URL's text
 //! ([`destination`]) and by the address that is dialled ([`address`]); and how a profile's requests look: [`form`] compiles a
@@ -17,6 +18,7 @@ pub mod destination;
 pub mod facts;
 pub mod form;
 pub mod key;
+pub mod later;
 pub mod placeholder;
 pub mod rate;
 pub mod retry;

@@ -52,6 +52,7 @@ impl Running {
             data: Bytes::from_static(b"{}"),
             producer_id: None,
             time: None,
+            not_before: None,
             effect: Effect::Live,
         };
         let answers = self.intake.submit(vec![Ok(event)], Permit::default()).answers().await;

@@ -13,7 +13,7 @@ use crate::{
         attempt::{Attempt, AttemptRow},
         delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
         endpoint::{Endpoint, EndpointNumber},
-        event::{Event, EventType, NewEvent, Seq},
+        event::{Event, EventType, NewEvent, NotBefore, Seq},
         id::{EventId, IdKey},
         time::Timestamp,
     },
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// What two events with the same id are compared by.
-type Content = (EventType, Option<Timestamp>, Bytes);
+type Content = (EventType, Option<Timestamp>, Option<NotBefore>, Bytes);
 
 #[derive(Clone, Debug)]
 struct Id {
@@ -85,7 +85,10 @@ impl Model {
                 continue;
             }
             let seq = self.last_seq().next();
-            self.events.insert(seq, Event { seq, accepted_at: batch.at, new: routed.event.clone() });
+            let mut new = routed.event.clone();
+            // The time is what is kept of a delay.
+            new.not_before = new.not_before.map(|not_before| NotBefore::At(not_before.time(batch.at)));
+            self.events.insert(seq, Event { seq, accepted_at: batch.at, new });
             self.remember(seq, &routed.event, batch.at);
             for (slot, (endpoint, due)) in (0..).zip(&routed.deliveries) {
                 let key = DeliveryKey { seq, slot };
@@ -251,5 +254,5 @@ fn id_of(event: &NewEvent) -> Option<(String, String)> {
 }
 
 fn content(event: &NewEvent) -> Content {
-    (event.event_type.clone(), event.time, event.data.clone())
+    (event.event_type.clone(), event.time, event.not_before, event.data.clone())
 }

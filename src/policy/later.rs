@@ -1,0 +1,77 @@
+//! Events that are not to go before a time: from when their schedule counts.
+//!
+//! A time in the past means at once; one more than a year ahead is an error, as it is one of writing nearly always.
+
+use std::time::Duration;
+
+use crate::model::{
+    event::NotBefore,
+    time::{Timestamp, format_duration},
+};
+
+/// How far ahead it may be.
+pub const FARTHEST: Duration = Duration::from_hours(365 * 24);
+
+/// It is farther ahead than [`FARTHEST`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at most {} ahead; hand the event in nearer to its time", format_duration(FARTHEST))]
+pub struct TooFar;
+
+/// Whether an event may be delayed by so much.
+///
+/// # Errors
+/// It is more than [`FARTHEST`].
+pub fn check_delay(delay: Duration) -> Result<(), TooFar> {
+    if delay > FARTHEST { Err(TooFar) } else { Ok(()) }
+}
+
+/// From when the schedule of an event counts that is handed in at `now`, on the schedule's clock, while the wall clock
+/// says `wall`. What it says is a time of the wall clock: it is as far ahead of `now` as of `wall`.
+///
+/// A wall clock that has not been set is taken to say the release's date, which it cannot be before; an event is not
+/// refused for its error, but goes [`FARTHEST`] ahead at most.
+///
+/// # Errors
+/// It is farther ahead than [`FARTHEST`].
+pub fn first(not_before: NotBefore, now: Timestamp, wall: Timestamp) -> Result<Timestamp, TooFar> {
+    let ahead = match not_before {
+        NotBefore::After(delay) => delay,
+        NotBefore::At(at) if wall < Timestamp::RELEASED => at.since(Timestamp::RELEASED).min(FARTHEST),
+        NotBefore::At(at) => at.since(wall),
+    };
+    check_delay(ahead)?;
+    Ok(now.plus(ahead))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schedule_counts_from_then() {
+        let wall = Timestamp::RELEASED.plus(Duration::from_hours(1_000));
+        // The schedule's clock is a minute behind, as after the wall clock was set.
+        let now = Timestamp::from_millis(wall.as_millis() - 60_000);
+        let unset = Timestamp::from_millis(5_000);
+        let (second, day) = (Duration::from_secs(1), Duration::from_hours(24));
+        let millis = Duration::from_millis(1);
+        for (not_before, wall, expected) in [
+            (NotBefore::After(Duration::ZERO), wall, Ok(now)),
+            (NotBefore::After(second), wall, Ok(now.plus(second))),
+            (NotBefore::After(FARTHEST), wall, Ok(now.plus(FARTHEST))),
+            (NotBefore::After(FARTHEST + millis), wall, Err(TooFar)),
+            (NotBefore::After(day), unset, Ok(now.plus(day))),
+            (NotBefore::At(wall), wall, Ok(now)),
+            (NotBefore::At(Timestamp::EPOCH), wall, Ok(now)),
+            (NotBefore::At(wall.plus(day)), wall, Ok(now.plus(day))),
+            (NotBefore::At(wall.plus(FARTHEST)), wall, Ok(now.plus(FARTHEST))),
+            (NotBefore::At(wall.plus(FARTHEST + millis)), wall, Err(TooFar)),
+            (NotBefore::At(Timestamp::MAX), wall, Err(TooFar)),
+            (NotBefore::At(Timestamp::RELEASED.plus(day)), unset, Ok(now.plus(day))),
+            (NotBefore::At(Timestamp::MAX), unset, Ok(now.plus(FARTHEST))),
+        ] {
+            assert_eq!(first(not_before, now, wall), expected, "{not_before:?} at {wall}");
+        }
+        assert_eq!(TooFar.to_string(), "at most 365d ahead; hand the event in nearer to its time");
+    }
+}
