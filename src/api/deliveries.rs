@@ -15,25 +15,33 @@ use super::{
     operator::Operator,
     problem::Problem,
     query::Query,
+    sent::SentBody,
     view::{AttemptView, DeliveryDetail, DeliveryItem, Page, RequestView, ResponseView, Waiting},
 };
 use crate::{
-    engine::{Waits, attempt::request_headers, directory::Target},
+    engine::{
+        Waits,
+        attempt::{body_again, request_headers},
+        directory::Target,
+    },
     history::deliveries::{Ask, Found, page},
     model::{
         attempt::{Attempt, Outcome, Phases, Response as Answer},
-        delivery::{State as DeliveryState, Status},
+        delivery::{FailReason, State as DeliveryState, Status},
         endpoint::EndpointNumber,
         event::{Event, Seq},
         id::{DeliveryId, EndpointId, EventId},
         time::Timestamp,
     },
     outbox::{Reader, StoreError},
-    policy::decide,
+    policy::{decide, template::RenderError},
 };
 
 /// Attempts that are shown of a delivery, the newest.
 const ATTEMPTS: usize = 1_000;
+
+/// Why a request is not shown: what made it is not known any more.
+const CHANGED: &str = "the endpoint's settings have changed since";
 
 /// The parameters of lists of deliveries, besides which endpoint.
 const FILTERS: [&str; 8] = ["status", "event", "type", "account", "since", "until", "limit", "cursor"];
@@ -148,34 +156,76 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<DeliveryDetail, Prob
     let missing = || Problem::not_found(format!("there is no delivery {}", shown(id)));
     let id: DeliveryId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
     let (accepted_at, key) = open.outbox.id_key().open_delivery(id).ok_or_else(missing)?;
+    let made_by = open.clone();
     let read = open.read(move |reader| {
         let Some((_, delivery)) = reader.delivery(key)? else { return Ok(None) };
         let Some(head) = reader.head(key.seq)? else { return Ok(None) };
+        if head.accepted_at != accepted_at {
+            return Ok(None);
+        }
         let attempts = reader.attempts(delivery.last_attempt, ATTEMPTS)?;
-        Ok(Some((Found { key, head, delivery }, attempts, reader.event(key.seq)?)))
+        let event = reader.event(key.seq)?;
+        let target = made_by.directory.target(delivery.endpoint);
+        // Here, where a template may take its time.
+        let body = target.as_deref().zip(event.as_ref()).and_then(|(target, event)| {
+            let body = body_again(key, event, target, made_by.outbox.id_key())?;
+            Some(body.map(|body| SentBody::new(&body)))
+        });
+        Ok(Some((Found { key, head, delivery }, attempts, event, target, body)))
     });
-    let Some((found, attempts, event)) = read.await? else { return Err(missing()) };
-    if found.head.accepted_at != accepted_at {
-        return Err(missing());
-    }
-    let target = open.directory.target(found.delivery.endpoint);
+    let Some((found, attempts, event, target, body)) = read.await? else { return Err(missing()) };
+    let failed_as_template = found.delivery.state == DeliveryState::Failed(FailReason::Template);
+    let message = failed_as_template.then(|| template_message(body.as_ref()));
+    let body = body.and_then(Result::ok);
     let shown = attempts.iter().map(|attempt| {
-        let request = target.as_ref().zip(event.as_ref()).and_then(|(t, e)| request(attempt, e, t, open));
-        attempt_view(attempt, request, target.as_deref())
+        let both = target.as_deref().zip(event.as_ref());
+        let (request, note) = match both {
+            Some((target, _)) if target.stored.revision != attempt.report.revision => (None, Some(CHANGED)),
+            Some((target, event)) => (request(attempt, event, target, body.as_ref(), open), None),
+            None => (None, None),
+        };
+        attempt_view(attempt, request, note, target.as_deref())
     });
     let attempts = shown.collect();
     let item = items(app, open, std::iter::once(found)).await.pop().ok_or_else(missing)?;
-    Ok(DeliveryDetail { item, attempts })
+    Ok(DeliveryDetail { item, message, attempts })
+}
+
+/// Why a template failed, as it does when it is tried again.
+fn template_message(body: Option<&Result<SentBody, RenderError>>) -> String {
+    match body {
+        Some(Err(error)) => error.to_string(),
+        Some(Ok(_)) => {
+            "it fails no longer: the endpoint's settings or its profile have changed since".to_owned()
+        }
+        None => "it cannot be told any more: the endpoint's settings or its profile are gone".to_owned(),
+    }
 }
 
 /// What an attempt sent, as far as that can be told.
-pub(super) fn request(attempt: &Attempt, event: &Event, target: &Target, open: &Open) -> Option<RequestView> {
+pub(super) fn request(
+    attempt: &Attempt,
+    event: &Event,
+    target: &Target,
+    body: Option<&SentBody>,
+    open: &Open,
+) -> Option<RequestView> {
     let headers = request_headers(attempt, event, target, open.outbox.id_key())?;
-    let url = target.settings.as_ref()?.url.to_string();
-    Some(RequestView { url, headers: headers.into_iter().collect(), body: None, body_truncated: false })
+    Some(RequestView {
+        url: target.settings.as_ref()?.url.to_string(),
+        headers: headers.into_iter().collect(),
+        body: body.map(|body| body.text.clone()),
+        body_encoding: body.and_then(|body| body.encoding).map(str::to_owned),
+        body_truncated: body.is_some_and(|body| body.truncated),
+    })
 }
 
-fn attempt_view(attempt: &Attempt, request: Option<RequestView>, target: Option<&Target>) -> AttemptView {
+fn attempt_view(
+    attempt: &Attempt,
+    request: Option<RequestView>,
+    note: Option<&str>,
+    target: Option<&Target>,
+) -> AttemptView {
     let report = &attempt.report;
     AttemptView {
         number: attempt.number,
@@ -185,6 +235,7 @@ fn attempt_view(attempt: &Attempt, request: Option<RequestView>, target: Option<
         reconnected: report.reconnected,
         phases: phases(&report.phases),
         request,
+        request_note: note.map(str::to_owned),
         response: response(&report.outcome, target),
     }
 }

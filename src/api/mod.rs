@@ -13,6 +13,7 @@ mod events;
 mod operator;
 mod problem;
 mod query;
+mod sent;
 mod status;
 pub mod view;
 

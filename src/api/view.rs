@@ -218,6 +218,9 @@ pub struct DeliveryDetail {
     /// What lists show.
     #[serde(flatten)]
     pub item: DeliveryItem,
+    /// What its template fails with, of one that failed as `template`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// Every attempt, oldest first.
     pub attempts: Vec<AttemptView>,
 }
@@ -237,8 +240,11 @@ pub struct AttemptView {
     pub reconnected: bool,
     /// Milliseconds by phase: `resolve`, `connect`, `tls`, `headers`, `body`, `total`, those that happened.
     pub phases: BTreeMap<String, f64>,
-    /// What was sent, secrets masked; `null` when the endpoint is no longer configured.
+    /// What was sent, secrets masked; `null` when the endpoint is no longer configured, or not as it was.
     pub request: Option<RequestView>,
+    /// Why `request` is `null`, where the endpoint's settings have changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_note: Option<String>,
     /// What came back.
     pub response: ResponseView,
 }
@@ -250,9 +256,12 @@ pub struct RequestView {
     pub url: String,
     /// The headers, secrets masked.
     pub headers: BTreeMap<String, String>,
-    /// The beginning of the body, bytes that are no UTF-8 replaced; only of a test.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The beginning of the body, at most 16 KiB of it, as `body_encoding` says; `null` where it cannot be made again.
+    #[serde(default)]
     pub body: Option<String>,
+    /// `base64`, of a body that is no UTF-8; else it is as it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_encoding: Option<String>,
     /// The body went on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub body_truncated: bool,

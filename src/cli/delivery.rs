@@ -147,7 +147,7 @@ fn show(args: &ShowArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(),
         return screen.json(&answer);
     }
     let delivery: DeliveryDetail = client::parse(&answer)?;
-    print_summary(&delivery.item, screen)?;
+    print_summary(&delivery, screen)?;
     if delivery.attempts.is_empty() {
         return screen.line("\nNo attempt was made yet.");
     }
@@ -160,13 +160,16 @@ fn show(args: &ShowArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(),
     Ok(())
 }
 
-fn print_summary(item: &DeliveryItem, screen: &mut Screen<'_>) -> Result<(), CliError> {
-    let now = screen.now;
+fn print_summary(delivery: &DeliveryDetail, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let (item, now) = (&delivery.item, screen.now);
     screen.line(&screen.bold(&item.id.to_string()))?;
     let ended = item.ended_at.map(|at| format!(", {}", text::time_and_relative(at, now))).unwrap_or_default();
     screen.line(&format!("  status    {}{ended}", screen.paint(&status(item))))?;
     if let Some(meaning) = item.reason.as_deref().and_then(meaning_of) {
         screen.line(&format!("            {meaning}"))?;
+    }
+    if let Some(message) = &delivery.message {
+        screen.line(&format!("            {}", text::plain(message)))?;
     }
     if item.status == Status::Pending {
         screen.line(&format!("  next      {}", next(item, now)))?;
@@ -238,7 +241,7 @@ fn print_attempt(
     screen.line(&format!("  address   {}", address(attempt.address, attempt.reconnected)))?;
     screen.line(&format!("  phases    {}", phases(&attempt.phases)))?;
     if newest {
-        print_request(attempt.request.as_ref(), screen)?;
+        print_request(attempt, screen)?;
         print_headers("answer", response.headers.iter().map(|(name, value)| (name, value)), screen)?;
     }
     print_body(response, earlier_body, screen)
@@ -278,12 +281,28 @@ pub(super) fn phases(millis_of: &BTreeMap<String, f64>) -> String {
     }
 }
 
-fn print_request(request: Option<&RequestView>, screen: &mut Screen<'_>) -> Result<(), CliError> {
-    let Some(request) = request else {
-        return screen.line("  request   not known any more: the endpoint is no longer configured");
+fn print_request(attempt: &AttemptView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let Some(request) = &attempt.request else {
+        let note = attempt.request_note.as_deref().unwrap_or("the endpoint is no longer configured");
+        return screen.line(&format!("  request   not known any more: {}", text::plain(note)));
     };
     screen.line(&format!("  request   POST {}", text::plain(&request.url)))?;
-    print_headers("", request.headers.iter(), screen)
+    print_headers("", request.headers.iter(), screen)?;
+    print_sent(request, screen)
+}
+
+/// The beginning of the body that was sent.
+fn print_sent(request: &RequestView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let Some(body) = request.body.as_deref().filter(|body| !body.is_empty()) else { return Ok(()) };
+    if request.body_encoding.is_some() {
+        return screen.line("  sent      bytes that are no text; --json shows them in base64");
+    }
+    let whole = print_beginning("sent", body, screen)?;
+    match (whole, request.body_truncated) {
+        (true, false) => Ok(()),
+        (true, true) => screen.line("            … it went on; no more of it is shown"),
+        (false, _) => screen.line("            … --json shows more of it"),
+    }
 }
 
 /// Headers one below the other, the first beside `title`.
@@ -397,7 +416,7 @@ mod tests {
             {{"number":1,"why":"schedule","started_at":"2026-11-22T02:50:00.000Z","address":null,"reconnected":false,"phases":{{"resolve":5.5,"total":5.5}},
               "request":null,"response":{{"status_code":null,"status":"resolve","headers":[],"body":"","body_truncated":false,"message":"the name erp.example did not resolve","failure":"resolve"}}}},
             {{"number":2,"why":"after_crash","started_at":"2026-11-22T02:57:00.000Z","address":"10.0.0.7:443","reconnected":true,"phases":{{"total":132.0,"headers":120.4,"connect":3.0,"body":1.25}},
-              "request":{{"url":"https://erp.example/hooks","headers":{{"webhook-id":"x","authorization":"***"}}}},
+              "request":{{"url":"https://erp.example/hooks","headers":{{"webhook-id":"x","authorization":"***"}},"body":"{{\"n\":\u001b 1}}"}},
               "response":{{"status_code":500,"status":"500 Internal Server Error","headers":[["server","nginx"],["x-id","7"]],"body":"<html>\n\u001b[31moops</html>","body_truncated":true,"message":"the endpoint answered 500","failure":null}}}}]}}"#,
             failed()
         );
@@ -423,9 +442,56 @@ mod tests {
                address   10.0.0.7:443 (the kept connection was closed, a new one was made)\n  \
                phases    total 132 ms: connect 3.00 ms, headers 120 ms, body 1.25 ms\n  \
                request   POST https://erp.example/hooks\n            authorization: ***\n            webhook-id: x\n  \
+               sent      {\"n\":\\u{1b} 1}\n  \
                answer    server: nginx\n            x-id: 7\n  \
                body      <html>\n            \\u{1b}[31moops</html>\n            … it went on; no more of it is kept\n"
         );
+    }
+
+    /// What is shown of a delivery with one attempt, whose request is so.
+    fn sent(request: &str) -> String {
+        show(format!(
+            r#"{{{},"attempts":[{{"number":1,"why":"schedule","started_at":"2026-11-22T02:50:00.000Z","address":null,"reconnected":false,"phases":{{}},{request},
+              "response":{{"status_code":500,"status":"500","headers":[],"body":"","body_truncated":false,"message":"","failure":null}}}}]}}"#,
+            failed()
+        ))
+    }
+
+    #[test]
+    fn what_was_sent() {
+        let body = |keys: &str| sent(&format!(r#""request":{{"url":"http://x/","headers":{{}},{keys}}}"#));
+        for (shown, end) in [
+            (body(r#""body":"abc""#), "  request   POST http://x/\n  sent      abc\n"),
+            (
+                body(r#""body":"abc","body_truncated":true"#),
+                "  sent      abc\n            … it went on; no more of it is shown\n",
+            ),
+            (
+                body(r#""body":"/wA=","body_encoding":"base64""#),
+                "  sent      bytes that are no text; --json shows them in base64\n",
+            ),
+            (body(r#""body":"""#), "  request   POST http://x/\n"),
+            (body(r#""body":null"#), "  request   POST http://x/\n"),
+            (
+                sent(r#""request":null,"request_note":"the endpoint's settings have changed since""#),
+                "  request   not known any more: the endpoint's settings have changed since\n",
+            ),
+            (
+                sent(r#""request":null"#),
+                "  request   not known any more: the endpoint is no longer configured\n",
+            ),
+        ] {
+            assert!(shown.ends_with(end), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_template_that_failed_tells_why() {
+        let failed = failed().replace("exhausted", "template");
+        let shown = show(format!(r#"{{{failed},"message":"line 2: no such\u001b field","attempts":[]}}"#));
+        let wanted = "            the profile's template could not make a body of this event\n            \
+                      line 2: no such\\u{1b} field\n";
+        assert!(shown.contains(wanted), "{shown}");
     }
 
     #[test]

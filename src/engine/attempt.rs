@@ -203,13 +203,16 @@ async fn exchange(
     let prepared = match prepare(&active.form, &active.signer, &settings.headers, &facts) {
         Ok(prepared) => prepared,
         Err(PrepareError::Body(error)) => return Err(error),
-        Err(error @ PrepareError::Header { .. }) => return Ok((unsent(started_at, &error), Bytes::new())),
+        Err(error @ PrepareError::Header { .. }) => {
+            return Ok((unsent(started_at, target.stored.revision, &error), Bytes::new()));
+        }
     };
     let body = prepared.body.clone();
     let request = Request { headers: prepared.headers, body: prepared.body, timeout: profile.timeout };
     let exchange = active.lane.attempt(request, |status| profile.is_success(status)).await;
     let report = Report {
         started_at,
+        revision: target.stored.revision,
         signature: prepared.signatures.newest,
         signatures: prepared.signatures.all,
         address: exchange.address,
@@ -240,9 +243,10 @@ pub(super) async fn try_once(
 }
 
 /// A request that could not be made for what a secret has in it: a failed attempt, so that history shows it.
-fn unsent(started_at: Timestamp, error: &PrepareError) -> Report {
+fn unsent(started_at: Timestamp, revision: u32, error: &PrepareError) -> Report {
     Report {
         started_at,
+        revision,
         signature: String::new(),
         signatures: String::new(),
         address: None,
@@ -322,4 +326,22 @@ pub fn request_headers(
         (name.as_str().to_owned(), value.into_owned())
     });
     Some(shown.collect())
+}
+
+/// The body of a delivery, made again by today's settings; it is the same for all its attempts. A template takes its time:
+/// not for a thread that others wait for. `None`: the endpoint has no settings any more.
+///
+/// # Errors
+/// The profile's template can make none of this event.
+pub fn body_again(
+    key: DeliveryKey,
+    event: &Event,
+    target: &Target,
+    id_key: &IdKey,
+) -> Option<Result<Bytes, RenderError>> {
+    let form = target.settings.as_ref()?.form.as_ref()?;
+    let accepted_at = event.accepted_at;
+    let identity = Identity { key, accepted_at, number: 1 };
+    let names = Names::new(&identity, form, id_key);
+    Some(form.body(&names.facts(&identity, target, event, accepted_at)))
 }

@@ -61,6 +61,8 @@ pub enum Why {
 pub struct Report {
     /// When it began (wall clock); `{timestamp}` is this.
     pub started_at: Timestamp,
+    /// The revision of the endpoint's settings that it was made by.
+    pub revision: u32,
     /// The value of `{signature}`, which is part of `signatures`; empty where the profile does not sign.
     pub signature: String,
     /// The value of `{signatures}`; empty where the profile does not sign.

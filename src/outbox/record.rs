@@ -306,6 +306,9 @@ struct AttemptRecord<'a> {
     why: u8,
     #[serde(rename = "at")]
     started_at: u64,
+    /// The revision of the endpoint's settings.
+    #[serde(rename = "rv", default, skip_serializing_if = "is_first")]
+    revision: u32,
     #[serde(rename = "sg", default, borrow, skip_serializing_if = "str::is_empty")]
     signatures: Cow<'a, str>,
     /// Where the newest signature is among them: offset and length in bytes.
@@ -371,6 +374,11 @@ const fn is_scheduled(code: &u8) -> bool {
     *code == 0
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_first(revision: &u32) -> bool {
+    *revision == 0
+}
+
 pub(super) fn encode_attempt(attempt: &AttemptHead, report: &Report) -> Vec<u8> {
     let (response, failure) = match &report.outcome {
         Outcome::Response(response) => (Some(response_record(response)), None),
@@ -387,6 +395,7 @@ pub(super) fn encode_attempt(attempt: &AttemptHead, report: &Report) -> Vec<u8> 
         after_crash: attempt.why == Why::AfterCrash,
         why: why_code(attempt.why),
         started_at: report.started_at.as_millis(),
+        revision: report.revision,
         signatures: Cow::Borrowed(&report.signatures),
         signature: place(&report.signature, &report.signatures),
         address: report.address,
@@ -415,6 +424,7 @@ pub(super) fn decode_attempt(row: &[u8]) -> Option<Attempt> {
         why: why(record.after_crash, record.why)?,
         report: Report {
             started_at: Timestamp::from_millis(record.started_at),
+            revision: record.revision,
             signature: record.signature.and_then(|place| at(&record.signatures, place)).unwrap_or_default(),
             signatures: record.signatures.into_owned(),
             address: record.address,
@@ -793,6 +803,7 @@ mod tests {
         let outcomes = [Outcome::Response(response), Outcome::Failure(failure), Outcome::Failure(local)];
         let whys = [Why::AfterCrash, Why::Schedule, Why::Probe, Why::RetryAfter];
         let outcomes = outcomes.into_iter().zip(signatures).cycle();
+        let mut revisions = [0, 1, u32::MAX].into_iter().cycle();
         for ((outcome, (signature, signatures)), why) in outcomes.zip(whys) {
             let attempt = Attempt {
                 delivery: DeliveryKey { seq: Seq::new(1), slot: 2 },
@@ -802,6 +813,7 @@ mod tests {
                 why,
                 report: Report {
                     started_at: at,
+                    revision: revisions.next().expect("three"),
                     signature: signature.to_owned(),
                     signatures: signatures.to_owned(),
                     address: Some("[::1]:443".parse().expect("an address")),

@@ -85,6 +85,7 @@ fn batch(producer_id: Option<&str>, data: &'static str) -> Batch {
 fn report(started_at: Timestamp) -> Report {
     Report {
         started_at,
+        revision: 0,
         signature: String::new(),
         signatures: String::new(),
         address: None,
@@ -97,6 +98,7 @@ fn report(started_at: Timestamp) -> Report {
 /// A failed attempt, or an answer whose body has fewer than `most` bytes.
 fn random_report(random: &mut fastrand::Rng, started_at: Timestamp, most: usize) -> Report {
     let mut report = report(started_at);
+    report.revision = u32::from(random.bool());
     if random.bool() {
         report.outcome = Outcome::Response(Response {
             status: 500,

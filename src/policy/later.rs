@@ -10,7 +10,7 @@ use crate::model::{
 };
 
 /// How far ahead it may be.
-pub const FARTHEST: Duration = Duration::from_hours(365 * 24);
+pub const FARTHEST: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// It is farther ahead than [`FARTHEST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,11 +49,11 @@ mod tests {
 
     #[test]
     fn the_schedule_counts_from_then() {
-        let wall = Timestamp::RELEASED.plus(Duration::from_hours(1_000));
+        let wall = Timestamp::RELEASED.plus(Duration::from_secs(3_600_000));
         // The schedule's clock is a minute behind, as after the wall clock was set.
         let now = Timestamp::from_millis(wall.as_millis() - 60_000);
         let unset = Timestamp::from_millis(5_000);
-        let (second, day) = (Duration::from_secs(1), Duration::from_hours(24));
+        let (second, day) = (Duration::from_secs(1), Duration::from_secs(86_400));
         let millis = Duration::from_millis(1);
         for (not_before, wall, expected) in [
             (NotBefore::After(Duration::ZERO), wall, Ok(now)),

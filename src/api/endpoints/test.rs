@@ -15,15 +15,13 @@ use crate::{
         json,
         operator::Operator,
         problem::Problem,
-        view::{RequestView, TestView},
+        sent::SentBody,
+        view::TestView,
     },
     engine::endpoints::Tested,
     ingest::event::check_depth,
     model::event::EventType,
 };
-
-/// Bytes of the body that are shown.
-const SHOWN: usize = 16 << 10;
 
 /// Makes one request, and tells all about it.
 pub(super) async fn test(
@@ -54,12 +52,7 @@ fn read(body: &Bytes) -> Result<(Option<EventType>, Option<Bytes>), Problem> {
 fn view(tested: &Tested, open: &Open) -> TestView {
     let Tested { target, event, attempt, body, success } = tested;
     let (report, id_key) = (&attempt.report, open.outbox.id_key());
-    let shown = &body[..body.len().min(SHOWN)];
-    let request = request(attempt, event, target, open).map(|request| RequestView {
-        body: Some(String::from_utf8_lossy(shown).into_owned()),
-        body_truncated: shown.len() < body.len(),
-        ..request
-    });
+    let request = request(attempt, event, target, Some(&SentBody::new(body)), open);
     TestView {
         success: *success,
         event_id: id_key.event_id(event.accepted_at, attempt.delivery.seq),
