@@ -28,7 +28,10 @@ use crate::{
     api::{self, App, Open},
     clock::{Chance, Clock},
     config::{Account, Config, ConfigErrors, DEFAULT_DIRECTORY, Origin},
-    delivery::{client::Client, tls::RootsError},
+    delivery::{
+        client::{Client, Options},
+        tls::RootsError,
+    },
     engine::{
         Engine, Stop,
         directory::Directory,
@@ -272,7 +275,9 @@ fn abandon(opened: outbox::Opened) -> Result<(), StoreError> {
 /// What it takes to reach the endpoints; everything about them that can be wrong is found here.
 async fn reach(config: &Config, clock: Clock) -> Result<Workshop, ServeError> {
     let rules = config.rules();
-    let client = tokio::task::spawn_blocking(move || Client::new(rules, clock)).await.map_err(panicked)??;
+    let options = Options { bundle: config.network.ca_bundle.clone(), tls_min: config.network.tls_min };
+    let client = tokio::task::spawn_blocking(move || Client::new(rules, clock, options));
+    let client = client.await.map_err(panicked)??;
     Ok(Workshop::new(config, client)?)
 }
 

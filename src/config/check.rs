@@ -2,12 +2,15 @@
 
 use std::{
     collections::{BTreeMap, btree_map},
+    fs::File,
+    io::Read as _,
     os::unix::ffi::OsStrExt as _,
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
 use ipnet::IpNet;
+use rustls::pki_types::CertificateDer;
 
 use super::{
     Account, Config, Limits, Listen, Network, Spool, Store,
@@ -25,12 +28,15 @@ use crate::{
     model::{account::AccountName, time::format_size},
     policy::{
         address::{Narrowing, Rules},
+        certificate::{TlsVersion, bundle},
         form::Form,
     },
 };
 
 /// The longest path that a Unix socket's address holds.
 const SOCKET_PATH: usize = 107;
+/// The longest bundle of certificates; a system's own has some 250 KiB.
+const MAX_BUNDLE: u64 = 16 << 20;
 
 /// What a configuration is checked against besides its own text.
 #[derive(Clone, Copy)]
@@ -59,7 +65,7 @@ pub(super) fn config(
     let listen = listen(context, document.get("listen"), problems);
     let store = store(context, document.get("store"), problems);
     let limits = limits(document.get("limits"), problems);
-    let network = network(document.get("network"), problems);
+    let network = network(context, document.get("network"), problems);
     let rules = network.as_ref().ok().map(|network| Rules::new(network.allow.clone(), Vec::new()));
     let shared = Shared { forms: &forms, rules: rules.as_ref() };
     let accounts = accounts(table(document, "accounts"), shared, problems);
@@ -99,6 +105,25 @@ fn items<'a>(document: &'a Table, name: &str) -> &'a [Node] {
 impl Context<'_> {
     fn path(&self, key: &Key, node: &Node) -> Result<PathBuf, Fault> {
         read::path(key, node).map(|path| self.directory.join(path))
+    }
+
+    /// The certificates of a file.
+    fn bundle(&self, key: &Key, node: &Node) -> Result<Vec<CertificateDer<'static>>, Fault> {
+        let path = self.path(key, node)?;
+        let mut text = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_BUNDLE + 1).read_to_end(&mut text));
+        if let Err(error) = read {
+            let help = "the user that posthaste runs as must be able to read this file";
+            return Err(Fault::new(format!("names a file that cannot be read: {error}"), help));
+        }
+        if text.len() as u64 > MAX_BUNDLE {
+            let what = format!("names a file that is longer than {}", format_size(MAX_BUNDLE));
+            return Err(Fault::new(what, "name one with the certificates alone"));
+        }
+        bundle(&text).map_err(|error| {
+            let help = "the file has to have certificates in PEM, `-----BEGIN CERTIFICATE-----` and so on";
+            Fault::new(format!("names a file that {error}"), help)
+        })
     }
 
     fn socket(&self, key: &Key, node: &Node) -> Result<PathBuf, Fault> {
@@ -187,11 +212,14 @@ fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-fn network(node: Option<&Node>, problems: &mut Problems) -> Result<Network, Reported> {
+fn network(context: &Context<'_>, node: Option<&Node>, problems: &mut Problems) -> Result<Network, Reported> {
     let fields = Fields::new("network", node)?;
     let allow = fields.get(problems, "allow", read::networks);
     let deny = fields.get(problems, "deny", read::networks);
-    Ok(Network { allow: allow?, deny: deny? })
+    let ca_bundle = fields.given(problems, "ca_bundle", |key, node| context.bundle(key, node));
+    let tls_min =
+        fields.get(problems, "tls_min", choice(&[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)]));
+    Ok(Network { allow: allow?, deny: deny?, ca_bundle: ca_bundle?.unwrap_or_default(), tls_min: tls_min? })
 }
 
 /// What accounts refer to.

@@ -9,7 +9,7 @@ use std::{fs, io, path::Path};
 use zeroize::Zeroizing;
 
 use super::read::Fault;
-use crate::model::secret::Secret;
+use crate::model::{secret::Secret, time::format_size};
 
 /// What a value that names a credential begins with.
 pub(super) const PREFIX: &str = "@credential:";
@@ -23,8 +23,30 @@ pub(super) enum Found {
     Secret(Secret),
 }
 
+/// The longest text in PEM: a chain of many certificates.
+const MAX_PEM: usize = 256 << 10;
+
+impl Found {
+    /// The name of the credential that is not there.
+    pub(super) fn missing(self) -> Option<String> {
+        match self {
+            Self::Missing(name) => Some(name),
+            Self::Secret(_) => None,
+        }
+    }
+}
+
 /// Reads what `text` is or names; `directory` is where credentials are, if anywhere.
 pub(super) fn resolve(text: &str, directory: Option<&Path>) -> Result<Found, Fault> {
+    resolve_within(text, directory, MAX_LENGTH)
+}
+
+/// The same, of a text in PEM.
+pub(super) fn resolve_pem(text: &str, directory: Option<&Path>) -> Result<Found, Fault> {
+    resolve_within(text, directory, MAX_PEM)
+}
+
+fn resolve_within(text: &str, directory: Option<&Path>, most: usize) -> Result<Found, Fault> {
     let Some(name) = text.strip_prefix(PREFIX) else {
         return if text.starts_with('@') {
             Err(Fault::new(
@@ -47,8 +69,8 @@ pub(super) fn resolve(text: &str, directory: Option<&Path>) -> Result<Found, Fau
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing(name.to_owned())),
         Err(error) => return Err(fault(&format!("cannot be read: {error}"))),
     };
-    if bytes.len() > MAX_LENGTH {
-        return Err(fault("is longer than 16KiB"));
+    if bytes.len() > most {
+        return Err(fault(&format!("is longer than {}", format_size(most as u64))));
     }
     let Ok(text) = std::str::from_utf8(&bytes) else { return Err(fault("is not UTF-8")) };
     let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));

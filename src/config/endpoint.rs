@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path, str::FromStr as _, sync::Arc};
 
 use http::{HeaderName, HeaderValue};
+use rustls::pki_types::ServerName;
 use url::Url;
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     check::{Accounts, Context, Forms, known_account, known_profile},
     credential::{self, Found},
     error::{Problems, Reported},
+    keys::Key,
     raw::{Node, Value},
     read::{self, Fault, Fields},
     source::Place,
@@ -19,6 +21,7 @@ use crate::{
     policy::{
         address::Stance,
         catalog::Catalog,
+        certificate::{Identity, IdentityError},
         destination,
         form::{Form, is_reserved},
         key::key,
@@ -43,6 +46,7 @@ pub(super) struct Endpoints<'a, 'p> {
 struct Secrets {
     secret: Option<Secret>,
     headers: Vec<(HeaderName, Secret)>,
+    identity: Option<Identity>,
     missing: Vec<String>,
 }
 
@@ -77,6 +81,8 @@ impl Endpoints<'_, '_> {
         let event_types = fields.get(problems, "event_types", |_, node| type_patterns(node, catalog));
         let form = self.form(fields, account.as_ref().ok());
         let secrets = self.secrets(fields, item, form.as_deref().ok());
+        let server_name = fields.given(self.problems, "server_name", |_, node| server_name(node));
+        self.only_https(fields, url.as_ref().ok());
         let (name, place) = name?;
         let account = account?;
         if let Some(first) = taken.insert((name.clone(), account.clone()), place) {
@@ -84,7 +90,7 @@ impl Endpoints<'_, '_> {
             let help = "give one of them another name";
             return Err(self.problems.add_related(place, message, help, ("the first is", first)));
         }
-        let Secrets { secret, headers, missing } = secrets?;
+        let Secrets { secret, headers, identity, missing } = secrets?;
         Ok(Endpoint {
             account,
             name,
@@ -93,6 +99,8 @@ impl Endpoints<'_, '_> {
             secret,
             form: form?,
             headers,
+            identity,
+            server_name: server_name?,
             missing_credentials: missing,
         })
     }
@@ -113,7 +121,8 @@ impl Endpoints<'_, '_> {
         let mut secrets = Secrets::default();
         let secret = self.secret(fields, item, form, &mut secrets);
         let headers = self.headers(fields.node("headers"), &mut secrets);
-        secret.and(headers)?;
+        let identity = self.identity(fields, &mut secrets);
+        secret.and(headers).and(identity)?;
         secrets.missing.sort();
         secrets.missing.dedup();
         Ok(secrets)
@@ -147,6 +156,55 @@ impl Endpoints<'_, '_> {
             (None, _) => {}
         }
         Ok(())
+    }
+
+    /// What is shown of this machine: certificate and key, or neither.
+    fn identity(&mut self, fields: Fields<'_>, secrets: &mut Secrets) -> Result<(), Reported> {
+        let directory = self.context.credentials;
+        let mut pem = |name| {
+            let read = |_: &Key, node: &Node| credential::resolve_pem(read::string(node)?, directory);
+            fields.given(self.problems, name, read)
+        };
+        let (certificate, key) = (pem("client_certificate"), pem("client_key"));
+        let (given, other) = match (certificate?, key?) {
+            (None, None) => return Ok(()),
+            (Some(Found::Secret(certificate)), Some(Found::Secret(key))) => {
+                match Identity::new(&certificate, &key) {
+                    Ok(identity) => secrets.identity = Some(identity),
+                    Err(error) => return Err(self.no_identity(fields, error)),
+                }
+                return Ok(());
+            }
+            (Some(certificate), Some(key)) => {
+                secrets.missing.extend([certificate, key].into_iter().filter_map(Found::missing));
+                return Ok(());
+            }
+            (Some(_), None) => ("client_certificate", "client_key"),
+            (None, Some(_)) => ("client_key", "client_certificate"),
+        };
+        let node = fields.node(given).expect("it is given");
+        let help = format!("a certificate and its key go together: add `{other} = \"@credential:NAME\"`");
+        let fault = Fault::new(format!("is there without `{other}`"), help);
+        Err(fields.wrong(self.problems, given, node, fault))
+    }
+
+    fn no_identity(&mut self, fields: Fields<'_>, error: IdentityError) -> Reported {
+        let name = if error.is_of_key() { "client_key" } else { "client_certificate" };
+        let node = fields.node(name).expect("both are given");
+        fields.wrong(self.problems, name, node, Fault::new("cannot be used", error.to_string()))
+    }
+
+    /// Notes what is about TLS where there is none.
+    fn only_https(&mut self, fields: Fields<'_>, url: Option<&Url>) {
+        if url.is_none_or(|url| url.scheme() == "https") {
+            return;
+        }
+        for name in ["client_certificate", "client_key", "server_name"] {
+            if let Some(node) = fields.node(name) {
+                let help = "leave it out, or write an https URL";
+                fields.wrong(self.problems, name, node, Fault::new("is for https alone", help));
+            }
+        }
     }
 
     fn headers(&mut self, node: Option<&Node>, secrets: &mut Secrets) -> Result<(), Reported> {
@@ -254,6 +312,16 @@ fn type_patterns(node: &Node, catalog: Option<&Catalog>) -> Result<Vec<TypePatte
         }
     };
     items.iter().map(pattern).collect()
+}
+
+/// A name or an address; the dot at a name's end is the resolver's, and no certificate has it.
+fn server_name(node: &Node) -> Result<ServerName<'static>, Fault> {
+    let text = read::string(node)?;
+    let text = text.strip_suffix('.').unwrap_or(text);
+    ServerName::try_from(text.to_owned()).map_err(|_| {
+        let help = "write a name such as \"erp.example\", or an address";
+        Fault::new("is neither a name nor an address", help)
+    })
 }
 
 fn url(node: &Node) -> Result<Url, Fault> {

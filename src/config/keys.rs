@@ -93,6 +93,8 @@ pub enum Kind {
     Networks,
     /// A file's path.
     Path,
+    /// A text in PEM, or where it is: kept as secret as a secret.
+    Pem,
     /// A text with placeholders.
     Placeholders,
     /// So many in a second, minute or hour.
@@ -101,6 +103,8 @@ pub enum Kind {
     Schedule(RangeInclusive<Duration>),
     /// A secret, or where it is.
     Secret,
+    /// A host's name, or an address.
+    ServerName,
     /// A size within bounds.
     Size(RangeInclusive<u64>),
     /// Which statuses are a success.
@@ -127,6 +131,11 @@ pub struct Choice {
 }
 
 impl Kind {
+    /// Whether a value is a secret, unless it says where one is.
+    pub(super) const fn is_secret(&self) -> bool {
+        matches!(self, Self::Pem | Self::Secret)
+    }
+
     /// What a value of this kind has to be: `a size such as "64MiB", from 1MiB to 1TiB`.
     pub fn expected(&self) -> String {
         match self {
@@ -147,6 +156,7 @@ impl Kind {
             Self::Name => "a name of 1 to 64 characters of A-Z a-z 0-9 . _ -".to_owned(),
             Self::Networks => "a list of networks such as [\"10.0.0.0/8\", \"fd00::/8\"]".to_owned(),
             Self::Path => "the path of a file or directory".to_owned(),
+            Self::Pem => "\"@credential:NAME\", or a text in PEM".to_owned(),
             Self::Placeholders => "a text with placeholders such as \"{timestamp}.{body}\"".to_owned(),
             Self::Rate => format!(
                 "a rate such as \"100/s\", \"30/m\" or \"500/h\", from 1 to {MAX_RATE} in a second, minute or hour"
@@ -158,6 +168,7 @@ impl Kind {
                 )
             }
             Self::Secret => "a secret, or \"@credential:NAME\"".to_owned(),
+            Self::ServerName => "a name such as \"erp.example\", or an address".to_owned(),
             Self::Size(bounds) => format!(
                 "a size such as \"64MiB\", from {} to {}",
                 format_size(*bounds.start()),
@@ -517,12 +528,17 @@ pub const SECTIONS: &[Section] = &[
                 "What is reached without the proxy.",
                 no("deliveries go to the endpoint directly"),
             ),
-            later(
+            key(
                 "ca_bundle",
                 Kind::Path,
                 NONE,
-                "Certificates trusted besides the system's.",
-                no("add the certificate to the system's, or set SSL_CERT_FILE for the daemon"),
+                "A PEM file with certificates that are trusted besides the system's; read at the start.",
+            ),
+            key(
+                "tls_min",
+                Kind::Choice(&[has("1.2"), has("1.3")]),
+                Fallback::Value("\"1.2\""),
+                "The least version of TLS that is spoken with endpoints.",
             ),
             later(
                 "require_clock",
@@ -616,6 +632,19 @@ pub const SECTIONS: &[Section] = &[
                 "What signs its deliveries, in the form that the profile's `signature.key` names; required if the profile signs.",
             ),
             key("profile", Kind::Name, Fallback::Else("the account's"), "How its webhooks look and behave."),
+            key(
+                "client_certificate",
+                Kind::Pem,
+                NONE,
+                "The certificate that it is shown when it asks for one, those above it behind it; only with `client_key`, and for https.",
+            ),
+            key("client_key", Kind::Pem, NONE, "The private key of `client_certificate`."),
+            key(
+                "server_name",
+                Kind::ServerName,
+                Fallback::Else("the URL's host"),
+                "The name or address that its certificate has to have; a name is also the one that is asked for (SNI). For endpoints that are reached under another.",
+            ),
         ],
     },
     Section {

@@ -38,6 +38,7 @@ use std::{
 
 use http::HeaderName;
 use ipnet::IpNet;
+use rustls::pki_types::{CertificateDer, ServerName};
 use toml::de::DeTable;
 use url::Url;
 use zeroize::Zeroizing;
@@ -54,6 +55,7 @@ use crate::{
     policy::{
         address::{Narrowing, Rules},
         catalog::Catalog,
+        certificate::{Identity, TlsVersion},
         form::Form,
         route::TypePattern,
     },
@@ -153,6 +155,10 @@ pub struct Network {
     pub allow: Vec<IpNet>,
     /// Networks that may not be reached; wins over `allow`.
     pub deny: Vec<IpNet>,
+    /// Certificates trusted besides the system's; each can be a root.
+    pub ca_bundle: Vec<CertificateDer<'static>>,
+    /// The least version of TLS.
+    pub tls_min: TlsVersion,
 }
 
 /// An account.
@@ -187,6 +193,10 @@ pub struct Endpoint {
     pub form: Arc<Form>,
     /// Headers besides the form's, no name twice; without those whose credential is missing.
     pub headers: Vec<(HeaderName, Secret)>,
+    /// What it is shown of this machine, if it asks. `None` also where a credential of it is missing.
+    pub identity: Option<Identity>,
+    /// The name that its certificate has to have, if not the URL's host.
+    pub server_name: Option<ServerName<'static>>,
     /// The credentials that are not there; while any is missing the endpoint cannot be delivered to.
     pub missing_credentials: Vec<String>,
 }

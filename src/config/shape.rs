@@ -129,7 +129,7 @@ fn is_written(node: &Node, text: &str) -> bool {
 fn find_secrets(at: &str, table: &Table, found: &mut Vec<Range<usize>>) {
     // A name that nobody knows beside a key for secrets may be that key, misspelt; of a table that nobody knows, or
     // that stands where none is expected, nothing can be said.
-    let beside = keys::section(at).is_some_and(|s| s.keys.iter().any(|key| matches!(key.kind, Kind::Secret)));
+    let beside = keys::section(at).is_some_and(|s| s.keys.iter().any(|key| key.kind.is_secret()));
     for (name, Entry { node, .. }) in &table.entries {
         match (keys::known(at, name), &node.value) {
             (Some(Known::Table(below, _)), Value::Table(table)) => find_secrets(below, table, found),
@@ -141,7 +141,7 @@ fn find_secrets(at: &str, table: &Table, found: &mut Vec<Range<usize>>) {
                     }
                 }
             }
-            (Some(Known::Key(key)), _) if matches!(key.kind, Kind::Secret) => hide_secret(node, found),
+            (Some(Known::Key(key)), _) if key.kind.is_secret() => hide_secret(node, found),
             (Some(Known::Key(key)), Value::String(url)) if matches!(key.kind, Kind::Url) => {
                 if url.contains('@') {
                     hide(node, found);
@@ -195,5 +195,5 @@ fn is_harmless(name: &str) -> bool {
     let keys = || {
         keys::SECTIONS.iter().flat_map(|section| section.keys).filter(|key| key.name == name && name != ANY)
     };
-    keys().next().is_some() && keys().all(|key| !matches!(key.kind, Kind::Secret | Kind::Url))
+    keys().next().is_some() && keys().all(|key| !key.kind.is_secret() && !matches!(key.kind, Kind::Url))
 }

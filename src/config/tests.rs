@@ -10,7 +10,7 @@ use crate::{
             Algorithm, BodyRule, CloudEventsMode, CloudEventsRule, Encoding, KeyForm, Profile, Rate, Success,
         },
     },
-    policy::{address::Stance, placeholder::Placeholder, template::VARIABLES},
+    policy::{address::Stance, certificate::TlsVersion, placeholder::Placeholder, template::VARIABLES},
 };
 
 const FILE: &str = "/etc/posthaste/posthaste.toml";
@@ -1020,6 +1020,100 @@ fn credentials() {
         assert_eq!(errors.errors()[0].message, message);
         assert!(!errors.to_string().contains("opensesame"), "{errors}");
     }
+}
+
+/// A certificate and its key, in PEM.
+fn certificate() -> (String, String) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["box.example".to_owned()]).expect("parameters");
+    (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
+}
+
+#[test]
+fn certificates_besides_the_system_s() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, bundle) = (directory.path().join("posthaste.toml"), directory.path().join("ca.pem"));
+    fs::write(&file, "[network]\nca_bundle = 'ca.pem'\ntls_min = '1.3'").expect("written");
+    let said = || {
+        let errors = load_with(&file, None).expect_err("no bundle");
+        assert!(errors.to_string().contains("ca_bundle = 'ca.pem'"), "{errors}");
+        errors.errors()[0].message.clone()
+    };
+    assert!(said().starts_with("`network.ca_bundle` names a file that cannot be read: No such file"));
+    let (certificate, key) = certificate();
+    for (text, message) in [
+        (key, "`network.ca_bundle` names a file that has no certificate in it"),
+        (String::new(), "`network.ca_bundle` names a file that has no certificate in it"),
+        (certificate.replace("END", "AND"), "`network.ca_bundle` names a file that is not PEM"),
+    ] {
+        fs::write(&bundle, text).expect("written");
+        assert_eq!(said(), message);
+    }
+    fs::write(&bundle, format!("{certificate}{certificate}")).expect("written");
+    let network = load_with(&file, None).unwrap_or_else(|errors| panic!("{errors}")).network;
+    assert_eq!((network.ca_bundle.len(), network.tls_min), (2, TlsVersion::V1_3));
+    let (at, message, help) = marked("[network]\ntls_min = '1.1'");
+    assert_eq!((at.as_str(), message.as_str()), ("'1.1'", "`network.tls_min` has an unknown value"));
+    assert!(help.contains("1.2, 1.3"), "{help}");
+}
+
+#[test]
+fn what_an_endpoint_is_shown() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let ((certificate, key), (_, other)) = (certificate(), certificate());
+    for (name, text) in [("cert", &certificate), ("key", &key), ("other", &other)] {
+        fs::write(directory.path().join(name), text).expect("written");
+    }
+    let both = |certificate: &str, key: &str| {
+        let keys = endpoint(&format!("client_certificate = {certificate}\nclient_key = {key}"));
+        read(&[(FILE, &keys)], Some(directory.path()))
+    };
+    let (written, written_key) = (format!("'''\n{certificate}'''"), format!("'''\n{key}'''"));
+    for (certificate, key) in [
+        ("'@credential:cert'", "'@credential:key'"),
+        (&*written, "'@credential:key'"),
+        (&*written, &*written_key),
+    ] {
+        let config = both(certificate, key).unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(config.endpoints[0].identity.is_some() && config.endpoints[0].missing_credentials.is_empty());
+    }
+    let config = both("'@credential:none'", "'@credential:nought'").expect("they may come");
+    assert_eq!(config.endpoints[0].missing_credentials, ["none", "nought"]);
+    assert!(config.endpoints[0].identity.is_none());
+    for (certificate, key, message, help) in [
+        ("'@credential:cert'", "'@credential:other'", "client_key` cannot be used", "does not belong"),
+        ("'@credential:key'", "'@credential:key'", "client_certificate` cannot be used", "no certificate"),
+        ("'@credential:cert'", "'opensesame'", "client_key` cannot be used", "no private key"),
+        ("'opensesame'", "'@credential:key'", "client_certificate` cannot be used", "no certificate"),
+    ] {
+        let errors = both(certificate, key).expect_err("no identity");
+        assert_eq!(errors.errors()[0].message, format!("`endpoint.{message}"));
+        assert!(errors.errors()[0].help.contains(help), "{errors}");
+        assert!(!errors.to_string().contains("opensesame"), "{errors}");
+    }
+}
+
+#[test]
+fn what_of_tls_cannot_be() {
+    let (alone, no_name) = ("is there without", "server_name` is neither a name nor an address");
+    for (keys, message) in [
+        ("client_certificate = '@credential:a'", format!("client_certificate` {alone} `client_key`")),
+        ("client_key = '@credential:a'", format!("client_key` {alone} `client_certificate`")),
+        ("server_name = 'erp example'", no_name.to_owned()),
+        ("server_name = 'https://erp.example'", no_name.to_owned()),
+        ("server_name = ''", no_name.to_owned()),
+    ] {
+        let (place, said, _) = marked(&endpoint(keys));
+        let value = keys.split_once(" = ").map(|(_, value)| value);
+        assert_eq!((value, said), (Some(&*place), format!("`endpoint.{message}")));
+    }
+    let text = endpoint("server_name = 'erp.example'");
+    assert!(valid(&text).endpoints[0].server_name.is_some());
+    let (at, message, _) = marked(&text.replace("https://", "http://"));
+    assert_eq!(
+        (at.as_str(), message.as_str()),
+        ("'erp.example'", "`endpoint.server_name` is for https alone")
+    );
 }
 
 #[test]

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use rustls::RootCertStore;
+use rustls::{RootCertStore, pki_types::CertificateDer};
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
 use url::Url;
 
 pub use super::target::TargetError;
@@ -22,7 +23,7 @@ use super::{
     pool::{Connection, IdleLimits, Pool},
     resolve::{Resolver, Share},
     target::{Place, Target},
-    tls::{self, Trust},
+    tls::{self, Terms, Trust},
 };
 use crate::{
     clock::Clock,
@@ -30,7 +31,10 @@ use crate::{
         account::AccountName,
         attempt::{Failure, Outcome, Response},
     },
-    policy::address::{Rules, Stance},
+    policy::{
+        address::{Rules, Stance},
+        certificate::TlsVersion,
+    },
 };
 
 /// The longest time that an attempt may have, whatever is asked for; a longer timer would be the runtime's to get wrong.
@@ -50,6 +54,15 @@ const OF_THE_TRANSPORT: [HeaderName; 9] = [
     HeaderName::from_static("keep-alive"),
 ];
 
+/// How endpoints are reached, all of them alike; the default: as by default.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Certificates that are trusted besides the roots; each can be a root.
+    pub bundle: Vec<CertificateDer<'static>>,
+    /// The least version of TLS.
+    pub tls_min: TlsVersion,
+}
+
 /// Makes lanes. A cheap handle.
 #[derive(Clone)]
 pub struct Client {
@@ -66,39 +79,52 @@ struct Shared {
 
 impl Client {
     /// A client that trusts the machine's roots (see [`tls::native_roots`]); it reads them, which blocks.
-    pub fn new(rules: Rules, clock: Clock) -> Result<Self, tls::RootsError> {
-        Ok(Self::with_roots(rules, clock, tls::native_roots()?))
+    pub fn new(rules: Rules, clock: Clock, options: Options) -> Result<Self, tls::RootsError> {
+        Ok(Self::with_roots(rules, clock, tls::native_roots()?, options))
     }
 
     /// A client that trusts these roots.
-    pub fn with_roots(rules: Rules, clock: Clock, roots: RootCertStore) -> Self {
-        Self::build(rules, clock, roots, IdleLimits::new())
+    pub fn with_roots(rules: Rules, clock: Clock, roots: RootCertStore, options: Options) -> Self {
+        Self::build(rules, clock, roots, options, IdleLimits::new())
     }
 
     /// A client in whose pools connections grow no older than `idle_age`.
     #[cfg(test)]
     pub(super) fn with_idle_age(rules: Rules, clock: Clock, idle_age: Duration) -> Self {
-        Self::build(rules, clock, RootCertStore::empty(), IdleLimits::new().with_age(idle_age))
+        let (roots, options) = (RootCertStore::empty(), Options::default());
+        Self::build(rules, clock, roots, options, IdleLimits::new().with_age(idle_age))
     }
 
     /// A client that asks this resolver, and trusts nobody.
     #[cfg(test)]
     pub(super) fn with_resolver(rules: Rules, clock: Clock, resolver: Resolver) -> Self {
-        let (trust, idle) = (Trust::new(RootCertStore::empty()), IdleLimits::new());
+        let trust = Trust::new(RootCertStore::empty(), Vec::new(), TlsVersion::default());
+        let idle = IdleLimits::new();
         Self { shared: Arc::new(Shared { rules, clock, trust, resolver, idle }) }
     }
 
-    fn build(rules: Rules, clock: Clock, roots: RootCertStore, idle: IdleLimits) -> Self {
-        let trust = Trust::new(roots);
+    fn build(rules: Rules, clock: Clock, roots: RootCertStore, options: Options, idle: IdleLimits) -> Self {
+        let trust = Trust::new(roots, options.bundle, options.tls_min);
         Self { shared: Arc::new(Shared { rules, clock, trust, resolver: Resolver::new(), idle }) }
     }
 
     /// A lane to `url`, with a connection pool of its own, for an endpoint of `account` that `stance` says who made: they
-    /// decide where it may lead.
-    pub fn lane(&self, url: &Url, stance: Stance, account: &AccountName) -> Result<Lane, TargetError> {
+    /// decide where it may lead. TLS, if it is any, is spoken on these `terms`.
+    pub fn lane(
+        &self,
+        url: &Url,
+        stance: Stance,
+        account: &AccountName,
+        terms: &Terms,
+    ) -> Result<Lane, TargetError> {
+        let mut target = Target::new(url)?;
+        if let (Some(server), Some(name)) = (&mut target.server, &terms.server_name) {
+            *server = name.clone();
+        }
         Ok(Lane {
             guard: Guard::new(self.shared.rules.scope(stance, account)),
-            target: Target::new(url)?,
+            target,
+            connector: self.shared.trust.connector(terms.identity.as_ref()),
             pool: Pool::new(self.shared.clock, self.shared.idle.clone()),
             share: Resolver::share(),
             shared: Arc::clone(&self.shared),
@@ -110,6 +136,7 @@ impl Client {
 pub struct Lane {
     guard: Guard,
     target: Target,
+    connector: TlsConnector,
     pool: Arc<Pool>,
     share: Share,
     shared: Arc<Shared>,
@@ -175,7 +202,7 @@ impl Lane {
             None => self.pool.open(stream, address).await,
             Some(server) => {
                 trace.begin(Phase::Tls);
-                let stream = self.shared.trust.handshake(server.clone(), stream).await;
+                let stream = tls::handshake(&self.connector, server.clone(), stream).await;
                 self.pool.open(stream.map_err(|error| failure::handshaking(&error))?, address).await
             }
         };

@@ -9,7 +9,7 @@
 use std::{error::Error, io, net::SocketAddr};
 
 use rustix::io::Errno;
-use rustls::{CertificateError, Error as TlsError};
+use rustls::{AlertDescription, CertificateError, Error as TlsError, PeerIncompatible};
 
 use crate::model::attempt::{Failure, FailureKind};
 
@@ -138,6 +138,16 @@ pub(super) fn reading_body(error: &hyper::Error) -> String {
 
 fn tls(error: &TlsError) -> String {
     match error {
+        TlsError::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the peer wants a client certificate, and was shown none (alert CertificateRequired)".to_owned()
+        }
+        TlsError::AlertReceived(AlertDescription::ProtocolVersion)
+        | TlsError::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => {
+            format!("the peer speaks no TLS that this machine does ({error}); see `tls_min` under [network]")
+        }
         TlsError::AlertReceived(alert) => format!("the peer broke off TLS with the alert {alert:?}"),
         TlsError::InvalidCertificate(error) => certificate(error),
         TlsError::InvalidMessage(_) => "the peer does not speak TLS on this port".to_owned(),
@@ -158,7 +168,7 @@ fn certificate(error: &CertificateError) -> String {
             format!("certificate for another name: {error}")
         }
         CertificateError::UnknownIssuer => {
-            "certificate not trusted: its issuer is none of this machine's trusted roots".to_owned()
+            "certificate not trusted: its issuer is none of this machine's trusted roots, nor in `ca_bundle` under [network]".to_owned()
         }
         other => format!("certificate not trusted: {other}"),
     }

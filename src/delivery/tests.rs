@@ -11,11 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::{
-    RootCertStore, ServerConfig,
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+    server::{ResolvesServerCertUsingSni, WebPkiClientVerifier},
+    sign::CertifiedKey,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -27,19 +29,24 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    client::{Client, Lane},
+    client::{Client, Lane, Options},
     connect::dial,
     exchange::{Exchange, Request},
     guard::Guard,
     resolve::Resolver,
+    tls::Terms,
 };
 use crate::{
     clock::Clock,
     model::{
         account::AccountName,
         attempt::{Failure, FailureKind, Outcome, Response},
+        secret::Secret,
     },
-    policy::address::{Rules, Stance},
+    policy::{
+        address::{Rules, Stance},
+        certificate::{Identity, TlsVersion},
+    },
 };
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-peer: one\r\n\r\nok";
@@ -101,9 +108,10 @@ impl Peer {
                 tokio::spawn(async move {
                     let written = match tls {
                         None => act(stream, acts, request).await,
-                        Some(tls) => match tls.accept(stream).await {
+                        Some(tls) => match tls.accept(stream).into_fallible().await {
                             Ok(stream) => act(stream, acts, request).await,
-                            Err(_) => 0,
+                            // What it says of that is heard before the connection is closed.
+                            Err((_, stream)) => act(stream, vec![Act::UntilClosed], request).await,
                         },
                     };
                     // Nobody may be asking.
@@ -186,7 +194,11 @@ async fn read_request<T: AsyncRead + Unpin>(stream: &mut T) -> Option<Vec<u8>> {
 }
 
 fn client() -> Client {
-    Client::with_roots(Rules::default(), Clock::start(), RootCertStore::empty())
+    trusting(RootCertStore::empty(), Options::default())
+}
+
+fn trusting(roots: RootCertStore, options: Options) -> Client {
+    Client::with_roots(Rules::default(), Clock::start(), roots, options)
 }
 
 fn lane(url: &str) -> Lane {
@@ -199,8 +211,8 @@ fn lane_of(client: &Client, url: &str) -> Lane {
 }
 
 fn lane_by(client: &Client, stance: Stance, url: &str) -> Lane {
-    let lane = client.lane(&url.parse().expect("a URL"), stance, &AccountName::default());
-    lane.expect("a target")
+    let (url, account) = (url.parse().expect("a URL"), AccountName::default());
+    client.lane(&url, stance, &account, &Terms::default()).expect("a target")
 }
 
 /// The guard of the configuration's endpoints, where `[network]` says nothing.
@@ -646,7 +658,8 @@ async fn the_guard_is_asked_before_anything_is_dialled() {
     let deny = ["127.0.0.0/8", "::1/128"].map(|net| net.parse().expect("a net"));
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0"] {
         let rules = Rules::new(Vec::new(), deny.to_vec());
-        let client = Client::with_roots(rules, Clock::start(), RootCertStore::empty());
+        let roots = RootCertStore::empty();
+        let client = Client::with_roots(rules, Clock::start(), roots, Options::default());
         let url = format!("http://{host}:{}/", peer.address.port());
         let lane = lane_of(&client, &url);
         let exchange = lane.attempt(request(AMPLE), |_| true).await;
@@ -753,34 +766,43 @@ async fn the_next_address_is_dialled_when_one_fails() {
     assert_eq!(failed.expect_err("nobody listens").kind, FailureKind::Connect);
 }
 
-/// A certificate authority, and servers that it certifies.
+/// A certificate authority, and servers and clients that it certifies.
 struct Authority {
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
+
+/// A certificate and its key.
+type Certified = (Certificate, KeyPair);
 
 impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
+        // One of a kind: issuers are found by their names.
+        params.distinguished_name.push(DnType::CommonName, hex::encode(key.public_key_raw()));
         let certificate = params.self_signed(&key).expect("a certificate").der().clone();
         Self { certificate, issuer: Issuer::new(params, key) }
     }
 
+    /// A certificate for `name` that is good until the end of `year`.
+    fn certify(&self, name: &str, year: i32) -> Certified {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        params.not_after = date_time_ymd(year, 12, 31);
+        (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
+    }
+
     /// A server that shows a certificate for `name`.
     fn acceptor(&self, name: &str) -> TlsAcceptor {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate").der().clone();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .expect("a certificate and its key");
-        TlsAcceptor::from(Arc::new(config))
+        acceptor(self.certify(name, 4000), None, rustls::ALL_VERSIONS)
+    }
+
+    fn identity(&self) -> Identity {
+        let (certificate, key) = self.certify("box.example", 4000);
+        let (certificate, key) = (Secret::new(certificate.pem()), Secret::new(key.serialize_pem()));
+        Identity::new(&certificate, &key).expect("they belong together")
     }
 
     fn roots(&self) -> RootCertStore {
@@ -790,11 +812,186 @@ impl Authority {
     }
 }
 
+/// A server that shows this, wants a certificate of one of these authorities, and speaks these versions.
+fn acceptor(
+    (certificate, key): Certified,
+    clients: Option<&Authority>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> TlsAcceptor {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .expect("versions");
+    let config = match clients {
+        None => config.with_no_client_auth(),
+        Some(clients) => {
+            let roots = Arc::new(clients.roots());
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            config.with_client_cert_verifier(verifier.expect("a root"))
+        }
+    };
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let config = config.with_single_cert(vec![certificate.der().clone()], key);
+    TlsAcceptor::from(Arc::new(config.expect("a certificate and its key")))
+}
+
+/// An attempt at a server on 127.0.0.1.
+async fn to_server(acceptor: TlsAcceptor, roots: RootCertStore, options: Options, terms: &Terms) -> Exchange {
+    let peer = Peer::serve(vec![vec![answer(OK), Act::UntilClosed]], Some(acceptor)).await;
+    let url = format!("https://{}/", peer.address).parse().expect("a URL");
+    let client = trusting(roots, options);
+    let lane = client.lane(&url, Stance::Configuration, &AccountName::default(), terms).expect("a target");
+    attempt(&Arc::new(lane), AMPLE).await
+}
+
+fn tls_failure<'a>(exchange: &'a Exchange, message: &str) -> &'a Failure {
+    let failure = failure(exchange);
+    assert_eq!(failure.kind, FailureKind::Tls, "{failure:?}");
+    assert!(failure.message.contains(message), "{failure:?}");
+    failure
+}
+
+#[tokio::test]
+async fn tls_with_a_certificate_that_is_too_old() {
+    let authority = Authority::new();
+    let expired = acceptor(authority.certify("127.0.0.1", 2001), None, rustls::ALL_VERSIONS);
+    let exchange = to_server(expired, authority.roots(), Options::default(), &Terms::default()).await;
+    let failure = tls_failure(&exchange, "certificate not trusted");
+    assert!(failure.message.contains("expired") && failure.message.contains("clock"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_bundle_is_trusted_besides_the_roots() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let options = Options { bundle: vec![other.certificate.clone()], ..Options::default() };
+    for (by, roots) in
+        [(&other, RootCertStore::empty()), (&other, authority.roots()), (&authority, authority.roots())]
+    {
+        let server = by.acceptor("127.0.0.1");
+        let exchange = to_server(server, roots, options.clone(), &Terms::default()).await;
+        assert_eq!(response(&exchange).status, 200);
+    }
+    let server = authority.acceptor("127.0.0.1");
+    let exchange = to_server(server, RootCertStore::empty(), options, &Terms::default()).await;
+    tls_failure(&exchange, "ca_bundle");
+}
+
+#[tokio::test]
+async fn the_least_version_of_tls() {
+    let authority = Authority::new();
+    let (old, new) = (&rustls::version::TLS12, &rustls::version::TLS13);
+    for (speaks, least, spoken) in [
+        (old, TlsVersion::V1_2, true),
+        (new, TlsVersion::V1_2, true),
+        (new, TlsVersion::V1_3, true),
+        (old, TlsVersion::V1_3, false),
+    ] {
+        let server = acceptor(authority.certify("127.0.0.1", 4000), None, &[speaks]);
+        let options = Options { tls_min: least, ..Options::default() };
+        let exchange = to_server(server, authority.roots(), options, &Terms::default()).await;
+        if spoken {
+            assert_eq!(response(&exchange).status, 200);
+        } else {
+            tls_failure(&exchange, "`tls_min` under [network]");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_to_who_asks() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for (identity, wrong) in [
+            (Some(authority.identity()), None),
+            (Some(other.identity()), Some("the peer broke off TLS with the alert")),
+            (None, Some("the peer wants a client certificate")),
+        ] {
+            let server = acceptor(authority.certify("127.0.0.1", 4000), Some(&authority), &[version]);
+            let terms = Terms { identity, ..Terms::default() };
+            let exchange = to_server(server, authority.roots(), Options::default(), &terms).await;
+            match wrong {
+                None => assert_eq!(response(&exchange).status, 200),
+                Some(wrong) => {
+                    tls_failure(&exchange, wrong);
+                }
+            }
+        }
+    }
+    let terms = Terms { identity: Some(other.identity()), ..Terms::default() };
+    let server = authority.acceptor("127.0.0.1");
+    let exchange = to_server(server, authority.roots(), Options::default(), &terms).await;
+    assert_eq!(response(&exchange).status, 200, "nobody asks");
+}
+
+#[tokio::test]
+async fn a_session_is_not_taken_up_by_another_identity() {
+    let authority = Authority::new();
+    let server = acceptor(authority.certify("127.0.0.1", 4000), Some(&authority), rustls::ALL_VERSIONS);
+    let closing = answer(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    let peer = Peer::serve(vec![vec![closing]; 9], Some(server)).await;
+    let url = format!("https://{}/", peer.address).parse().expect("a URL");
+    let client = trusting(authority.roots(), Options::default());
+    let lane = |identity| {
+        let terms = Terms { identity, ..Terms::default() };
+        Arc::new(client.lane(&url, Stance::Configuration, &AccountName::default(), &terms).expect("a target"))
+    };
+    let known = lane(Some(authority.identity()));
+    for _ in 0..3 {
+        assert_eq!(response(&attempt(&known, AMPLE).await).status, 200);
+    }
+    let stranger = lane(Some(Authority::new().identity()));
+    assert_eq!(failure(&attempt(&stranger, AMPLE).await).kind, FailureKind::Tls);
+    assert_eq!(failure(&attempt(&lane(None), AMPLE).await).kind, FailureKind::Tls);
+}
+
+#[tokio::test]
+async fn another_name_may_be_asked_for() {
+    let authority = Authority::new();
+    let name = |name: &str| Some(ServerName::try_from(name.to_owned()).expect("a name"));
+    for (certified, asked, trusted) in [
+        ("erp.example", name("erp.example"), true),
+        ("127.0.0.1", None, true),
+        ("127.0.0.1", name("erp.example"), false),
+        ("erp.example", None, false),
+        ("127.0.0.2", name("127.0.0.2"), true),
+    ] {
+        let terms = Terms { server_name: asked, ..Terms::default() };
+        let server = authority.acceptor(certified);
+        let exchange = to_server(server, authority.roots(), Options::default(), &terms).await;
+        if trusted {
+            assert_eq!(response(&exchange).status, 200);
+        } else {
+            tls_failure(&exchange, "certificate for another name");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_with_several_names_is_told_which() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.certify("erp.example", 4000);
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let provider = aws_lc_rs::default_provider();
+    let certified = CertifiedKey::from_der(vec![certificate.der().clone()], key, &provider);
+    let mut names = ResolvesServerCertUsingSni::new();
+    names.add("erp.example", certified.expect("they belong together")).expect("its name");
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(names));
+    let server = TlsAcceptor::from(Arc::new(config));
+    let server_name = Some(ServerName::try_from("erp.example").expect("a name"));
+    let terms = Terms { server_name, ..Terms::default() };
+    let exchange = to_server(server, authority.roots(), Options::default(), &terms).await;
+    assert_eq!(response(&exchange).status, 200);
+}
+
 /// Attempts at `https://{host}` where a server shows a certificate for `name`.
 async fn over_tls(roots: RootCertStore, acceptor: TlsAcceptor, host: &str) -> (Exchange, Exchange, usize) {
     let acts = vec![answer(OK), answer(OK), Act::UntilClosed];
     let peer = Peer::serve(vec![acts.clone(), acts], Some(acceptor)).await;
-    let client = Client::with_roots(Rules::default(), Clock::start(), roots);
+    let client = trusting(roots, Options::default());
     let url = format!("https://{host}:{}/", peer.address.port());
     let lane = Arc::new(lane_of(&client, &url));
     (attempt(&lane, AMPLE).await, attempt(&lane, AMPLE).await, peer.accepted())
@@ -836,7 +1033,7 @@ async fn tls_with_a_peer_that_does_not_speak_it() {
         (vec![Act::UntilClosed], FailureKind::Timeout, SHORT),
     ] {
         let peer = Peer::start(vec![acts]).await;
-        let client = Client::with_roots(Rules::default(), Clock::start(), roots.clone());
+        let client = trusting(roots.clone(), Options::default());
         let url = format!("https://{}/", peer.address);
         let lane = Arc::new(lane_of(&client, &url));
         let exchange = attempt(&lane, timeout).await;

@@ -15,6 +15,7 @@ use crate::{
     delivery::{
         client::{Client, Lane, TargetError},
         sign::Signer,
+        tls::Terms,
     },
     model::{
         account::AccountName,
@@ -51,6 +52,8 @@ pub struct Settings {
     pub headers: Vec<(HeaderName, Secret)>,
     /// What signs its deliveries, newest first.
     pub secrets: Vec<DatedSecret>,
+    /// How TLS is spoken with it.
+    pub terms: Terms,
     /// The credentials that are not there.
     pub missing_credentials: Vec<String>,
 }
@@ -293,6 +296,7 @@ impl Workshop {
             form: self.form(account, own.profile.as_deref()),
             headers: own.headers.iter().map(header).collect::<Result<_, _>>()?,
             secrets: own.secrets.clone(),
+            terms: Terms::default(),
             missing_credentials: Vec::new(),
         })
     }
@@ -322,6 +326,7 @@ impl Settings {
             form: Some(Arc::clone(&endpoint.form)),
             headers: endpoint.headers.clone(),
             secrets: endpoint.secret.iter().cloned().map(DatedSecret::lasting).collect(),
+            terms: Terms { identity: endpoint.identity.clone(), server_name: endpoint.server_name.clone() },
             missing_credentials: endpoint.missing_credentials.clone(),
         }
     }
@@ -341,7 +346,7 @@ fn activate(
 ) -> Result<Active, Unusable> {
     let lane = match lane {
         Some(lane) => lane,
-        None => Arc::new(client.lane(&settings.url, settings.owner.stance(), account)?),
+        None => Arc::new(client.lane(&settings.url, settings.owner.stance(), account, &settings.terms)?),
     };
     let signer = Arc::new(Signer::new(form, &settings.secrets)?);
     Ok(Active { form: Arc::clone(form), lane, signer })

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    delivery::client::Client,
+    delivery::client::{self, Client},
     ingest::{catalogs::Catalogs, intake::Intake},
     model::{
         attempt::Attempt,
@@ -53,7 +53,7 @@ fn config(directory: &Path, receiver: &TcpListener) -> Config {
 }
 
 fn workshop(config: &Config) -> Workshop {
-    let client = Client::new(config.rules(), Clock::start()).expect("a client");
+    let client = Client::new(config.rules(), Clock::start(), client::Options::default()).expect("a client");
     Workshop::new(config, client).expect("endpoints")
 }
 

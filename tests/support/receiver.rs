@@ -200,7 +200,13 @@ impl Shared {
             None => self.serve_on(stream),
             Some(config) => {
                 let session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
-                self.serve_on(StreamOwned::new(session, stream))
+                let mut raw = stream.try_clone()?;
+                let served = self.serve_on(StreamOwned::new(session, stream));
+                if served.is_err() {
+                    // What was said of that is heard before the connection is closed.
+                    io::copy(&mut raw, &mut io::sink())?;
+                }
+                served
             }
         }
     }
