@@ -275,7 +275,11 @@ fn abandon(opened: outbox::Opened) -> Result<(), StoreError> {
 /// What it takes to reach the endpoints; everything about them that can be wrong is found here.
 async fn reach(config: &Config, clock: Clock) -> Result<Workshop, ServeError> {
     let rules = config.rules();
-    let options = Options { bundle: config.network.ca_bundle.clone(), tls_min: config.network.tls_min };
+    let options = Options {
+        bundle: config.network.ca_bundle.clone(),
+        tls_min: config.network.tls_min,
+        proxy: config.network.proxy.clone(),
+    };
     let client = tokio::task::spawn_blocking(move || Client::new(rules, clock, options));
     let client = client.await.map_err(panicked)??;
     Ok(Workshop::new(config, client)?)

@@ -272,8 +272,8 @@ pub struct RequestView {
 pub struct ResponseView {
     /// The HTTP status; `null` without an answer.
     pub status_code: Option<u16>,
-    /// `200 OK`; without an answer the kind of failure: `timeout`, `connect`, `local`, `tls`, `resolve`, `refused`,
-    /// `protocol`.
+    /// `200 OK`; without an answer the kind of failure: `timeout`, `connect`, `local`, `proxy`, `tls`, `resolve`,
+    /// `refused`, `protocol`.
     pub status: String,
     /// The answer's headers.
     pub headers: Vec<(String, String)>,

@@ -15,6 +15,7 @@ use rustls::pki_types::CertificateDer;
 use super::{
     Account, Config, Limits, Listen, Network, Spool, Store,
     catalog::catalog,
+    credential::{self, Found},
     endpoint::Endpoints,
     error::{Problems, Reported},
     keys::Key,
@@ -30,6 +31,7 @@ use crate::{
         address::{Narrowing, Rules},
         certificate::{TlsVersion, bundle},
         form::Form,
+        proxy::{Direct, DirectError, Proxy, basic},
     },
 };
 
@@ -219,7 +221,52 @@ fn network(context: &Context<'_>, node: Option<&Node>, problems: &mut Problems) 
     let ca_bundle = fields.given(problems, "ca_bundle", |key, node| context.bundle(key, node));
     let tls_min =
         fields.get(problems, "tls_min", choice(&[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)]));
-    Ok(Network { allow: allow?, deny: deny?, ca_bundle: ca_bundle?.unwrap_or_default(), tls_min: tls_min? })
+    let proxy = proxy(context, fields, problems);
+    Ok(Network {
+        allow: allow?,
+        deny: deny?,
+        ca_bundle: ca_bundle?.unwrap_or_default(),
+        tls_min: tls_min?,
+        proxy: proxy?,
+    })
+}
+
+/// The proxy, if there is one, with what goes without it.
+fn proxy(
+    context: &Context<'_>,
+    fields: Fields<'_>,
+    problems: &mut Problems,
+) -> Result<Option<Proxy>, Reported> {
+    let proxy = fields.given(problems, "proxy", |_, node| {
+        let help = "write http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT";
+        read::string(node)?.parse::<Proxy>().map_err(|error| Fault::new(error.to_string(), help))
+    });
+    let authorization = fields.given(problems, "proxy_authorization", |_, node| {
+        match credential::resolve(read::string(node)?, context.credentials)? {
+            Found::Missing(_) => Ok(None),
+            Found::Secret(user) => basic(user.expose()).map(Some).map_err(|_| {
+                Fault::new("is no user and password", "write USER:PASSWORD, without control characters")
+            }),
+        }
+    });
+    let direct = fields.get(problems, "no_proxy", |_, node| {
+        let entry = |item: &Node| {
+            let wrong = |help: String| Fault::new("has an entry that is no host", help).at(item.place);
+            let text = read::string(item).map_err(|_| wrong(DirectError.to_string()))?;
+            text.parse().map_err(|error: DirectError| wrong(error.to_string()))
+        };
+        read::list(node)?.iter().map(entry).collect::<Result<Vec<Direct>, _>>()
+    });
+    let (proxy, authorization, direct) = (proxy?, authorization?, direct?);
+    let Some(mut proxy) = proxy else { return Ok(None) };
+    proxy.direct = direct;
+    if let (Some(node), Some(_)) = (fields.node("proxy_authorization"), &proxy.authorization) {
+        let help = "leave it out, or take user and password out of `proxy`";
+        let fault = Fault::new("is there besides the user in `network.proxy`", help);
+        return Err(fields.wrong(problems, "proxy_authorization", node, fault));
+    }
+    proxy.authorization = proxy.authorization.or(authorization.flatten());
+    Ok(Some(proxy))
 }
 
 /// What accounts refer to.

@@ -27,6 +27,9 @@ pub fn describe(config: &Config) -> String {
             lines.push(format!("{name:<9} {}", networks.join(", ")));
         }
     }
+    if let Some(proxy) = &config.network.proxy {
+        lines.push(format!("proxy     {proxy}"));
+    }
     for (name, account) in &config.accounts {
         lines.push(format!("account   {name} (profile {})", account.form.profile().name));
     }

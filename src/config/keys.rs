@@ -83,6 +83,8 @@ pub enum Kind {
     Duration(RangeInclusive<Duration>),
     /// A number from 0 to 1.
     Fraction,
+    /// A list of hosts: names, suffixes, addresses, networks.
+    Hosts,
     /// A whole number within bounds.
     Integer(RangeInclusive<u64>),
     /// Permissions of a file in octal.
@@ -97,6 +99,8 @@ pub enum Kind {
     Pem,
     /// A text with placeholders.
     Placeholders,
+    /// Where a proxy is.
+    Proxy,
     /// So many in a second, minute or hour.
     Rate,
     /// A list of 1 to 255 durations within bounds.
@@ -151,6 +155,7 @@ impl Kind {
                     .to_owned()
             }
             Self::Fraction => "a number from 0.0 to 1.0".to_owned(),
+            Self::Hosts => "a list of hosts such as [\"erp.example\", \".intra\", \"10.0.0.0/8\"]".to_owned(),
             Self::Integer(bounds) => format!("a whole number from {} to {}", bounds.start(), bounds.end()),
             Self::Mode => "permissions in octal such as \"0660\"".to_owned(),
             Self::Name => "a name of 1 to 64 characters of A-Z a-z 0-9 . _ -".to_owned(),
@@ -158,6 +163,7 @@ impl Kind {
             Self::Path => "the path of a file or directory".to_owned(),
             Self::Pem => "\"@credential:NAME\", or a text in PEM".to_owned(),
             Self::Placeholders => "a text with placeholders such as \"{timestamp}.{body}\"".to_owned(),
+            Self::Proxy => "a URL such as \"http://proxy.example:3128\"".to_owned(),
             Self::Rate => format!(
                 "a rate such as \"100/s\", \"30/m\" or \"500/h\", from 1 to {MAX_RATE} in a second, minute or hour"
             ),
@@ -514,19 +520,23 @@ pub const SECTIONS: &[Section] = &[
                 Fallback::Value("[]"),
                 "Networks that may not be reached, not even by endpoints of the configuration; wins over `allow`.",
             ),
-            later(
+            key(
                 "proxy",
-                Kind::Text,
+                Kind::Proxy,
                 NONE,
-                "A proxy for deliveries.",
-                no("deliveries go to the endpoint directly"),
+                "A proxy that deliveries go through, by CONNECT; user and password may stand in it. Variables of the environment are not read.",
             ),
-            later(
-                "no_proxy",
-                Kind::Text,
+            key(
+                "proxy_authorization",
+                Kind::Secret,
                 NONE,
-                "What is reached without the proxy.",
-                no("deliveries go to the endpoint directly"),
+                "User and password for the proxy, `USER:PASSWORD`. While its credential is missing none are sent.",
+            ),
+            key(
+                "no_proxy",
+                Kind::Hosts,
+                Fallback::Value("[]"),
+                "What is reached without the proxy, by the host of the URL: names, `.suffix` for those below one, addresses, networks, or `*`.",
             ),
             key(
                 "ca_bundle",

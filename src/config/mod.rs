@@ -57,6 +57,7 @@ use crate::{
         catalog::Catalog,
         certificate::{Identity, TlsVersion},
         form::Form,
+        proxy::Proxy,
         route::TypePattern,
     },
 };
@@ -159,6 +160,8 @@ pub struct Network {
     pub ca_bundle: Vec<CertificateDer<'static>>,
     /// The least version of TLS.
     pub tls_min: TlsVersion,
+    /// What deliveries go through.
+    pub proxy: Option<Proxy>,
 }
 
 /// An account.

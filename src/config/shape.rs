@@ -142,7 +142,7 @@ fn find_secrets(at: &str, table: &Table, found: &mut Vec<Range<usize>>) {
                 }
             }
             (Some(Known::Key(key)), _) if key.kind.is_secret() => hide_secret(node, found),
-            (Some(Known::Key(key)), Value::String(url)) if matches!(key.kind, Kind::Url) => {
+            (Some(Known::Key(key)), Value::String(url)) if matches!(key.kind, Kind::Proxy | Kind::Url) => {
                 if url.contains('@') {
                     hide(node, found);
                 }
@@ -195,5 +195,6 @@ fn is_harmless(name: &str) -> bool {
     let keys = || {
         keys::SECTIONS.iter().flat_map(|section| section.keys).filter(|key| key.name == name && name != ANY)
     };
-    keys().next().is_some() && keys().all(|key| !key.kind.is_secret() && !matches!(key.kind, Kind::Url))
+    keys().next().is_some()
+        && keys().all(|key| !key.kind.is_secret() && !matches!(key.kind, Kind::Proxy | Kind::Url))
 }

@@ -471,7 +471,6 @@ fn what_this_version_does_not_have() {
         ("[store]\nreserve = '8GiB'", "reserve", "leave it out"),
         ("[store]\nretention = '7d'", "retention", "everything is kept"),
         ("[[spool]]\npath = 's'\ntype = 'a.b'", "type", "name their type"),
-        ("[network]\nproxy = 'x'", "proxy", "directly"),
         ("[network]\nrequire_clock = true", "require_clock", "time-sync"),
         ("[accounts.default]\nsecret = 'x'", "secret", "[[endpoint]]"),
         ("[profiles.a]\norder = 'fifo'", "order", "leave it out, or write \"none\""),
@@ -1114,6 +1113,42 @@ fn what_of_tls_cannot_be() {
         (at.as_str(), message.as_str()),
         ("'erp.example'", "`endpoint.server_name` is for https alone")
     );
+}
+
+#[test]
+fn a_proxy() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("user"), "box:opensesame\n").expect("written");
+    let network = |keys: &str| {
+        let config = read(&[(FILE, &format!("[network]\n{keys}"))], Some(directory.path()));
+        config.unwrap_or_else(|errors| panic!("{errors}")).network
+    };
+    let proxy = network("proxy = 'http://box:opensesame@proxy.example:3128'").proxy.expect("a proxy");
+    assert_eq!(proxy.to_string(), "proxy.example:3128");
+    let named = network("proxy = 'http://proxy.example:3128'\nproxy_authorization = '@credential:user'");
+    assert_eq!(named.proxy, Some(proxy));
+    let missing = network("proxy = 'http://proxy.example'\nproxy_authorization = '@credential:none'");
+    assert_eq!(missing.proxy.expect("a proxy").authorization, None);
+    let direct = network("proxy = 'http://proxy.example'\nno_proxy = ['.intra', '10.0.0.0/8', '*']");
+    assert_eq!(direct.proxy.expect("a proxy").direct.len(), 3);
+    assert_eq!(network("no_proxy = ['*']").proxy, None);
+    for (keys, message) in [
+        (
+            "proxy = 'https://box:opensesame@proxy.example'",
+            "proxy` has a scheme that no proxy is spoken with here",
+        ),
+        ("proxy = 'http://box:opensesame@proxy.example/x'", "proxy` has something behind host and port"),
+        ("proxy = 'http://proxy.example'\nno_proxy = ['a b']", "no_proxy` has an entry that is no host"),
+        ("proxy_authorization = 'opensesame'", "proxy_authorization` is no user and password"),
+        (
+            "proxy = 'http://box:opensesame@proxy.example'\nproxy_authorization = '@credential:user'",
+            "proxy_authorization` is there besides the user in `network.proxy`",
+        ),
+    ] {
+        let errors = read(&[(FILE, &format!("[network]\n{keys}"))], Some(directory.path())).expect_err(keys);
+        assert_eq!(errors.errors()[0].message, format!("`network.{message}"));
+        assert!(!errors.to_string().contains("opensesame"), "{errors}");
+    }
 }
 
 #[test]

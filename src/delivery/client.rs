@@ -2,14 +2,17 @@
 //!
 //! Dropping an attempt closes its connection. Dropping a lane closes what is idle in its pool.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use rustls::{RootCertStore, pki_types::CertificateDer};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
 use tokio_rustls::TlsConnector;
 use url::Url;
 
@@ -17,10 +20,11 @@ pub use super::target::TargetError;
 use super::{
     answer::{self, Body},
     connect,
-    exchange::{Exchange, Phase, Request, Trace},
+    exchange::{Exchange, Phase, Request, Stage, Trace},
     failure,
-    guard::Guard,
+    guard::{self, Guard},
     pool::{Connection, IdleLimits, Pool},
+    proxy::Tunnel,
     resolve::{Resolver, Share},
     target::{Place, Target},
     tls::{self, Terms, Trust},
@@ -34,6 +38,7 @@ use crate::{
     policy::{
         address::{Rules, Stance},
         certificate::TlsVersion,
+        proxy::Proxy,
     },
 };
 
@@ -61,6 +66,8 @@ pub struct Options {
     pub bundle: Vec<CertificateDer<'static>>,
     /// The least version of TLS.
     pub tls_min: TlsVersion,
+    /// What they are reached through.
+    pub proxy: Option<Proxy>,
 }
 
 /// Makes lanes. A cheap handle.
@@ -73,6 +80,7 @@ struct Shared {
     rules: Rules,
     clock: Clock,
     trust: Trust,
+    proxy: Option<Proxy>,
     resolver: Resolver,
     idle: IdleLimits,
 }
@@ -100,12 +108,21 @@ impl Client {
     pub(super) fn with_resolver(rules: Rules, clock: Clock, resolver: Resolver) -> Self {
         let trust = Trust::new(RootCertStore::empty(), Vec::new(), TlsVersion::default());
         let idle = IdleLimits::new();
-        Self { shared: Arc::new(Shared { rules, clock, trust, resolver, idle }) }
+        Self { shared: Arc::new(Shared { rules, clock, trust, proxy: None, resolver, idle }) }
     }
 
     fn build(rules: Rules, clock: Clock, roots: RootCertStore, options: Options, idle: IdleLimits) -> Self {
         let trust = Trust::new(roots, options.bundle, options.tls_min);
-        Self { shared: Arc::new(Shared { rules, clock, trust, resolver: Resolver::new(), idle }) }
+        Self {
+            shared: Arc::new(Shared {
+                rules,
+                clock,
+                trust,
+                proxy: options.proxy,
+                resolver: Resolver::new(),
+                idle,
+            }),
+        }
     }
 
     /// A lane to `url`, with a connection pool of its own, for an endpoint of `account` that `stance` says who made: they
@@ -121,7 +138,9 @@ impl Client {
         if let (Some(server), Some(name)) = (&mut target.server, &terms.server_name) {
             *server = name.clone();
         }
+        let proxy = self.shared.proxy.as_ref().filter(|proxy| proxy.takes(url));
         Ok(Lane {
+            tunnel: proxy.map(|proxy| Tunnel::new(proxy, url)).transpose()?,
             guard: Guard::new(self.shared.rules.scope(stance, account)),
             target,
             connector: self.shared.trust.connector(terms.identity.as_ref()),
@@ -134,6 +153,8 @@ impl Client {
 
 /// A target and the connections to it.
 pub struct Lane {
+    /// `None`: it is dialled itself.
+    tunnel: Option<Tunnel>,
     guard: Guard,
     target: Target,
     connector: TlsConnector,
@@ -154,7 +175,10 @@ impl Lane {
                 trace.begin(Phase::Body);
                 Outcome::Response(self.body(connection, response, deadline, timeout, is_success).await)
             }
-            Ok(Err(failure)) => Outcome::Failure(failure),
+            Ok(Err(failure)) => Outcome::Failure(match &self.tunnel {
+                Some(tunnel) => tunnel.behind(failure),
+                None => failure,
+            }),
             Err(_) => Outcome::Failure(trace.timed_out(timeout)),
         };
         trace.finish(outcome)
@@ -188,16 +212,10 @@ impl Lane {
         if self.target.server.is_some() {
             self.shared.trust.check()?;
         }
-        let addresses = match &self.target.place {
-            Place::Address(address) => vec![*address],
-            Place::Name(name, port) => {
-                trace.begin(Phase::Resolve);
-                let found = self.shared.resolver.resolve(&self.share, Arc::clone(name), *port).await;
-                found.map_err(|error| failure::resolving(name, &error))?
-            }
+        let (address, stream) = match &self.tunnel {
+            Some(tunnel) => self.through(tunnel, trace).await?,
+            None => self.dial(&self.target.place, Some(&self.guard), trace).await?,
         };
-        trace.begin(Phase::Connect);
-        let (address, stream) = connect::dial(&addresses, &self.guard, &mut trace.address).await?;
         let opened = match &self.target.server {
             None => self.pool.open(stream, address).await,
             Some(server) => {
@@ -207,6 +225,37 @@ impl Lane {
             }
         };
         opened.map_err(|error| failure::exchanging(&error))
+    }
+
+    /// A connection to the endpoint through the proxy. The guard judges an address in the URL; names are the proxy's.
+    async fn through(&self, tunnel: &Tunnel, trace: &mut Trace) -> Result<(SocketAddr, TcpStream), Failure> {
+        if let Place::Address(address) = &self.target.place {
+            self.guard.check(*address).map_err(|refusal| guard::refused(vec![refusal]))?;
+        }
+        trace.stage(Some(Stage::Reaching));
+        let dialled = self.dial(&tunnel.place, None, trace).await;
+        let (address, mut stream) = dialled.map_err(|failure| tunnel.unreached(&failure))?;
+        tunnel.open(&mut stream, trace).await?;
+        Ok((address, stream))
+    }
+
+    /// Looks a place up, if it is a name, and dials it.
+    async fn dial(
+        &self,
+        place: &Place,
+        guard: Option<&Guard>,
+        trace: &mut Trace,
+    ) -> Result<(SocketAddr, TcpStream), Failure> {
+        let addresses = match place {
+            Place::Address(address) => vec![*address],
+            Place::Name(name, port) => {
+                trace.begin(Phase::Resolve);
+                let found = self.shared.resolver.resolve(&self.share, Arc::clone(name), *port).await;
+                found.map_err(|error| failure::resolving(name, &error))?
+            }
+        };
+        trace.begin(Phase::Connect);
+        connect::dial(&addresses, guard, &mut trace.address).await
     }
 
     /// Reads the body, gives the connection back if it can be used again, and keeps what is kept of an answer.

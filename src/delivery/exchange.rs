@@ -56,6 +56,17 @@ pub(super) enum Phase {
     Body,
 }
 
+/// How far a way through a proxy has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The proxy is looked up and dialled.
+    Reaching,
+    /// It has been asked, and does not answer yet.
+    Asked,
+    /// Its answer has begun.
+    Answering,
+}
+
 /// An attempt while it is made. It outlives the future that makes it, so that it can tell how far that came.
 pub(super) struct Trace {
     pub(super) address: Option<SocketAddr>,
@@ -64,6 +75,7 @@ pub(super) struct Trace {
     running: Option<(Phase, Instant)>,
     phases: Phases,
     reconnected: bool,
+    proxy: Option<Stage>,
 }
 
 impl Trace {
@@ -75,6 +87,7 @@ impl Trace {
             running: None,
             phases: Phases::default(),
             reconnected: false,
+            proxy: None,
         }
     }
 
@@ -88,17 +101,26 @@ impl Trace {
         self.running = Some((phase, now));
     }
 
+    /// How far the way through a proxy has come; `None`: it is open, or there is none.
+    pub(super) const fn stage(&mut self, stage: Option<Stage>) {
+        self.proxy = stage;
+    }
+
     /// Starts over: the connection from the pool was closed.
     pub(super) fn reconnect(&mut self) {
         self.running = None;
         self.phases = Phases::default();
         self.address = None;
+        self.proxy = None;
         self.reconnected = true;
     }
 
     /// The failure of an attempt whose time ran out before the headers were complete.
     pub(super) fn timed_out(&self, timeout: Duration) -> Failure {
         let within = format_duration(timeout);
+        if let Some(stage) = self.proxy {
+            return Self::timed_out_at_proxy(stage, &within);
+        }
         let message = match (self.running.map(|(phase, _)| phase), self.address) {
             (None, _) | (Some(Phase::Connect), None) => format!("no connection within {within}"),
             (Some(Phase::Resolve), _) => format!("the name did not resolve within {within}"),
@@ -107,6 +129,19 @@ impl Trace {
             (Some(Phase::Headers | Phase::Body), _) => format!("no complete headers within {within}"),
         };
         failure::new(FailureKind::Timeout, message)
+    }
+
+    /// A proxy that has been asked and says nothing may be waiting for the endpoint: that is the endpoint's, or a dead
+    /// endpoint would be tried without end.
+    fn timed_out_at_proxy(stage: Stage, within: &str) -> Failure {
+        let (kind, what) = match stage {
+            Stage::Reaching => (FailureKind::Proxy, "no connection to the proxy"),
+            Stage::Asked => {
+                (FailureKind::Timeout, "no way to the endpoint through the proxy, and no answer of it,")
+            }
+            Stage::Answering => (FailureKind::Proxy, "no complete answer of the proxy"),
+        };
+        failure::new(kind, format!("{what} within {within}"))
     }
 
     /// The attempt is over.

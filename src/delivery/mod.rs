@@ -3,7 +3,7 @@
 //!
 //! [`request`] makes the headers and the body out of the compiled profile, [`sign`] its signatures; [`client`] dials
 //! and exchanges. One deadline covers resolving, connecting, TLS, headers and body. Redirects are never followed.
-//! Every address goes through the guard right before it is dialled. What went wrong is classified, never guessed
+//! Every address goes through the guard right before it is dialled; through a proxy, those that URLs name. What went wrong is classified, never guessed
 //! from text.
 
 pub mod client;
@@ -18,6 +18,7 @@ mod counted;
 mod failure;
 mod guard;
 mod pool;
+mod proxy;
 mod resolve;
 mod target;
 #[cfg(test)]

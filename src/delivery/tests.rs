@@ -186,7 +186,8 @@ async fn read_request<T: AsyncRead + Unpin>(stream: &mut T) -> Option<Vec<u8>> {
         request.push(stream.read_u8().await.ok()?);
     }
     let head = String::from_utf8(request.clone()).expect("UTF-8");
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+    // A `CONNECT` has none.
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
     let mut body = vec![0; length.parse().expect("a number")];
     stream.read_exact(&mut body).await.ok()?;
     request.extend(body);
@@ -758,11 +759,11 @@ async fn the_next_address_is_dialled_when_one_fails() {
     let denied = SocketAddr::from(([169, 254, 1, 1], 80));
     let mut dialled = None;
     let addresses = [denied, closed, peer.address];
-    let connected = dial(&addresses, &guard(), &mut dialled).await;
+    let connected = dial(&addresses, Some(&guard()), &mut dialled).await;
     assert_eq!(connected.expect("a connection").0, peer.address);
     assert_eq!(dialled, Some(peer.address));
 
-    let failed = dial(&[denied, closed], &guard(), &mut dialled).await;
+    let failed = dial(&[denied, closed], Some(&guard()), &mut dialled).await;
     assert_eq!(failed.expect_err("nobody listens").kind, FailureKind::Connect);
 }
 
@@ -1055,7 +1056,135 @@ async fn one_address_that_swallows_packets_does_not_eat_the_deadline() {
     }
     let peer = Peer::start(vec![]).await;
     let (addresses, guard, mut dialled) = ([silent, peer.address], guard(), None);
-    let connected = timeout(AMPLE, dial(&addresses, &guard, &mut dialled)).await.expect("in time");
+    let connected = timeout(AMPLE, dial(&addresses, Some(&guard), &mut dialled)).await.expect("in time");
     assert_eq!(connected.expect("a connection").0, peer.address);
     assert!(!queue.is_empty());
+}
+
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
+/// A lane to `url` through this proxy.
+fn lane_through(proxy: &str, url: &str) -> Arc<Lane> {
+    let proxy = Some(proxy.parse().expect("a proxy"));
+    Arc::new(lane_of(&trusting(RootCertStore::empty(), Options { proxy, ..Options::default() }), url))
+}
+
+/// An attempt through a proxy that does this on its only connection.
+async fn through(acts: Vec<Act>, timeout: Duration) -> (Exchange, Peer) {
+    let proxy = Peer::start(vec![acts]).await;
+    let exchange = attempt(&lane_through(&proxy.url("/"), "http://erp.invalid:81/a"), timeout).await;
+    (exchange, proxy)
+}
+
+#[tokio::test]
+async fn a_proxy_opens_a_way_that_is_used_again() {
+    let acts = vec![answer(ESTABLISHED), answer(OK), answer(OK), Act::UntilClosed];
+    let mut proxy = Peer::start(vec![acts]).await;
+    let url = proxy.url("/").replace("http://", "http://box:%6fpen@");
+    let lane = lane_through(&url, "http://erp.invalid:81/a");
+    for _ in 0..2 {
+        let exchange = attempt(&lane, AMPLE).await;
+        assert_eq!(response(&exchange).status, 200);
+        assert_eq!(exchange.address, Some(proxy.address));
+    }
+    let asked = "CONNECT erp.invalid:81 HTTP/1.1\r\nHost: erp.invalid:81\r\n\
+                 Proxy-Authorization: Basic Ym94Om9wZW4=\r\n\r\n";
+    assert_eq!(proxy.request().await, asked);
+    for _ in 0..2 {
+        assert!(proxy.request().await.starts_with("POST /a HTTP/1.1\r\nhost: erp.invalid:81\r\n"));
+    }
+    assert_eq!(proxy.accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_proxy_that_fails_is_told_from_the_endpoint() {
+    use FailureKind::{Connect, Protocol, Proxy};
+    for (bytes, kind, message) in [
+        (&b"HTTP/1.1 407 No\r\n\r\n"[..], Proxy, "(407): see `proxy_authorization`"),
+        (b"HTTP/1.1 403 No\r\n\r\n", Proxy, "opens no way to the endpoint (403)"),
+        (b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1/\r\n\r\n", Proxy, "(302)"),
+        (b"HTTP/1.1 101 Switching\r\n\r\n", Proxy, "(101)"),
+        (b"HTTP/1.1 500 No\r\n\r\n", Proxy, "(500)"),
+        (b"HTTP/1.1 502 No\r\n\r\n", Connect, "does not reach the endpoint (502)"),
+        (b"HTTP/1.1 503 No\r\n\r\n", Connect, "does not reach the endpoint (503)"),
+        (b"HTTP/1.1 504 No\r\n\r\n", Connect, "does not reach the endpoint (504)"),
+        (b"", Proxy, "closed the connection"),
+        (b"HTTP/1.1 200 OK\r\n", Proxy, "closed the connection"),
+        (b"SSH-2.0-OpenSSH\r\n", Proxy, "does not answer in HTTP/1.1"),
+        (b"HTTP/1.1 200 OK\r\n\r\nSSH-2.0-OpenSSH\r\n", Protocol, "(through the proxy 127.0.0.1:"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", Protocol, "(through the proxy"),
+    ] {
+        let (exchange, proxy) = through(vec![answer(bytes)], AMPLE).await;
+        let failure = failure(&exchange);
+        assert_eq!(failure.kind, kind, "{failure:?}");
+        assert!(failure.message.contains(message), "{failure:?}");
+        assert_eq!(proxy.accepted(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_costs_its_deadline_and_few_bytes() {
+    let header = b"x-more: and more of it\r\n";
+    let begun = || answer(b"HTTP/1.1 200 OK\r\n");
+    for (acts, time, kind, message) in [
+        (vec![begun(), Act::Flood(header.repeat(100))], AMPLE, FailureKind::Proxy, "more than 8 KiB"),
+        (
+            vec![begun(), Act::Drip(b"x".to_vec())],
+            SHORT,
+            FailureKind::Proxy,
+            "no complete answer of the proxy",
+        ),
+        (vec![Act::UntilClosed], SHORT, FailureKind::Timeout, "through the proxy"),
+    ] {
+        let (exchange, mut proxy) = through(acts, time).await;
+        let failure = failure(&exchange);
+        assert_eq!(failure.kind, kind, "{failure:?}");
+        assert!(failure.message.contains(message), "{failure:?}");
+        proxy.ended().await;
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_there_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    for (proxy, message) in [
+        (format!("http://{address}"), "ECONNREFUSED"),
+        ("http://nowhere.invalid:3128".to_owned(), "did not resolve"),
+    ] {
+        let exchange = attempt(&lane_through(&proxy, "http://erp.invalid/"), AMPLE).await;
+        let failure = failure(&exchange);
+        assert_eq!(failure.kind, FailureKind::Proxy, "{failure:?}");
+        assert!(
+            failure.message.contains("is not reached") && failure.message.contains(message),
+            "{failure:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_proxy_is_asked_for_an_address_that_is_closed() {
+    let proxy = Peer::start(vec![vec![answer(ESTABLISHED), answer(OK)]]).await;
+    for host in ["169.254.169.254", "[::ffff:169.254.169.254]"] {
+        let lane = lane_through(&proxy.url("/"), &format!("http://{host}/"));
+        assert_eq!(failure(&attempt(&lane, AMPLE).await).kind, FailureKind::Refused);
+    }
+    assert_eq!(proxy.accepted(), 0);
+    // One that is open goes through it, and is not dialled.
+    let lane = lane_through(&proxy.url("/"), "http://127.0.0.1:1/");
+    assert_eq!(response(&attempt(&lane, AMPLE).await).status, 200);
+}
+
+#[tokio::test]
+async fn tls_through_a_proxy_is_the_endpoint_s() {
+    let (exchange, mut proxy) = {
+        let proxy = Peer::start(vec![vec![answer(&[ESTABLISHED, b"no TLS here"].concat())]]).await;
+        let options = Options { proxy: Some(proxy.url("/").parse().expect("a proxy")), ..Options::default() };
+        let client = trusting(Authority::new().roots(), options);
+        let lane = Arc::new(lane_of(&client, "https://erp.invalid/"));
+        (attempt(&lane, AMPLE).await, proxy)
+    };
+    tls_failure(&exchange, "(through the proxy");
+    assert!(proxy.request().await.starts_with("CONNECT erp.invalid:443 HTTP/1.1\r\n"));
 }

@@ -147,6 +147,8 @@ pub enum FailureKind {
     Local,
     /// The answer was no HTTP, too large in its headers, or the connection ended before they were complete.
     Protocol,
+    /// The proxy failed, not the endpoint: no connection to it, or it does not open a way.
+    Proxy,
     /// The guard refused the address.
     Refused,
     /// The name did not resolve.
@@ -164,6 +166,7 @@ impl FailureKind {
             Self::Connect => "connect",
             Self::Local => "local",
             Self::Protocol => "protocol",
+            Self::Proxy => "proxy",
             Self::Refused => "refused",
             Self::Resolve => "resolve",
             Self::Timeout => "timeout",

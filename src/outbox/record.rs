@@ -491,6 +491,7 @@ const fn failure_code(kind: FailureKind) -> u8 {
         FailureKind::Timeout => 5,
         FailureKind::Tls => 6,
         FailureKind::Local => 7,
+        FailureKind::Proxy => 8,
     }
 }
 
@@ -503,6 +504,7 @@ const fn failure_kind(code: u8) -> Option<FailureKind> {
         5 => FailureKind::Timeout,
         6 => FailureKind::Tls,
         7 => FailureKind::Local,
+        8 => FailureKind::Proxy,
         _ => return None,
     })
 }
@@ -799,12 +801,13 @@ mod tests {
         };
         let failure = Failure { kind: FailureKind::Timeout, message: "no headers within 30s".to_owned() };
         let local = Failure { kind: FailureKind::Local, message: "no descriptors".to_owned() };
-        let signatures = [("x", "v1,x v1,y"), ("", ""), ("x", "x")];
-        let outcomes = [Outcome::Response(response), Outcome::Failure(failure), Outcome::Failure(local)];
+        let proxy = Failure { kind: FailureKind::Proxy, message: "no proxy".to_owned() };
+        let signatures = [("x", "v1,x v1,y"), ("", ""), ("x", "x"), ("", "")];
+        let [failure, local, proxy] = [failure, local, proxy].map(Outcome::Failure);
+        let outcomes = [Outcome::Response(response), failure, local, proxy];
         let whys = [Why::AfterCrash, Why::Schedule, Why::Probe, Why::RetryAfter];
-        let outcomes = outcomes.into_iter().zip(signatures).cycle();
-        let mut revisions = [0, 1, u32::MAX].into_iter().cycle();
-        for ((outcome, (signature, signatures)), why) in outcomes.zip(whys) {
+        let mut revisions = [0, 1, u32::MAX, 0].into_iter();
+        for ((outcome, (signature, signatures)), why) in outcomes.into_iter().zip(signatures).zip(whys) {
             let attempt = Attempt {
                 delivery: DeliveryKey { seq: Seq::new(1), slot: 2 },
                 endpoint: EndpointNumber::new(3),

@@ -1,6 +1,6 @@
 //! What follows from an attempt: one total, pure function; the engine has it committed.
 //!
-//! An attempt that failed because the box itself could not open a connection says nothing of the endpoint. It is
+//! An attempt that failed because the box itself could not open a connection, or its proxy, says nothing of the endpoint. It is
 //! recorded and numbered like any other, but spends no step of the schedule and counts for nothing; the delivery is
 //! due again when the schedule says, and within 1 to 10 s, until it succeeds, fails, or expires.
 
@@ -62,7 +62,7 @@ pub fn decide(
     let step = delivery.step.saturating_add(1);
     let retry = retry::due(profile, step, now, chance);
     let by_expiry = |due: Timestamp| due.min(delivery.expires(profile.expire)).max(now);
-    if let Outcome::Failure(Failure { kind: FailureKind::Local, .. }) = outcome {
+    if let Outcome::Failure(Failure { kind: FailureKind::Local | FailureKind::Proxy, .. }) = outcome {
         let (soonest, latest) = (now.plus(*LOCAL_PAUSE.start()), now.plus(*LOCAL_PAUSE.end()));
         next.due = by_expiry(retry.unwrap_or(latest).clamp(soonest, latest));
         let verdict = Verdict::Neutral;
@@ -200,8 +200,14 @@ mod tests {
 
     #[test]
     fn the_boxs_own_trouble_spends_nothing() {
+        for kind in [FailureKind::Local, FailureKind::Proxy] {
+            spends_nothing(kind);
+        }
+    }
+
+    fn spends_nothing(kind: FailureKind) {
         let at = Timestamp::RELEASED;
-        let local = Outcome::Failure(Failure { kind: FailureKind::Local, message: String::new() });
+        let local = Outcome::Failure(Failure { kind, message: String::new() });
         let mut profile = profile();
         profile.retry = [0, 4_000, 300_000, 0].map(Duration::from_millis).to_vec();
         for (step, chance, wait) in [

@@ -4,7 +4,7 @@
 //! or the first of an event that is to go later ([`later`]); what it says of its
 //! endpoint ([`verdict`]), when that is left in peace ([`circuit`]) and how fast it is sent to ([`rate`]); which types
 //! there are ([`catalog`]) and which an endpoint wants ([`route`]); where deliveries may go, judged by a URL's text
-//! ([`destination`]) and by the address that is dialled ([`address`]), and with which certificates ([`certificate`]); and how a profile's requests look: [`form`] compiles a
+//! ([`destination`]) and by the address that is dialled ([`address`]), with which certificates ([`certificate`]) and through which proxy ([`proxy`]); and how a profile's requests look: [`form`] compiles a
 //! profile once, out of patterns with placeholders ([`placeholder`]), a body's template ([`template`]) and the way from a
 //! secret to a key ([`key`]); secrets follow one another as [`rotation`] says. What compiles here cannot be wrong later
 //! for its own sake; what can still fail is what an event or a secret brings in, and that is an error value.
@@ -21,6 +21,7 @@ pub mod form;
 pub mod key;
 pub mod later;
 pub mod placeholder;
+pub mod proxy;
 pub mod rate;
 pub mod retry;
 pub mod retry_after;

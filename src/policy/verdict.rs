@@ -35,7 +35,7 @@ impl Verdict {
                 | FailureKind::Resolve
                 | FailureKind::Timeout
                 | FailureKind::Tls => Self::Failure,
-                FailureKind::Local => Self::Neutral,
+                FailureKind::Local | FailureKind::Proxy => Self::Neutral,
                 FailureKind::Refused => Self::Rejected,
             },
         }
@@ -73,6 +73,7 @@ mod tests {
             (FailureKind::Connect, Verdict::Failure),
             (FailureKind::Local, Verdict::Neutral),
             (FailureKind::Protocol, Verdict::Failure),
+            (FailureKind::Proxy, Verdict::Neutral),
             (FailureKind::Refused, Verdict::Rejected),
             (FailureKind::Resolve, Verdict::Failure),
             (FailureKind::Timeout, Verdict::Failure),

@@ -1,0 +1,114 @@
+//! Deliveries through a proxy, through the built binary: that they go through it, and that its own failures are told from
+//! the endpoint's and cost the delivery nothing.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::{fs, net::TcpListener};
+
+use serde_json::{Value, json};
+use support::{
+    config::{endpoint, profile},
+    eventually,
+    proxy::Proxy,
+    receiver::Receiver,
+    world::{World, run_in, stdout},
+};
+
+/// A configuration whose endpoint is a name that the proxy alone knows.
+fn text(network: &str, url: &str) -> String {
+    let retry = profile("quick", &["0s", "0s"], "jitter = 0.0");
+    format!("[network]\n{network}\n{}{retry}", endpoint("erp", url, &["*"], "quick"))
+}
+
+/// The last attempt's response, once there are `count` attempts.
+fn response(world: &World, event: &str, count: usize) -> Value {
+    eventually("an attempt", || {
+        let delivery = world.delivery(event);
+        let attempts = delivery["attempts"].as_array().expect("a list");
+        attempts.last().filter(|_| attempts.len() >= count).map(|last| last["response"].clone())
+    })
+}
+
+fn assert_proxy(response: &Value, part: &str) {
+    assert_eq!(response["failure"], "proxy", "{response}");
+    assert!(response["message"].as_str().expect("a message").contains(part), "{response}");
+}
+
+#[test]
+fn deliveries_go_through_it() {
+    let receiver = Receiver::start();
+    let proxy = Proxy::to(receiver.address());
+    let network = format!("proxy = \"{}\"\nproxy_authorization = \"@credential:proxy\"", proxy.url());
+    let mut world = World::new(&text(&network, "http://erp.invalid:8080/hooks"));
+    fs::create_dir(world.path("credentials")).expect("a directory");
+    fs::write(world.path("credentials/proxy"), "box:opensesame\n").expect("a file");
+    let credentials = world.path("credentials");
+    world.set_env("CREDENTIALS_DIRECTORY", &credentials);
+    world.start();
+    for _ in 0..2 {
+        let event = world.emit("a.b", &json!(1));
+        assert_eq!(world.ended(&event)["status"], "succeeded");
+    }
+    assert_eq!(receiver.wait(2)[1].header("host"), "erp.invalid:8080");
+    let head = "CONNECT erp.invalid:8080 HTTP/1.1\r\nHost: erp.invalid:8080\r\n\
+                Proxy-Authorization: Basic Ym94Om9wZW5zZXNhbWU=\r\n\r\n";
+    assert_eq!(proxy.heads()[0], head);
+    assert!(!world.log().contains("opensesame"));
+    let checked = stdout(&run_in(&world.path(""), &["check", "--config", "posthaste.toml"]));
+    assert!(checked.contains("proxy     127.0.0.1:") && !checked.contains("opensesame"), "{checked}");
+}
+
+#[test]
+fn its_own_failures_cost_the_delivery_nothing() {
+    let receiver = Receiver::start();
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = port.local_addr().expect("it is bound");
+    drop(port);
+    let world = World::running(&text(&format!("proxy = \"http://{address}\""), "http://erp.invalid/"));
+    let event = world.emit("a.b", &json!(1));
+    // More attempts than the schedule has.
+    assert_proxy(&response(&world, &event, 3), "ECONNREFUSED");
+    let proxy = Proxy::at(address, receiver.address());
+    proxy.refuse(Some("407 Proxy Authentication Required"));
+    let refused = eventually("it is refused", || {
+        let now = response(&world, &event, 1);
+        now["message"].as_str().is_some_and(|said| said.contains("407")).then_some(now)
+    });
+    assert_proxy(&refused, "`proxy_authorization` under [network]");
+    assert_eq!(world.delivery(&event)["status"], "pending");
+    proxy.refuse(None);
+    assert_eq!(world.ended(&event)["status"], "succeeded");
+}
+
+#[test]
+fn an_endpoint_that_it_does_not_reach_fails_by_its_schedule() {
+    let receiver = Receiver::start();
+    let proxy = Proxy::to(receiver.address());
+    proxy.refuse(Some("502 Bad Gateway"));
+    let world = World::running(&text(&format!("proxy = \"{}\"", proxy.url()), "http://erp.invalid/"));
+    let event = world.emit("a.b", &json!(1));
+    let delivery = world.ended(&event);
+    assert_eq!((&delivery["status"], &delivery["reason"]), (&json!("failed"), &json!("exhausted")));
+    assert_eq!(delivery["attempts"].as_array().map(Vec::len), Some(2));
+    let response = &delivery["attempts"][0]["response"];
+    assert_eq!(response["failure"], "connect");
+    assert!(response["message"].as_str().is_some_and(|said| said.contains("(502)")), "{response}");
+}
+
+#[test]
+fn what_goes_without_it_and_what_it_is_not_asked_for() {
+    let receiver = Receiver::start();
+    let proxy = Proxy::to(receiver.address());
+    let network = format!("proxy = \"{}\"\nno_proxy = [\"127.0.0.0/8\"]", proxy.url());
+    let text = text(&network, &receiver.url("/"))
+        + &endpoint("metadata", "http://169.254.169.254/", &["*"], "quick");
+    let world = World::running(&text);
+    let event = world.emit("a.b", &json!(1));
+    world.settled();
+    let mut deliveries = world.deliveries(&event);
+    deliveries.sort_by_key(|delivery| delivery["status"] != "succeeded");
+    assert_eq!(deliveries[0]["status"], "succeeded", "{deliveries:?}");
+    assert_eq!(deliveries[1]["attempts"][0]["response"]["failure"], "refused", "{deliveries:?}");
+    assert_eq!(proxy.heads(), Vec::<String>::new());
+}
