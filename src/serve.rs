@@ -162,6 +162,7 @@ struct Parts {
     stop: watch::Sender<Stop>,
     spools: JoinSet<()>,
     writer: Writer,
+    clock: Clock,
 }
 
 async fn daemon(config: Config, mut signal: watch::Receiver<Stop>, doors: Handle) -> Result<(), ServeError> {
@@ -294,6 +295,9 @@ async fn start(
     metrics: Metrics,
 ) -> Result<Parts, ServeError> {
     let outbox = opened.outbox.clone();
+    clock.resume(opened.clocks.mark, opened.clocks.seen);
+    // With the commit that follows.
+    outbox.mark(clock.mark(), false);
     let stored = match configure(&outbox, &workshop, clock).await {
         Ok(stored) => stored,
         Err(error) => {
@@ -310,7 +314,8 @@ async fn start(
     let routes = directory.routes(workshop.accounts());
     let intake =
         Intake::new(outbox.clone(), routes, catalogs(config), &config.limits, clock, Chance, metrics.clone());
-    let engine = Engine::new(&opened, Arc::clone(&directory), &config.limits, clock, Chance, metrics);
+    let timing = (clock, config.network.require_clock);
+    let engine = Engine::new(&opened, Arc::clone(&directory), &config.limits, timing, Chance, metrics);
     let mut spools = JoinSet::new();
     let mut handles = Vec::new();
     for spool in &config.spools {
@@ -336,6 +341,7 @@ async fn start(
         engine: engine.handle(),
         spools: handles,
         store_path: config.store.path.clone(),
+        require_clock: config.network.require_clock,
         unclean: opened.unclean,
         readers: api::Readers::default(),
     }));
@@ -343,7 +349,7 @@ async fn start(
     let stop = watch::Sender::new(Stop::Run);
     let notices = std::mem::replace(&mut opened.notices, no_notices());
     let engine = tokio::spawn(engine.run(notices, stop.subscribe()));
-    Ok(Parts { engine, stop, spools, writer: opened.writer })
+    Ok(Parts { engine, stop, spools, writer: opened.writer, clock })
 }
 
 /// The catalogs of the accounts that have one.
@@ -433,6 +439,7 @@ async fn run_until_stopped(
     // With these go the last handles of the store, so that its file is closed before the process ends.
     shared.open.send_replace(None);
     shared.intake.send_replace(None);
+    parts.writer.mark(parts.clock.mark());
     let closed = tokio::task::spawn_blocking(move || parts.writer.close(end)).await.map_err(panicked)?;
     result.and(closed)?;
     part?;

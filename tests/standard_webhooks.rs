@@ -170,6 +170,7 @@ fn request(secrets: &[DatedSecret], timestamp: Timestamp, body: &[u8]) -> Vec<(S
         data: &data,
         attempt: 1,
         timestamp,
+        age: timestamp,
     };
     let prepared = prepare(&form, &signer, &[], &facts).expect("a request");
     assert_eq!(prepared.body, data);

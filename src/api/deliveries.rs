@@ -19,6 +19,7 @@ use super::{
     view::{AttemptView, DeliveryDetail, DeliveryItem, Page, RequestView, ResponseView, Waiting},
 };
 use crate::{
+    clock::Clock,
     engine::{
         Waits,
         attempt::{body_again, request_headers},
@@ -305,17 +306,16 @@ pub(super) async fn items(app: &App, open: &Open, found: impl Iterator<Item = Fo
     let pending = |one: &&Found| one.delivery.state == DeliveryState::Pending;
     let keys: Vec<_> = found.iter().filter(pending).map(|one| (one.key, one.delivery.endpoint)).collect();
     let mut waits = if keys.is_empty() { Vec::new() } else { open.engine.waiting(keys).await }.into_iter();
-    let now = app.clock.now();
     let view = |one: Found| {
         let pending = one.delivery.state == DeliveryState::Pending;
         let waits = pending.then(|| waits.next().unwrap_or_default());
-        item(&one, waits, now, open)
+        item(&one, waits, app.clock, open)
     };
     found.into_iter().filter_map(view).collect()
 }
 
 /// `waits`: what it waits for, if it is pending. `None` for a delivery whose endpoint the store does not know, which does not happen.
-fn item(found: &Found, waits: Option<Waits>, now: Timestamp, open: &Open) -> Option<DeliveryItem> {
+fn item(found: &Found, waits: Option<Waits>, clock: Clock, open: &Open) -> Option<DeliveryItem> {
     let Found { key, head, delivery } = found;
     let target = open.directory.target(delivery.endpoint)?;
     let mut delivery = *delivery;
@@ -331,7 +331,7 @@ fn item(found: &Found, waits: Option<Waits>, now: Timestamp, open: &Open) -> Opt
         Waits::InFlight => Waiting::InFlight,
         Waits::Disabled => Waiting::Disabled,
         _ if target.disabled().is_some() => Waiting::Disabled,
-        _ if delivery.due > now => Waiting::Due,
+        _ if delivery.due > clock.now() => Waiting::Due,
         Waits::Clock => Waiting::Clock,
         Waits::Circuit => Waiting::Circuit,
         Waits::Rate => Waiting::Rate,
@@ -349,7 +349,7 @@ fn item(found: &Found, waits: Option<Waits>, now: Timestamp, open: &Open) -> Opt
         waiting,
         attempt: delivery.attempt,
         step: delivery.step,
-        due_at: pending.then_some(delivery.due),
+        due_at: pending.then(|| clock.wall_of(delivery.due)),
         ended_at: (!pending).then_some(delivery.due),
         last_status_code: delivery.last_status,
         accepted_at: head.accepted_at,

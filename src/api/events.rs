@@ -249,6 +249,7 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<EventDetail, Problem
         time,
         accepted_at,
         not_before: event.new.not_before.map(|not_before| not_before.time(accepted_at)),
+        clock_unset: event.clock_unset,
         producer_id: event.new.producer_id,
         effect: event.new.effect,
         data: data.ok_or_else(unreadable)?,

@@ -95,6 +95,8 @@ pub struct Open {
     pub spools: Vec<SpoolHandle>,
     /// Where the store is.
     pub store_path: std::path::PathBuf,
+    /// Attempts that sign their time wait while the clock is unset.
+    pub require_clock: bool,
     /// The daemon that had the store before did not close it.
     pub unclean: bool,
     /// Whose turn it is to read the store.

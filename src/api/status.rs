@@ -14,13 +14,15 @@ use super::{
     problem::Problem,
     query::Query,
     view::{
-        Counters, DaemonState, DisabledView, OpenCircuitView, PendingView, SpoolView, StatusView, StoreView,
+        ClockView, Counters, DaemonState, DisabledView, OpenCircuitView, PendingView, SpoolView, StatusView,
+        StoreView,
     },
 };
 use crate::{
+    clock::Clock,
     engine::{LaneView, directory::Target},
     ingest::spool::SpoolHandle,
-    model::{endpoint::DisableReason, endpoint::Disabled},
+    model::{endpoint::DisableReason, endpoint::Disabled, time::Timestamp},
 };
 
 /// The process answers.
@@ -63,7 +65,7 @@ pub(super) async fn status(
         StatusCode::OK,
         &StatusView {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: app.clock.started_at(),
+            started_at: app.clock.wall_of(app.clock.started_at()),
             state,
             since_start: counters(&app, &open),
             pending: PendingView {
@@ -84,8 +86,9 @@ pub(super) async fn status(
                 .directory
                 .targets()
                 .into_iter()
-                .filter_map(|target| open_circuit(&target, lanes.get(&target.number)?))
+                .filter_map(|target| open_circuit(&target, lanes.get(&target.number)?, app.clock))
                 .collect(),
+            clock_unset: clock_unset(&app, &open),
             store: store(&open),
             spools: open.spools.iter().map(spool).collect(),
         },
@@ -122,9 +125,24 @@ fn spool(handle: &SpoolHandle) -> SpoolView {
     }
 }
 
-fn open_circuit(target: &Target, lane: &LaneView) -> Option<OpenCircuitView> {
-    let circuit = circuit(lane)?;
+fn open_circuit(target: &Target, lane: &LaneView, clock: Clock) -> Option<OpenCircuitView> {
+    let circuit = circuit(lane, clock)?;
     Some(OpenCircuitView { id: target.id, name: target.label().to_owned(), circuit })
+}
+
+fn clock_unset(app: &App, open: &Open) -> Option<ClockView> {
+    let mark = app.clock.mark();
+    let held = if open.require_clock {
+        "deliveries that sign their time wait; set it, or write `require_clock = false` under [network] and start again"
+    } else {
+        "receivers may not believe the time that deliveries sign; set it"
+    };
+    let view = || ClockView {
+        time: mark.wall,
+        known: mark.greatest.max(Timestamp::RELEASED),
+        help: held.to_owned(),
+    };
+    mark.is_unset().then(view)
 }
 
 fn disabled(target: &Target) -> Option<DisabledView> {

@@ -116,6 +116,9 @@ pub struct EventDetail {
     /// Before when nothing of it is sent, if its producer said so.
     #[serde(default)]
     pub not_before: Option<Timestamp>,
+    /// The clock was not set then.
+    #[serde(default)]
+    pub clock_unset: bool,
     /// The producer's own id.
     pub producer_id: Option<String>,
     /// What its account's catalog said of its type.
@@ -361,6 +364,9 @@ pub struct StatusView {
     /// The endpoints whose circuit is open.
     #[serde(default)]
     pub open_circuits: Vec<OpenCircuitView>,
+    /// How the clock stands, while it is not set.
+    #[serde(default)]
+    pub clock_unset: Option<ClockView>,
     /// The store.
     pub store: StoreView,
     /// The spool directories.
@@ -425,6 +431,17 @@ pub struct DisabledView {
     pub reason: DisableReason,
     /// Since when.
     pub since: Timestamp,
+    /// What to do about it.
+    pub help: String,
+}
+
+/// A clock that is not set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockView {
+    /// What it says.
+    pub time: Timestamp,
+    /// It was later than this already.
+    pub known: Timestamp,
     /// What to do about it.
     pub help: String,
 }

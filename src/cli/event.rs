@@ -130,6 +130,9 @@ fn print(event: &EventDetail, screen: &mut Screen<'_>) -> Result<(), CliError> {
         screen.line(&format!("  producer id  {}", text::plain(id)))?;
     }
     screen.line(&format!("  accepted     {}", text::time_and_relative(event.accepted_at, now)))?;
+    if event.clock_unset {
+        screen.line("               while the clock was not set")?;
+    }
     if event.time != event.accepted_at {
         screen.line(&format!("  happened     {}", text::time_and_relative(event.time, now)))?;
     }

@@ -10,7 +10,7 @@ use super::{
     screen::Screen,
     text,
 };
-use crate::api::view::{DaemonState, DisabledView, OpenCircuitView, SpoolView, StatusView};
+use crate::api::view::{ClockView, DaemonState, DisabledView, OpenCircuitView, SpoolView, StatusView};
 
 /// `posthaste status`.
 #[derive(ClapArgs, Debug)]
@@ -52,6 +52,9 @@ fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let size = text::size(status.store.size);
     screen.line(&format!("store        {}, {size}{unclean}", text::plain(&status.store.path)))?;
     status.spools.iter().try_for_each(|spool| print_spool(spool, screen))?;
+    if let Some(clock) = &status.clock_unset {
+        print_clock(clock, screen)?;
+    }
     status.open_circuits.iter().try_for_each(|endpoint| print_circuit(endpoint, screen))?;
     status.disabled_endpoints.iter().try_for_each(|endpoint| print_disabled(endpoint, screen))
 }
@@ -76,6 +79,12 @@ fn print_spool(spool: &SpoolView, screen: &mut Screen<'_>) -> Result<(), CliErro
         Some(problem) => screen.line(&format!("             {}", text::plain(problem))),
         None => Ok(()),
     }
+}
+
+fn print_clock(clock: &ClockView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let (word, time, known) = (screen.paint("unset"), text::time(clock.time), text::time(clock.known));
+    screen.line(&format!("clock        {word}: it says {time}, and it was {known} already"))?;
+    screen.line(&format!("             {}", text::plain(&clock.help)))
 }
 
 fn print_circuit(endpoint: &OpenCircuitView, screen: &mut Screen<'_>) -> Result<(), CliError> {
@@ -118,6 +127,7 @@ mod tests {
         "pending":{"total":12,"due":4,"turn":6,"parked":0,"in_flight":2},"oldest_pending":"2026-11-22T02:57:00.000Z",
         "disabled_endpoints":[{"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","name":"erp","reason":"no_credential","since":"2026-11-22T02:57:00.000Z","help":"put the secret into erp-secret"}],
         "open_circuits":[{"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","name":"shop","open_since":"2026-11-22T02:57:00.000Z","failed_probes":3,"next_probe_at":"2026-11-22T03:02:00.000Z"}],
+        "clock_unset":{"time":"2026-11-22T03:00:00.000Z","known":"2026-11-22T04:00:00.000Z","help":"set it"},
         "store":{"path":"/var/lib/posthaste/outbox.redb","size":1572864,"unclean_start":true},
         "spools":[{"path":"/var/spool/posthaste","taken":3,"failed":1,"problem":"the disk is full"}]}"#;
 
@@ -137,6 +147,7 @@ mod tests {
              deliveries   98 succeeded, 1 failed, in 130 attempts\n\
              store        /var/lib/posthaste/outbox.redb, 1.5 MiB, not closed cleanly by the daemon before\n\
              spool        /var/spool/posthaste: 3 files taken, 1 moved to failed/\n             the disk is full\n\
+             clock        unset: it says 2026-11-22 03:00:00, and it was 2026-11-22 04:00:00 already\n             set it\n\
              circuit      shop (ep_01hqr2p1qq8k3v7r5m6n0x9y2z): open since 2026-11-22 02:57:00 (3m ago), 3 probes failed since\n             the next probe may begin 2026-11-22 03:02:00 (in 2m)\n\
              disabled     erp (ep_01hqr2p1qq8k3v7r5m6n0x9y2z): no_credential since 2026-11-22 02:57:00 (3m ago)\n             put the secret into erp-secret\n"
         );

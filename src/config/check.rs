@@ -222,12 +222,14 @@ fn network(context: &Context<'_>, node: Option<&Node>, problems: &mut Problems) 
     let tls_min =
         fields.get(problems, "tls_min", choice(&[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)]));
     let proxy = proxy(context, fields, problems);
+    let require_clock = fields.get(problems, "require_clock", read::boolean);
     Ok(Network {
         allow: allow?,
         deny: deny?,
         ca_bundle: ca_bundle?.unwrap_or_default(),
         tls_min: tls_min?,
         proxy: proxy?,
+        require_clock: require_clock?,
     })
 }
 

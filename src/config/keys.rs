@@ -550,12 +550,11 @@ pub const SECTIONS: &[Section] = &[
                 Fallback::Value("\"1.2\""),
                 "The least version of TLS that is spoken with endpoints.",
             ),
-            later(
+            key(
                 "require_clock",
                 Kind::Boolean,
-                NONE,
-                "Whether signing waits for a clock that is set.",
-                no("start the daemon after time-sync.target"),
+                Fallback::Value("true"),
+                "Whether attempts that sign their time wait while the clock is not set: before the release's date, or before a time that the store has seen.",
             ),
         ],
     },

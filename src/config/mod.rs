@@ -149,8 +149,8 @@ pub struct Spool {
     pub account: AccountName,
 }
 
-/// Where deliveries may go.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Where deliveries may go, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
     /// Networks that may be reached although they are special.
     pub allow: Vec<IpNet>,
@@ -162,6 +162,8 @@ pub struct Network {
     pub tls_min: TlsVersion,
     /// What deliveries go through.
     pub proxy: Option<Proxy>,
+    /// Attempts that sign their time wait while the clock is not set.
+    pub require_clock: bool,
 }
 
 /// An account.

@@ -68,7 +68,7 @@ impl Signer {
         let mut signatures = Signatures::default();
         for (index, DatedKey { key, until }) in self.keys.iter().enumerate() {
             if index > 0 {
-                if until.is_some_and(|until| until <= facts.timestamp) {
+                if until.is_some_and(|until| until <= facts.age) {
                     continue;
                 }
                 signatures.all.push_str(form.join());
@@ -382,7 +382,7 @@ mod tests {
             (1_999, &["a", "b", "c"]),
             (2_000, &["a", "c"]),
         ] {
-            let facts = Facts { timestamp: Timestamp::from_millis(now), ..facts::sample::facts(&data) };
+            let facts = Facts { age: Timestamp::from_millis(now), ..facts::sample::facts(&data) };
             let signatures = signer.sign(&form, &facts, b"{}");
             let expected: Vec<_> = names.iter().map(|name| alone(name)(&facts, &form)).collect();
             assert_eq!(signatures.all, expected.join(","), "{now}");

@@ -48,7 +48,7 @@ pub(super) struct Surroundings {
 pub(super) struct Crash {
     /// The daemon before did not close the store.
     pub(super) unclean: bool,
-    /// When this one started.
+    /// The schedule's time when this one started.
     pub(super) started_at: Timestamp,
     /// Events up to this one were accepted before.
     pub(super) last_seq: Seq,
@@ -196,9 +196,9 @@ async fn exchange(
     clock: Clock,
     id_key: &IdKey,
 ) -> Result<(Report, Bytes), RenderError> {
-    let started_at = clock.wall();
+    let (started_at, age) = (clock.wall(), clock.age());
     let names = Names::new(identity, &active.form, id_key);
-    let facts = names.facts(identity, target, event, started_at);
+    let facts = names.facts(identity, target, event, (started_at, age));
     let profile = active.form.profile();
     let prepared = match prepare(&active.form, &active.signer, &settings.headers, &facts) {
         Ok(prepared) => prepared,
@@ -283,7 +283,7 @@ impl Names {
         identity: &Identity,
         target: &'a Target,
         event: &'a Event,
-        timestamp: Timestamp,
+        (timestamp, age): (Timestamp, Timestamp),
     ) -> Facts<'a> {
         Facts {
             event_id: &self.event_id,
@@ -297,6 +297,7 @@ impl Names {
             data: &event.new.data,
             attempt: identity.number,
             timestamp,
+            age,
         }
     }
 }
@@ -314,7 +315,7 @@ pub fn request_headers(
     let identity = Identity { key, accepted_at, number: attempt.number };
     let names = Names::new(&identity, &active.form, id_key);
     let report = &attempt.report;
-    let facts = names.facts(&identity, target, event, report.started_at);
+    let facts = names.facts(&identity, target, event, (report.started_at, report.started_at));
     let recorded = Signatures { newest: report.signature.clone(), all: report.signatures.clone() };
     let headers = headers_again(&active.form, &active.signer, &settings.headers, &facts, &recorded)?;
     let shown = headers.iter().map(|(name, value)| {
@@ -343,5 +344,5 @@ pub fn body_again(
     let accepted_at = event.accepted_at;
     let identity = Identity { key, accepted_at, number: 1 };
     let names = Names::new(&identity, form, id_key);
-    Some(form.body(&names.facts(&identity, target, event, accepted_at)))
+    Some(form.body(&names.facts(&identity, target, event, (accepted_at, accepted_at))))
 }

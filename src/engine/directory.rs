@@ -169,6 +169,14 @@ impl Target {
         both.filter(|_| self.disabled().is_none())
     }
 
+    /// Whether its attempts sign their own time.
+    pub fn signs_time(&self) -> bool {
+        self.settings
+            .as_ref()
+            .and_then(|settings| settings.form.as_ref())
+            .is_some_and(|form| form.signs_time())
+    }
+
     /// Whether what is due for it waits. One that has been deleted holds nothing: what comes up is called off.
     pub fn is_held(&self) -> bool {
         !self.stored.is_deleted() && self.ready().is_none()

@@ -275,7 +275,7 @@ impl Endpoints {
         if form.is_some_and(|form| !form.needs_secret()) {
             return Err(EndpointError::NoSecret);
         }
-        let now = self.0.parts.clock.wall();
+        let now = self.0.parts.clock.age();
         own.secrets.retain(|one| !one.is_over(now));
         Ok(own.secrets)
     }
@@ -379,7 +379,7 @@ impl Inner {
         // Under a profile that has changed an earlier secret may be no key any more: it could not sign beside the new one.
         own.secrets.retain(|one| given::secret(&one.secret, &form).is_ok() && is_key(&one.secret, &form));
         own.secrets =
-            rotation::rotate(&own.secrets, self.make_secret(&form)?, self.parts.clock.wall(), overlap);
+            rotation::rotate(&own.secrets, self.make_secret(&form)?, self.parts.clock.age(), overlap);
         self.check(&target.stored.account, &own, &form)?;
         self.replace(&target, own, &form).await
     }
@@ -430,6 +430,7 @@ impl Inner {
             // No event has this number.
             seq: Seq::ZERO,
             accepted_at: at,
+            clock_unset: self.parts.clock.is_unset(),
             new: NewEvent {
                 account: target.stored.account.clone(),
                 event_type: event_type

@@ -21,6 +21,7 @@ pub mod settings;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 use std::{collections::HashMap, convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
@@ -34,6 +35,7 @@ use self::{
     directory::{Directory, Target},
     memory::Memory,
     standing::Standing,
+    timeline::Timeline,
 };
 use crate::{
     clock::{Chance, Clock},
@@ -72,6 +74,8 @@ enum Command {
     Waiting(Vec<(DeliveryKey, EndpointNumber)>, oneshot::Sender<Vec<Waits>>),
     Lanes(oneshot::Sender<HashMap<EndpointNumber, LaneView>>),
     Overview(oneshot::Sender<Overview>),
+    /// The wall clock may stand otherwise.
+    Clock,
     /// An endpoint is another.
     Changed(EndpointNumber, oneshot::Sender<()>),
     /// Deliveries as they are to end.
@@ -230,6 +234,7 @@ pub struct Engine {
     /// Those that have not been deleted.
     standings: HashMap<EndpointNumber, Standing, BuildNumberHasher>,
     around: Arc<Surroundings>,
+    timeline: Timeline,
     chance: Chance,
     metrics: Metrics,
     attempts: JoinSet<(Start, Ended)>,
@@ -250,12 +255,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine for the store just opened.
+    /// An engine for the store just opened, whose clock goes on where the one before left off. With `require_clock`
+    /// attempts that sign their time wait while the clock is unset.
     pub fn new(
         opened: &outbox::Opened,
         directory: Arc<Directory>,
         limits: &config::Limits,
-        clock: Clock,
+        (clock, require_clock): (Clock, bool),
         chance: Chance,
         metrics: Metrics,
     ) -> Self {
@@ -276,6 +282,7 @@ impl Engine {
                 crash,
                 memory: Memory::new(limits.in_flight_bytes),
             }),
+            timeline: Timeline::new(clock, require_clock),
             chance,
             metrics,
             attempts: JoinSet::new(),
@@ -308,6 +315,7 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let mut backlog = backlog::read(self.around.outbox.clone(), self.around.crash.last_seq);
         let passes = self.start_passes();
+        self.begin_clock();
         // Attempts share a receiver: each with one of its own would count itself in and out.
         let shared_stop = Arc::new(stop.clone());
         let mut heard = Vec::new();
@@ -354,11 +362,12 @@ impl Engine {
         result.map_err(|error| first_cause(error, &mut notices))
     }
 
-    /// Starts what goes over the backlog now and then; it ends when this is dropped.
+    /// Starts what goes over the backlog now and then, and what looks at the clock; it ends when this is dropped.
     fn start_passes(&self) -> JoinSet<()> {
         let (outbox, directory, handle) =
             (&self.around.outbox, Arc::clone(&self.directory), self.handle.clone());
         let mut passes = JoinSet::new();
+        passes.spawn(timeline::watch(self.around.clock, handle.clone()));
         passes.spawn(backlog::sweep(outbox.clone(), directory, self.around.clock, handle));
         let (directory, handle) = (Arc::clone(&self.directory), self.handle.clone());
         passes.spawn(backlog::discard(outbox.clone(), directory, handle, Arc::clone(&self.called_off)));
@@ -378,6 +387,7 @@ impl Engine {
         let rules = target.profile().map_or(LaneRules::plain(1), LaneRules::of);
         self.scheduler.set_lane(target.number, &rules);
         self.scheduler.hold(target.number, Hold::Disabled, self.is_held(target.number));
+        self.hold_for_clock(target);
     }
 
     /// Whether what is due in a lane waits, as the directory has its endpoint at this moment, or will have it.
@@ -477,6 +487,7 @@ impl Engine {
         }
         self.view = None;
         let now = self.around.clock.now();
+        self.keep_mark(now);
         for notice in heard.drain(..) {
             match notice {
                 Notice::Scheduled(scheduled) => self.schedule(&scheduled, now),
@@ -668,7 +679,11 @@ impl Engine {
         self.settle(start, settle, pass);
     }
 
-    fn settle(&mut self, start: Start, settle: Settle, pass: Option<Pass>) {
+    fn settle(&mut self, start: Start, mut settle: Settle, pass: Option<Pass>) {
+        // What is to come is planned on the schedule's time; an end is a fact, for people to read.
+        if matches!(settle.delivery.state, State::Succeeded | State::Failed(_)) {
+            settle.delivery.due = self.around.clock.wall();
+        }
         let (state, due) = (settle.delivery.state, settle.delivery.due);
         self.settling
             .insert(settle.key, Settling { lane: start.lane, state, due, count: settle.count, _pass: pass });
@@ -697,6 +712,7 @@ impl Engine {
                     in_flight: self.scheduler.in_flight(),
                 });
             }
+            Command::Clock => self.mind_clock(),
             Command::Changed(number, answer) => {
                 self.changed(number);
                 let _ = answer.send(());

@@ -1,6 +1,7 @@
 //! The engine between a real store and a receiver on loopback.
 
 mod changes;
+mod clock;
 
 use std::{fs, io, path::Path, time::Duration};
 
@@ -74,14 +75,27 @@ struct Running {
 impl Running {
     /// With the endpoints of `config`.
     async fn start(opened: Opened, config: &Config) -> Self {
-        let (clock, metrics) = (Clock::start(), Metrics::default());
+        Self::start_at(opened, config, Clock::start()).await
+    }
+
+    /// With a clock that may be set by hand.
+    async fn start_at(opened: Opened, config: &Config, clock: Clock) -> Self {
+        let metrics = Metrics::default();
+        clock.resume(opened.clocks.mark, opened.clocks.seen);
+        opened.outbox.mark(clock.mark(), false);
         let workshop = workshop(config);
         let outbox = opened.outbox.clone();
         let judged = workshop.judge(&outbox.read().and_then(|reader| reader.endpoints()).expect("endpoints"));
         let stored = outbox.configure(workshop.wanted(), judged, clock.wall()).await.expect("stored");
         let directory = Arc::new(Directory::new(stored, &workshop, outbox.id_key()));
-        let engine =
-            Engine::new(&opened, Arc::clone(&directory), &config.limits, clock, Chance, metrics.clone());
+        let engine = Engine::new(
+            &opened,
+            Arc::clone(&directory),
+            &config.limits,
+            (clock, config.network.require_clock),
+            Chance,
+            metrics.clone(),
+        );
         let routes = directory.routes(workshop.accounts());
         let catalogs = Catalogs::default();
         let intake =
@@ -110,6 +124,7 @@ impl Running {
     async fn end(self) {
         self.stop.send_replace(Stop::Drain);
         self.engine.await.expect("no panic").expect("the store is well");
+        self.writer.mark(self.clock.mark());
         self.writer.close(End::Clean).expect("it closes");
     }
 }
@@ -128,7 +143,7 @@ async fn accept(outbox: &Outbox, count: usize, due: Timestamp, data: Bytes) {
     let routed = || Routed { event: event.clone(), deliveries: deliveries.clone() };
     let events = (0..count).map(|_| routed()).collect();
     outbox
-        .accept(Batch { at: due, events, file: None, room: None })
+        .accept(Batch { at: due, age: due, clock_unset: false, events, file: None, room: None })
         .answer()
         .await
         .expect("the store takes them");

@@ -248,7 +248,9 @@ impl Intake {
     }
 
     fn accept(&self, events: Vec<Routed>, file: Option<FileIdentity>, permit: Permit) -> Accepting {
-        self.0.outbox.accept(Batch { at: self.0.clock.wall(), events, file, room: permit.0 })
+        let mark = self.0.clock.mark();
+        let (at, age, clock_unset) = (mark.wall, mark.greatest, mark.is_unset());
+        self.0.outbox.accept(Batch { at, age, clock_unset, events, file, room: permit.0 })
     }
 
     /// Says who gets an event, and what its account's catalog says of it.

@@ -166,6 +166,8 @@ pub struct Event {
     pub seq: Seq,
     /// When it was accepted.
     pub accepted_at: Timestamp,
+    /// The clock was not set then, so that it says little.
+    pub clock_unset: bool,
     /// As it was handed in.
     pub new: NewEvent,
 }

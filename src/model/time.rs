@@ -45,6 +45,12 @@ impl Timestamp {
         Self::from_millis(self.0.saturating_add(by))
     }
 
+    /// This time moved by `millis`, within what is representable.
+    #[must_use]
+    pub const fn moved(self, millis: i64) -> Self {
+        Self::from_millis(self.0.saturating_add_signed(millis))
+    }
+
     /// How long after `earlier` this time is; zero when it is not after it.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -58,6 +64,33 @@ impl Timestamp {
     fn to_jiff(self) -> jiff::Timestamp {
         let millis = i64::try_from(self.0).expect("48 bits fit an i64");
         jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX)
+    }
+}
+
+/// Where the schedule's time stood at a moment, and the wall clock beside it: what of the clocks outlives a daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The schedule's time, that no step of the wall clock moves.
+    pub schedule: Timestamp,
+    /// What the wall clock said.
+    pub wall: Timestamp,
+    /// The most that it had ever said.
+    pub greatest: Timestamp,
+}
+
+impl Mark {
+    /// The wall clock may be so far behind the most that it ever said: clocks are corrected by less all the time.
+    pub const TOLERANCE: Duration = Duration::from_secs(1);
+
+    /// Whether the wall clock was not set: it said less than it had said before, or than it can.
+    pub fn is_unset(&self) -> bool {
+        self.wall < Timestamp::RELEASED || self.wall.plus(Self::TOLERANCE) < self.greatest
+    }
+
+    /// How far the wall clock was ahead of the schedule's time, in milliseconds.
+    pub fn ahead(&self) -> i64 {
+        let millis = |time: Timestamp| i64::try_from(time.0).expect("48 bits fit an i64");
+        millis(self.wall) - millis(self.schedule)
     }
 }
 

@@ -23,8 +23,12 @@ use crate::model::{
 /// Events that are accepted together: a producer's batch, or a file.
 #[derive(Debug)]
 pub struct Batch {
-    /// When they are accepted.
+    /// When they are accepted, by the wall clock.
     pub at: Timestamp,
+    /// The same on the time that ages run on, which never goes back.
+    pub age: Timestamp,
+    /// The wall clock is not set.
+    pub clock_unset: bool,
     /// The events, each with its deliveries.
     pub events: Vec<Routed>,
     /// The file that they come from. Then all of them are accepted or none, and a file that is known is not taken again.
@@ -109,7 +113,7 @@ pub(super) fn accept<'a>(
     }
     let mut answers = Vec::with_capacity(batch.events.len());
     for routed in &batch.events {
-        answers.push(accept_one(routed, batch.at, state, tables, added, scheduled)?);
+        answers.push(accept_one(routed, batch, state, tables, added, scheduled)?);
     }
     Ok(BatchAnswer::Events(answers))
 }
@@ -122,7 +126,7 @@ fn conflict(
 ) -> Result<Option<BatchAnswer>, StoreError> {
     let mut seen = std::collections::HashMap::new();
     for (index, routed) in batch.events.iter().enumerate() {
-        let Some(row) = state.dedup.row(&routed.event, batch.at) else { continue };
+        let Some(row) = state.dedup.row(&routed.event, (batch.at, batch.age)) else { continue };
         match state.dedup.look_up(&row, tables)? {
             Known::Conflict(seq, at) => {
                 let first = Some(state.id_key.event_id(at, seq));
@@ -142,13 +146,14 @@ fn conflict(
 
 fn accept_one<'a>(
     routed: &'a Routed,
-    at: Timestamp,
+    batch: &Batch,
     state: &mut StoreState,
     tables: &mut Tables<'_>,
     added: &mut Added<'a>,
     scheduled: &mut Vec<Scheduled>,
 ) -> Result<Acceptance, StoreError> {
-    let id_row = state.dedup.row(&routed.event, at);
+    let at = batch.at;
+    let id_row = state.dedup.row(&routed.event, (at, batch.age));
     if let Some(row) = &id_row {
         match state.dedup.look_up(row, tables)? {
             Known::Duplicate(seq, at) => return Ok(Acceptance::Duplicate(state.id_key.event_id(at, seq))),
@@ -158,7 +163,7 @@ fn accept_one<'a>(
     }
     let seq = state.next_seq;
     state.next_seq = seq.next();
-    added.event(seq, &routed.event, at);
+    added.event(seq, &routed.event, at, batch.clock_unset);
     if let Some(row) = &id_row {
         state.dedup.insert(seq, row, tables)?;
     }

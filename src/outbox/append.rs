@@ -21,7 +21,7 @@ const RUN_ROWS: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Added<'a> {
     /// Not encoded yet: the payloads are not to be in memory twice.
-    events: Vec<(Seq, &'a NewEvent, Timestamp)>,
+    events: Vec<(Seq, &'a NewEvent, Timestamp, bool)>,
     attempts: Vec<(u64, Vec<u8>)>,
     pending: Vec<(u64, Vec<u8>)>,
     /// In the order of their keys: deliveries end in another order.
@@ -31,9 +31,10 @@ pub(super) struct Added<'a> {
 }
 
 impl<'a> Added<'a> {
-    /// Adds the event `seq`, accepted `at`; each with a greater number than the one before.
-    pub(super) fn event(&mut self, seq: Seq, event: &'a NewEvent, at: Timestamp) {
-        self.events.push((seq, event, at));
+    /// Adds the event `seq`, accepted `at`, perhaps by a clock that was not set; each with a greater number than the one
+    /// before.
+    pub(super) fn event(&mut self, seq: Seq, event: &'a NewEvent, at: Timestamp, clock_unset: bool) {
+        self.events.push((seq, event, at, clock_unset));
     }
 
     /// Adds a row of `attempts`; each with a greater number than the one before.
@@ -74,7 +75,8 @@ impl<'a> Added<'a> {
             add(tables.history()?, history.into_iter())?;
         }
         if !events.is_empty() {
-            let rows = events.into_iter().map(|(seq, event, at)| (seq.get(), encode_event(event, at)));
+            let row = |(seq, event, at, unset): (Seq, _, _, _)| (seq.get(), encode_event(event, at, unset));
+            let rows = events.into_iter().map(row);
             add(tables.events()?, rows)?;
         }
         if !pending.is_empty() {

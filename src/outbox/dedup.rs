@@ -54,8 +54,8 @@ impl Dedup {
         self.map.extend(rows.iter().copied());
     }
 
-    /// The row of `event` as accepted at `at`; `None` when it carries no id.
-    pub(super) fn row(&self, event: &NewEvent, at: Timestamp) -> Option<IdRow> {
+    /// The row of `event` as accepted at `at`, which is `age` on the time that ages run on; `None` when it carries no id.
+    pub(super) fn row(&self, event: &NewEvent, (at, age): (Timestamp, Timestamp)) -> Option<IdRow> {
         let producer_id = event.producer_id.as_deref()?;
         let mut id = self.hasher(1);
         write_text(&mut id, event.account.as_str());
@@ -65,7 +65,7 @@ impl Dedup {
         content.write(&event.time.map_or(0, |time| time.as_millis() + 1).to_le_bytes());
         write_not_before(&mut content, event.not_before);
         content.write(&event.data);
-        Some(IdRow { id: id.finish128().as_u128(), content: content.finish128().as_u128(), at })
+        Some(IdRow { id: id.finish128().as_u128(), content: content.finish128().as_u128(), at, age })
     }
 
     /// What is known of the id in `row`.
@@ -76,7 +76,7 @@ impl Dedup {
             None => None,
         };
         Ok(match first {
-            Some(first) if first.id != row.id || row.at.since(first.at) > self.window.time => Known::New,
+            Some(first) if first.id != row.id || row.age.since(first.age) > self.window.time => Known::New,
             Some(first) if first.content == row.content => Known::Duplicate(seq, first.at),
             Some(first) => Known::Conflict(seq, first.at),
             None => Known::New,
@@ -93,7 +93,7 @@ impl Dedup {
         tables.ids()?.insert(seq.get(), row.encode().as_slice())?;
         self.map.insert(short(row), seq);
         for _ in 0..2 {
-            if !self.forget_oldest(row.at, tables)? {
+            if !self.forget_oldest(row.age, tables)? {
                 break;
             }
         }
@@ -105,7 +105,7 @@ impl Dedup {
         let ids = tables.ids()?;
         let oldest = ids.first()?.map(|(seq, row)| (seq.value(), IdRow::decode(row.value())));
         let Some((seq, row)) = oldest else { return Ok(false) };
-        let outside = row.as_ref().is_none_or(|row| now.since(row.at) > self.window.time);
+        let outside = row.as_ref().is_none_or(|row| now.since(row.age) > self.window.time);
         if !outside && ids.len()? <= entries {
             return Ok(false);
         }
@@ -168,14 +168,15 @@ mod tests {
             not_before: None,
             effect: Effect::Live,
         };
-        let row = dedup.row(&event, Timestamp::EPOCH).expect("it has an id");
+        let row = dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id");
         assert_eq!(row.id, 215_555_289_995_443_262_185_430_907_017_088_262_458);
         assert_eq!(row.content, 158_420_657_387_656_528_712_321_484_221_663_563_459);
         let (at, delay) = (Timestamp::from_millis(7), Duration::from_millis(7));
         let mut contents = vec![row.content];
         for not_before in [NotBefore::At(at), NotBefore::After(delay), NotBefore::After(delay * 2)] {
             event.not_before = Some(not_before);
-            contents.push(dedup.row(&event, Timestamp::EPOCH).expect("it has an id").content);
+            contents
+                .push(dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id").content);
         }
         assert_eq!(
             contents[1..3],
@@ -189,11 +190,11 @@ mod tests {
         assert_eq!(contents.len(), 4, "each is another content");
         event.not_before = None;
         event.time = None;
-        let other = dedup.row(&event, Timestamp::EPOCH).expect("it has an id");
+        let other = dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id");
         assert_eq!(other.id, row.id);
         assert_ne!(other.content, row.content);
         event.producer_id = None;
-        assert_eq!(dedup.row(&event, Timestamp::EPOCH), None);
+        assert_eq!(dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)), None);
     }
 
     #[test]
@@ -209,7 +210,7 @@ mod tests {
                 not_before: None,
                 effect: Effect::Live,
             };
-            dedup.row(&event, Timestamp::EPOCH).expect("it has an id")
+            dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id")
         };
         assert_ne!(row("ab", "c", "a", b"").id, row("a", "bc", "a", b"").id);
         assert_ne!(row("a", "b", "ab", b"c").content, row("a", "b", "a", b"bc").content);

@@ -15,6 +15,7 @@
 
 mod accept;
 mod append;
+mod clock;
 mod cursor;
 mod database;
 mod dedup;
@@ -38,6 +39,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::{
     accept::{Acceptance, Batch, BatchAnswer, FileIdentity, Routed},
+    clock::Clocks,
     depths::Depths,
     endpoints::{Change, Changed, Configured, Judged},
     error::{OpenError, StoreError},
@@ -54,7 +56,7 @@ use crate::model::{
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
     id::IdKey,
-    time::Timestamp,
+    time::{Mark, Timestamp},
 };
 
 /// At most so many deliveries of one event.
@@ -115,6 +117,8 @@ pub struct Opened {
     pub last_seq: Seq,
     /// Attempts from this row on belong to this run.
     pub first_attempt: AttemptRow,
+    /// What is known of the clocks of those who had it before.
+    pub clocks: Clocks,
 }
 
 impl Outbox {
@@ -138,6 +142,7 @@ impl Outbox {
     fn start(database: Shared, options: &Options, unclean: bool) -> Result<Opened, StoreError> {
         let depths = Depths::default();
         let store = contain(|| Store::new(database.clone(), options, depths.clone()))??;
+        let clocks = contain(|| clock::read(&database.begin_read()?))??;
         let state = store.state();
         let last_seq = Seq::new(state.next_seq.get() - 1);
         let (first_attempt, id_key) = (state.next_attempt, state.id_key.clone());
@@ -146,7 +151,7 @@ impl Outbox {
         let outbox = Self { database, queue: Arc::clone(&queue), depths, id_key };
         let writer = Writer::start(store, queue, options.settle_delay, sender).map_err(thread_error)?;
         outbox.start_reading_ids().map_err(thread_error)?;
-        Ok(Opened { outbox, writer, notices, unclean, last_seq, first_attempt })
+        Ok(Opened { outbox, writer, notices, unclean, last_seq, first_attempt, clocks })
     }
 
     /// Queues a batch for the next commit, at once; the answer comes when it is durable.
@@ -160,6 +165,11 @@ impl Outbox {
     /// was not written.
     pub fn settle(&self, settle: Settle) {
         self.queue.settle(settle);
+    }
+
+    /// Has the clocks' mark written with the next commit, or `now` with one of its own.
+    pub fn mark(&self, mark: Mark, now: bool) {
+        self.queue.mark(mark, now);
     }
 
     /// Forgets an accepted file that has been unlinked.

@@ -208,12 +208,12 @@ const fn decode_state(state: u8, reason: u8) -> Option<State> {
 }
 
 /// The low 48 bits, big-endian. Times have no more; rows of attempts would need 89 years at 100,000 a second.
-fn six(number: u64) -> [u8; 6] {
+pub(super) fn six(number: u64) -> [u8; 6] {
     let bytes = number.to_be_bytes();
     bytes[2..].try_into().expect("eight less two is six")
 }
 
-const fn read_six(bytes: [u8; 6]) -> u64 {
+pub(super) const fn read_six(bytes: [u8; 6]) -> u64 {
     u64::from_be_bytes([0, 0, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]])
 }
 
@@ -235,6 +235,8 @@ struct EventRecord<'a> {
     /// 1: partial, 2: none.
     #[serde(rename = "ef", default, skip_serializing_if = "Option::is_none")]
     effect: Option<u8>,
+    #[serde(rename = "cu", default, skip_serializing_if = "std::ops::Not::not")]
+    clock_unset: bool,
     #[serde(rename = "da", borrow, with = "serde_bytes")]
     data: &'a [u8],
 }
@@ -256,7 +258,7 @@ const fn effect(code: Option<u8>) -> Option<Effect> {
     })
 }
 
-pub(super) fn encode_event(event: &NewEvent, accepted_at: Timestamp) -> Vec<u8> {
+pub(super) fn encode_event(event: &NewEvent, accepted_at: Timestamp, clock_unset: bool) -> Vec<u8> {
     let record = EventRecord {
         account: Cow::Borrowed(event.account.as_str()),
         event_type: Cow::Borrowed(event.event_type.as_str()),
@@ -265,6 +267,7 @@ pub(super) fn encode_event(event: &NewEvent, accepted_at: Timestamp) -> Vec<u8> 
         not_before: event.not_before.map(|not_before| not_before.time(accepted_at).as_millis()),
         producer_id: event.producer_id.as_deref().map(Cow::Borrowed),
         effect: effect_code(event.effect),
+        clock_unset,
         data: &event.data,
     };
     encode_map(&record, event.data.len() + 256)
@@ -275,6 +278,7 @@ pub(super) fn decode_event(seq: Seq, row: &[u8]) -> Option<Event> {
     Some(Event {
         seq,
         accepted_at: Timestamp::from_millis(record.accepted_at),
+        clock_unset: record.clock_unset,
         new: NewEvent {
             account: record.account.parse().ok()?,
             event_type: record.event_type.parse().ok()?,
@@ -679,22 +683,30 @@ pub(super) struct IdRow {
     pub(super) content: u128,
     /// When the event was accepted.
     pub(super) at: Timestamp,
+    /// The same on the time that ages run on, which never goes back.
+    pub(super) age: Timestamp,
 }
 
 impl IdRow {
     const LENGTH: usize = 38;
 
-    pub(super) fn encode(&self) -> [u8; Self::LENGTH] {
-        let mut row = [0; Self::LENGTH];
-        row[0..16].copy_from_slice(&self.id.to_be_bytes());
-        row[16..32].copy_from_slice(&self.content.to_be_bytes());
-        row[32..38].copy_from_slice(&six(self.at.as_millis()));
+    /// 38 bytes, and six more where the clock was not set: the age then.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(Self::LENGTH + 6);
+        row.extend(self.id.to_be_bytes());
+        row.extend(self.content.to_be_bytes());
+        row.extend(six(self.at.as_millis()));
+        if self.age != self.at {
+            row.extend(six(self.age.as_millis()));
+        }
         row
     }
 
     pub(super) fn decode(row: &[u8]) -> Option<Self> {
-        let row: &[u8; Self::LENGTH] = row.try_into().ok()?;
+        let (row, age) = row.split_first_chunk::<{ Self::LENGTH }>()?;
+        let age = if age.is_empty() { &row[32..38] } else { age };
         Some(Self {
+            age: Timestamp::from_millis(read_six(age.try_into().ok()?)),
             id: u128::from_be_bytes(row[0..16].try_into().ok()?),
             content: u128::from_be_bytes(row[16..32].try_into().ok()?),
             at: Timestamp::from_millis(read_six(row[32..38].try_into().ok()?)),
@@ -778,16 +790,16 @@ mod tests {
     #[test]
     fn events_and_attempts_read_back() {
         let at = Timestamp::from_millis(7);
-        let row = encode_event(&event(), at);
+        let row = encode_event(&event(), at, true);
         assert_eq!(
             decode_event(Seq::new(3), &row),
-            Some(Event { seq: Seq::new(3), accepted_at: at, new: event() })
+            Some(Event { seq: Seq::new(3), accepted_at: at, clock_unset: true, new: event() })
         );
 
         for (not_before, millis) in
             [(None, None), (Some(NotBefore::After(Duration::from_millis(3))), Some(10))]
         {
-            let row = encode_event(&NewEvent { not_before, ..event() }, at);
+            let row = encode_event(&NewEvent { not_before, ..event() }, at, false);
             let read = decode_event(Seq::new(3), &row).expect("an event").new.not_before;
             assert_eq!(read, millis.map(|millis| NotBefore::At(Timestamp::from_millis(millis))));
         }

@@ -10,7 +10,7 @@
 //! | `files` | directory, device, inode, mtime, size | seq of the file's first event | accept of a file; removed after its unlink |
 //! | `parked` | endpoint, due minute, seq, slot | due, ms | park; removed by load. Not there until something is parked |
 //! | `endpoints` | number | version byte, MessagePack map; secrets among it | configuration, changes; settle when a count changes |
-//! | `meta` | name | bytes | creation, open, close |
+//! | `meta` | name | bytes | creation, open, close; the clocks' mark with any commit |
 //!
 //! A *row key* is `seq << 16 | slot` of the row's first delivery; a row holds at most [`ROW_DELIVERIES`] of them.
 
@@ -44,6 +44,9 @@ pub(super) mod meta {
     pub(in crate::outbox) const FORMAT: &str = "format";
     /// Sixteen bytes: the key of ids and of deduplication.
     pub(in crate::outbox) const ID_KEY: &str = "id_key";
+    /// Eighteen bytes, big-endian: the schedule's time, the wall clock beside it, the most that it ever said. Not there
+    /// until a daemon that keeps it has run.
+    pub(in crate::outbox) const CLOCK: &str = "clock";
     /// There when the store was closed by its daemon; gone while one has it open.
     pub(in crate::outbox) const CLEAN: &str = "clean";
 }

@@ -8,6 +8,7 @@ use super::{
     Options,
     accept::{Batch, BatchAnswer, FileIdentity, accept},
     append::Added,
+    clock,
     database::Shared,
     dedup::{Dedup, Window, short},
     depths::Depths,
@@ -24,7 +25,7 @@ use crate::model::{
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
     id::IdKey,
-    time::{Minute, Timestamp},
+    time::{Mark, Minute, Timestamp},
 };
 
 /// What the writer knows besides the file.
@@ -75,6 +76,8 @@ pub(super) struct Store {
     database: Shared,
     state: State,
     quick_repair: bool,
+    /// Goes with the next commit.
+    mark: Option<Mark>,
 }
 
 impl Store {
@@ -98,7 +101,12 @@ impl Store {
             depths,
             pending_per_endpoint: options.pending_per_endpoint,
         };
-        Ok(Self { database, state, quick_repair: options.quick_repair })
+        Ok(Self { database, state, quick_repair: options.quick_repair, mark: None })
+    }
+
+    /// Has the clocks' mark written with the next commit.
+    pub(super) const fn set_mark(&mut self, mark: Mark) {
+        self.mark = Some(mark);
     }
 
     pub(super) const fn state(&self) -> &State {
@@ -154,6 +162,9 @@ impl Store {
     pub(super) fn close(self) -> Result<(), StoreError> {
         let txn = self.begin()?;
         txn.open_table(META)?.insert(meta::CLEAN, [].as_slice())?;
+        if let Some(mark) = &self.mark {
+            clock::write(mark, &txn)?;
+        }
         txn.commit()?;
         self.database.close()
     }
@@ -171,6 +182,9 @@ impl Store {
         let mut tables = Tables::new(&txn);
         let result = work(&mut self.state, &mut tables)?;
         drop(tables);
+        if let Some(mark) = self.mark.take() {
+            clock::write(&mark, &txn)?;
+        }
         txn.commit()?;
         Ok(result)
     }

@@ -19,7 +19,7 @@ use crate::model::{
     delivery::{Delivery, DeliveryKey, State},
     endpoint::EndpointNumber,
     event::{Effect, NewEvent, Seq},
-    time::Timestamp,
+    time::{Mark, Timestamp},
 };
 
 const ID_KEY: [u8; 16] = *b"sixteen bytes ok";
@@ -59,6 +59,19 @@ fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 
+/// What a wall clock says at `now`, and whether it is unset: always the same then.
+fn wall(now: Timestamp) -> (Timestamp, bool) {
+    let mut random = fastrand::Rng::with_seed(now.as_millis());
+    let unset = random.u8(..8) == 0;
+    (if unset { at(random.u64(..500)) } else { now }, unset)
+}
+
+/// How the clocks stand at `now`, where that is to be written.
+fn mark(now: Timestamp) -> Option<Mark> {
+    let mark = Mark { schedule: at(now.as_millis() / 2), wall: wall(now).0, greatest: now };
+    now.as_millis().is_multiple_of(3).then_some(mark)
+}
+
 fn event(producer_id: Option<&str>, data: &'static str) -> NewEvent {
     NewEvent {
         account: AccountName::default(),
@@ -76,6 +89,8 @@ fn batch(producer_id: Option<&str>, data: &'static str) -> Batch {
     let deliveries = vec![(EndpointNumber::new(1), at(5))];
     Batch {
         at: at(1),
+        age: at(1),
+        clock_unset: false,
         events: vec![Routed { event: event(producer_id, data), deliveries }],
         file: None,
         room: None,

@@ -30,7 +30,7 @@ use crate::model::{
     delivery::{DeliveryKey, Load, Scheduled},
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
-    time::{Minute, Timestamp},
+    time::{Mark, Minute, Timestamp},
 };
 
 pub(super) const GROUP_EVENTS: usize = 512;
@@ -78,6 +78,10 @@ struct Work {
     changes: Vec<(Change, Answer<Changed>)>,
     ids: Vec<(u64, Seq)>,
     ids_whole: bool,
+    /// Of the clocks; goes with the next commit.
+    mark: Option<Mark>,
+    /// It is reason enough for a commit.
+    mark_now: bool,
     /// The map of ids cannot be had.
     failed: Option<StoreError>,
     stop: Stop,
@@ -154,6 +158,13 @@ impl Queue {
         self.add(|work| work.changes.push((change, answer)));
     }
 
+    pub(super) fn mark(&self, mark: Mark, now: bool) {
+        self.add(|work| {
+            work.mark = Some(mark);
+            work.mark_now |= now;
+        });
+    }
+
     pub(super) fn found_ids(&self, page: Vec<(u64, Seq)>) {
         self.add(|work| work.ids.extend(page));
     }
@@ -215,6 +226,7 @@ impl Work {
             || !self.configure.is_empty()
             || !self.changes.is_empty()
             || !self.ids.is_empty()
+            || self.mark_now
             || !self.loads.is_empty()
             || self.park.len() >= GROUP_PARKED
             || self.settles.len() >= GROUP_SETTLES
@@ -266,6 +278,8 @@ struct Round {
     configure: Vec<Configure>,
     changes: Vec<(Change, Answer<Changed>)>,
     ids: Vec<(u64, Seq)>,
+    mark: Option<Mark>,
+    mark_now: bool,
     failed: Option<StoreError>,
     stop: Stop,
 }
@@ -300,6 +314,11 @@ impl Writer {
         Ok(Self { queue, thread })
     }
 
+    /// Has the clocks' mark written as the store is closed cleanly, or with a commit before that.
+    pub fn mark(&self, mark: Mark) {
+        self.queue.mark(mark, false);
+    }
+
     /// Writes what is queued, marks the store as closed cleanly if that is how it ends, and closes it for everybody:
     /// reads fail from then on.
     /// Events that still wait for the map of ids are not written; their askers are told so, as are those who come later.
@@ -331,6 +350,9 @@ fn run(
     let _ended = Ended(queue);
     loop {
         let mut round = next_round(queue, settle_delay);
+        if let Some(mark) = round.mark {
+            store.set_mark(mark);
+        }
         let written = match round.failed.take() {
             Some(error) => Err(error),
             None if round.is_last() => return end(store, round.stop),
@@ -355,7 +377,7 @@ impl Round {
     /// Whether the store is to be closed and nothing is left to write.
     fn is_last(&self) -> bool {
         let nothing = self.group.is_empty() && self.configure.is_empty() && self.changes.is_empty();
-        matches!(self.stop, Stop::Close(_)) && nothing
+        matches!(self.stop, Stop::Close(_)) && nothing && !self.mark_now
     }
 }
 
@@ -385,6 +407,8 @@ fn next_round(queue: &Queue, settle_delay: Duration) -> Round {
         configure: mem::take(&mut work.configure),
         changes: mem::take(&mut work.changes),
         ids: mem::take(&mut work.ids),
+        mark: work.mark.take(),
+        mark_now: mem::take(&mut work.mark_now),
         failed: work.failed.take(),
         stop: work.stop,
     }
@@ -399,7 +423,7 @@ fn write(store: &mut Store, round: Round, notices: &mpsc::UnboundedSender<Notice
     for (change, answer) in round.changes {
         let _ = answer.send(Ok(store.change(change)?));
     }
-    if round.group.is_empty() {
+    if round.group.is_empty() && !round.mark_now {
         return Ok(());
     }
     let committed = store.commit(&round.group)?;

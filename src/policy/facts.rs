@@ -33,6 +33,8 @@ pub struct Facts<'a> {
     pub attempt: u32,
     /// When the attempt began (wall clock).
     pub timestamp: Timestamp,
+    /// The same on the time that ages run on, which never goes back: it says which secrets are over.
+    pub age: Timestamp,
 }
 
 impl Facts<'_> {
@@ -83,6 +85,7 @@ pub(crate) mod sample {
             data,
             attempt: 3,
             timestamp: Timestamp::from_millis(1_709_136_999_123),
+            age: Timestamp::from_millis(1_709_136_999_123),
         }
     }
 }

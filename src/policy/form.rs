@@ -371,6 +371,7 @@ fn template(source: &str) -> Result<BodyTemplate, TemplateError> {
         data: &data,
         attempt: 1,
         timestamp: time,
+        age: time,
     };
     BodyTemplate::compile(source, &sample)
 }

@@ -28,6 +28,7 @@ use super::{
     view::{CircuitView, EndpointView},
 };
 use crate::{
+    clock::Clock,
     engine::{LaneView, directory::Target, endpoints::EndpointError, settings::Owner},
     ingest::intake::Permit,
     model::{account::AccountName, endpoint::EndpointNumber, id::EndpointId},
@@ -135,7 +136,7 @@ fn view(target: &Target, open: &Open, lane: Option<&LaneView>) -> EndpointView {
         created_at: stored.created_at,
         updated_at: stored.updated_at,
         consecutive_failures: lane.map_or(stored.consecutive_failures, |lane| lane.consecutive_failures),
-        circuit: lane.and_then(circuit),
+        circuit: lane.and_then(|lane| circuit(lane, open.intake.clock())),
         pending: open.outbox.depths().of(target.number),
         in_flight: lane.map_or(0, |lane| u64::try_from(lane.status.in_flight).unwrap_or(u64::MAX)),
         owner: owner.as_str().to_owned(),
@@ -166,7 +167,8 @@ impl From<EndpointError> for Problem {
 }
 
 /// The circuit of a lane, if it is open.
-pub(super) fn circuit(lane: &LaneView) -> Option<CircuitView> {
+pub(super) fn circuit(lane: &LaneView, clock: Clock) -> Option<CircuitView> {
     let open = lane.status.circuit?;
-    Some(CircuitView { open_since: open.since, failed_probes: open.probes, next_probe_at: open.next })
+    let (open_since, next_probe_at) = (clock.wall_of(open.since), clock.wall_of(open.next));
+    Some(CircuitView { open_since, failed_probes: open.probes, next_probe_at })
 }

@@ -15,9 +15,9 @@ use crate::{
         endpoint::{Endpoint, EndpointNumber},
         event::{Event, EventType, NewEvent, NotBefore, Seq},
         id::{EventId, IdKey},
-        time::Timestamp,
+        time::{Mark, Timestamp},
     },
-    outbox::{Acceptance, Batch, BatchAnswer, FileIdentity, Head, Options, Placed, Row, Settle},
+    outbox::{Acceptance, Batch, BatchAnswer, Clocks, FileIdentity, Head, Options, Placed, Row, Settle},
 };
 
 /// What two events with the same id are compared by.
@@ -28,6 +28,7 @@ struct Id {
     of: (String, String),
     content: Content,
     at: Timestamp,
+    age: Timestamp,
 }
 
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub(super) struct Model {
     pub(super) endpoints: BTreeMap<EndpointNumber, Endpoint>,
     pub(super) files: HashSet<FileIdentity>,
     pub(super) parked: Parked,
+    /// How the clocks stood, as it was last said.
+    pub(super) mark: Option<Mark>,
     ids: BTreeMap<Seq, Id>,
     depths: HashMap<EndpointNumber, u64>,
     id_key: IdKey,
@@ -54,6 +57,7 @@ impl Model {
             endpoints: BTreeMap::new(),
             files: HashSet::new(),
             parked: Parked::default(),
+            mark: None,
             ids: BTreeMap::new(),
             depths: HashMap::new(),
             id_key: IdKey::new(super::ID_KEY),
@@ -80,16 +84,17 @@ impl Model {
         }
         let mut answers = Vec::new();
         for routed in &batch.events {
-            if let Some(known) = self.known(&routed.event, batch.at) {
+            if let Some(known) = self.known(&routed.event, batch.age) {
                 answers.push(known);
                 continue;
             }
             let seq = self.last_seq().next();
+            let Batch { at, clock_unset, .. } = *batch;
             let mut new = routed.event.clone();
             // The time is what is kept of a delay.
-            new.not_before = new.not_before.map(|not_before| NotBefore::At(not_before.time(batch.at)));
-            self.events.insert(seq, Event { seq, accepted_at: batch.at, new });
-            self.remember(seq, &routed.event, batch.at);
+            new.not_before = new.not_before.map(|not_before| NotBefore::At(not_before.time(at)));
+            self.events.insert(seq, Event { seq, accepted_at: at, clock_unset, new });
+            self.remember(seq, &routed.event, batch);
             for (slot, (endpoint, due)) in (0..).zip(&routed.deliveries) {
                 let key = DeliveryKey { seq, slot };
                 let delivery = self.first(key, *endpoint, *due, batch.at);
@@ -108,7 +113,7 @@ impl Model {
         let mut news: BTreeMap<(String, String), Content> = BTreeMap::new();
         for (index, routed) in batch.events.iter().enumerate() {
             let Some(of) = id_of(&routed.event) else { continue };
-            match self.known(&routed.event, batch.at) {
+            match self.known(&routed.event, batch.age) {
                 Some(Acceptance::Conflict(first)) => return Some((index, Some(first))),
                 Some(_) => {}
                 None => {
@@ -122,10 +127,10 @@ impl Model {
         None
     }
 
-    fn known(&self, event: &NewEvent, at: Timestamp) -> Option<Acceptance> {
+    fn known(&self, event: &NewEvent, age: Timestamp) -> Option<Acceptance> {
         let of = id_of(event)?;
         let (seq, first) = self.ids.iter().rfind(|(_, id)| id.of == of)?;
-        if at.since(first.at) > self.options.dedup_window {
+        if age.since(first.age) > self.options.dedup_window {
             return None;
         }
         let id = self.id_key.event_id(first.at, *seq);
@@ -133,17 +138,24 @@ impl Model {
         Some(if same { Acceptance::Duplicate(id) } else { Acceptance::Conflict(id) })
     }
 
-    fn remember(&mut self, seq: Seq, event: &NewEvent, at: Timestamp) {
+    fn remember(&mut self, seq: Seq, event: &NewEvent, batch: &Batch) {
         let Some(of) = id_of(event) else { return };
-        self.ids.insert(seq, Id { of, content: content(event), at });
+        self.ids.insert(seq, Id { of, content: content(event), at: batch.at, age: batch.age });
         for _ in 0..2 {
             let Some((oldest, id)) = self.ids.first_key_value() else { return };
-            let late = at.since(id.at) > self.options.dedup_window;
+            let late = batch.age.since(id.age) > self.options.dedup_window;
             if late || self.ids.len() > self.options.dedup_entries {
                 let oldest = *oldest;
                 self.ids.remove(&oldest);
             }
         }
+    }
+
+    /// The clocks as a start finds them.
+    pub(super) fn clocks(&self) -> Clocks {
+        let event = self.events.values().last().map(|event| event.accepted_at);
+        let attempt = self.attempts.values().last().map(|attempt| attempt.report.started_at);
+        Clocks { mark: self.mark, seen: event.max(attempt).unwrap_or_default() }
     }
 
     /// The events whose ids are in the window's table.

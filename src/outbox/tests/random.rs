@@ -11,8 +11,9 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use tempfile::TempDir;
 
 use super::{
+    mark,
     model::{Model, is_pending},
-    open, options, random_report, wait,
+    open, options, random_report, wait, wall,
 };
 use crate::outbox::End;
 use crate::{
@@ -172,6 +173,11 @@ impl World {
         let batches: Vec<Batch> = (0..self.random.usize(1..4)).map(|_| self.batch()).collect();
         let mut scheduled = Vec::new();
         let expected: Vec<_> = batches.iter().map(|batch| self.model.accept(batch, &mut scheduled)).collect();
+        // First, so that it goes with their commit if not before.
+        if let Some(mark) = mark(self.now) {
+            self.opened.outbox.mark(mark, self.now.as_millis().is_multiple_of(2));
+            self.model.mark = Some(mark);
+        }
         let answers: Vec<_> = batches.into_iter().map(|batch| self.opened.outbox.accept(batch)).collect();
         for (answer, expected) in answers.into_iter().zip(expected) {
             let answer = wait(answer.answer()).expect("the store takes it");
@@ -184,7 +190,8 @@ impl World {
     fn batch(&mut self) -> Batch {
         let events = (0..self.random.usize(..7)).map(|_| self.routed()).collect();
         let file = self.random.u8(..4) == 0;
-        Batch { at: self.now, events, file: file.then(|| self.file()), room: None }
+        let (at, clock_unset) = wall(self.now);
+        Batch { at, age: self.now, clock_unset, events, file: file.then(|| self.file()), room: None }
     }
 
     fn file(&mut self) -> FileIdentity {
@@ -342,6 +349,7 @@ impl World {
         assert_eq!(self.opened.unclean, !clean);
         assert_eq!(self.opened.last_seq, self.model.last_seq());
         assert_eq!(self.opened.first_attempt, self.model.next_attempt());
+        assert_eq!(self.opened.clocks, self.model.clocks());
         let backlog = self.backlog(self.opened.last_seq, 7);
         self.opened.outbox.count_backlog(&backlog);
         self.wait_for_ids();
@@ -359,7 +367,14 @@ impl World {
     fn wait_for_ids(&mut self) {
         let mut routed = self.routed();
         routed.event.producer_id = Some("first of a run".to_owned());
-        let batch = Batch { at: self.now, events: vec![routed], file: None, room: None };
+        let batch = Batch {
+            at: self.now,
+            age: self.now,
+            clock_unset: false,
+            events: vec![routed],
+            file: None,
+            room: None,
+        };
         let mut scheduled = Vec::new();
         let expected = self.model.accept(&batch, &mut scheduled);
         assert_eq!(wait(self.opened.outbox.accept(batch).answer()).expect("the store takes it"), expected);

@@ -16,7 +16,7 @@ use crate::{
         event::{Event, Seq},
     },
     outbox::{
-        FileIdentity, Reader, Row,
+        Clocks, FileIdentity, Reader, Row, clock,
         database::Shared,
         record::{IdRow, decode_attempt, decode_endpoint, decode_event, decode_row},
         schema::{ATTEMPTS, ENDPOINTS, EVENTS, FILES, HISTORY, IDS, PENDING, row_seq, row_slot},
@@ -36,6 +36,7 @@ pub(super) struct Found {
     /// What the scan of the backlog tells, page by page.
     pub(super) backlog: Vec<(DeliveryKey, Delivery)>,
     pub(super) parked: Parked,
+    pub(super) clocks: Clocks,
 }
 
 impl Found {
@@ -54,6 +55,7 @@ impl Found {
             files: model.files.iter().map(file).collect(),
             backlog: backlog.map(|(key, delivery)| (*key, *delivery)).collect(),
             parked: Parked::expected(model),
+            clocks: model.clocks(),
         }
     }
 
@@ -90,6 +92,7 @@ impl Found {
             ids: ids.into_keys().collect(),
             files: files.collect(),
             parked: Parked::read(database, &backlog),
+            clocks: clock::read(&txn).expect("it is read"),
             backlog,
         }
     }
@@ -174,6 +177,7 @@ impl Found {
             ("ids", self.ids == expected.ids),
             ("files", self.files == expected.files),
             ("the backlog", self.backlog == expected.backlog),
+            ("the clocks", self.clocks == expected.clocks),
             ("parked", self.parked.rows == expected.parked.rows),
             ("what a start schedules", self.parked.scheduled == expected.parked.scheduled),
             ("what is loaded", self.parked.loaded == expected.parked.loaded),

@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::{
     super::{
-        ID_KEY,
+        ID_KEY, mark,
         model::{Model, is_pending, parked::minute},
-        options, random_report,
+        options, random_report, wall,
     },
     found::Found,
     power::Disk,
@@ -205,7 +205,12 @@ impl History {
         let answers: Vec<_> = group.batches.iter().map(|batch| model.accept(batch, &mut scheduled)).collect();
         let parked = model.parked.park(&group.park);
         let loaded: Vec<_> = group.loads.iter().map(|load| model.parked.load(*load)).collect();
-        let done = self.store.as_mut().expect("it is open").commit(group).expect("it commits");
+        let store = self.store.as_mut().expect("it is open");
+        if let Some(mark) = mark(self.now) {
+            store.set_mark(mark);
+            model.mark = Some(mark);
+        }
+        let done = store.commit(group).expect("it commits");
         assert_eq!((&done.answers, done.scheduled), (&answers, scheduled));
         assert_eq!((done.parked, done.loaded), (parked, loaded));
         assert!(done.not_settled.is_empty(), "{:?}", done.not_settled);
@@ -220,7 +225,14 @@ impl History {
         let in_window = known.filter(|event| self.now.since(event.accepted_at) <= model.options.dedup_window);
         let events: Vec<_> = in_window.collect();
         let routed = events.iter().map(|event| Routed { event: event.new.clone(), deliveries: Vec::new() });
-        let mut batches = vec![Batch { at: self.now, events: routed.collect(), file: None, room: None }];
+        let mut batches = vec![Batch {
+            at: self.now,
+            age: self.now,
+            clock_unset: false,
+            events: routed.collect(),
+            file: None,
+            room: None,
+        }];
         batches.extend(model.files.iter().map(|file| Batch { file: Some(file.clone()), ..self.batch() }));
         let (ids, files) = (events.len(), model.files.len());
         let before = model.last_seq();
@@ -279,7 +291,8 @@ impl History {
             mtime: -1,
             size: 7,
         });
-        Batch { at: self.now, events, file, room: None }
+        let (at, clock_unset) = wall(self.now);
+        Batch { at, age: self.now, clock_unset, events, file, room: None }
     }
 
     fn routed(&mut self) -> Routed {
