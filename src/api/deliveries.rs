@@ -277,13 +277,14 @@ pub(super) fn response(outcome: &Outcome, target: Option<&Target>) -> ResponseVi
 fn answered(answer: &Answer, target: Option<&Target>) -> ResponseView {
     let reason = StatusCode::from_u16(answer.status).ok().and_then(|status| status.canonical_reason());
     let status = format!("{} {}", answer.status, reason.unwrap_or_default()).trim_end().to_owned();
-    let success = target.and_then(Target::profile).is_some_and(|profile| profile.is_success(answer.status));
-    let mut message = if success {
-        format!("the endpoint took it: {status}")
-    } else {
-        format!("not a success under the endpoint's profile: {status}")
+    let success = target.and_then(Target::profile).map(|profile| profile.is_success(answer.status));
+    let mut message = match success {
+        Some(true) => format!("the endpoint took it: {status}"),
+        Some(false) => format!("not a success under the endpoint's profile: {status}"),
+        // What it was under the profile of then, its delivery says.
+        None => format!("the endpoint answered {status}"),
     };
-    if (300..400).contains(&answer.status) && !success {
+    if (300..400).contains(&answer.status) && success == Some(false) {
         message.push_str(" (redirects are not followed)");
     }
     if let Some(error) = &answer.body_error {

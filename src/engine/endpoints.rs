@@ -184,6 +184,9 @@ pub enum EndpointError {
     /// Its profile needs no secret.
     #[error("the endpoint's profile neither signs nor shows a secret, so it has none")]
     NoSecret,
+    /// As many endpoints are being tested as may be at once.
+    #[error("{TESTS} endpoints are being tested at this moment; try again when one has answered")]
+    Busy,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -284,7 +287,8 @@ impl Endpoints {
     /// nothing counted. What is not given is chosen: a type that the endpoint wants, `{}` as data.
     ///
     /// # Errors
-    /// There is no such endpoint, what it takes to reach it is missing, or its template cannot take the data.
+    /// There is no such endpoint, what it takes to reach it is missing, its template cannot take the data, or too many are
+    /// being tested.
     pub async fn test(
         &self,
         number: EndpointNumber,
@@ -292,7 +296,7 @@ impl Endpoints {
         data: Option<Bytes>,
     ) -> Result<Tested, EndpointError> {
         self.finish(async move |inner| {
-            let _turn = inner.tests.acquire().await.expect("the semaphore is never closed");
+            let _turn = inner.tests.try_acquire().map_err(|_| EndpointError::Busy)?;
             inner.test(number, event_type, data).await
         })
         .await

@@ -98,3 +98,23 @@ fn data_that_the_template_cannot_take_is_told() {
     let detail = answer.problem(422, "invalid_endpoint");
     assert!(detail.contains("`data`"), "{detail}");
 }
+
+#[test]
+fn eight_are_tested_at_once_and_no_more() {
+    let receiver = Receiver::answering(|_| Reply::Held(204));
+    let world = running();
+    let made = make(&world, &receiver.url("/"), &json!({}));
+    let target = format!("{}/test", path(&made));
+    std::thread::scope(|scope| {
+        let asking: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| world.request("POST", &target, &[], b"{}").expect(200))).collect();
+        receiver.wait(8);
+        let refused = world.request("POST", &target, &[], b"{}").problem(503, "busy");
+        assert!(refused.contains("try again"), "{refused}");
+        receiver.release();
+        for one in asking {
+            assert_eq!(one.join().expect("it is answered")["success"], true);
+        }
+    });
+    test(&world, &made, &json!({}));
+}

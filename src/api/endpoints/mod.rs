@@ -160,6 +160,7 @@ impl From<EndpointError> for Problem {
             EndpointError::OwnedByConfiguration { .. } => (StatusCode::CONFLICT, "owned_by_configuration"),
             EndpointError::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             EndpointError::NoSecret => (StatusCode::NOT_FOUND, "no_secret"),
+            EndpointError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             EndpointError::Store(error) => return Self::from(error),
         };
         Self::new(status, code, error.to_string())
