@@ -76,14 +76,19 @@ impl Clock {
 
     /// What the wall clock says: for signatures, ids and what people read.
     pub fn wall(self) -> Timestamp {
-        let wall = self.read();
-        self.0.greatest.fetch_max(wall.as_millis(), Relaxed);
-        wall
+        self.wall_and_age().0
     }
 
     /// The time that ages run on: the wall clock, or the most that it ever said.
     pub fn age(self) -> Timestamp {
-        self.mark().greatest
+        self.wall_and_age().1
+    }
+
+    /// Both, by one look at the clock.
+    pub fn wall_and_age(self) -> (Timestamp, Timestamp) {
+        let wall = self.read();
+        let before = self.0.greatest.fetch_max(wall.as_millis(), Relaxed);
+        (wall, wall.max(Timestamp::from_millis(before)))
     }
 
     /// Whether the wall clock is not set.
@@ -93,8 +98,7 @@ impl Clock {
 
     /// All of them at this moment.
     pub fn mark(self) -> Mark {
-        let wall = self.wall();
-        let greatest = Timestamp::from_millis(self.0.greatest.load(Relaxed));
+        let (wall, greatest) = self.wall_and_age();
         Mark { schedule: wall.moved(-self.ahead_at(wall)), wall, greatest }
     }
 

@@ -196,7 +196,7 @@ async fn exchange(
     clock: Clock,
     id_key: &IdKey,
 ) -> Result<(Report, Bytes), RenderError> {
-    let (started_at, age) = (clock.wall(), clock.age());
+    let (started_at, age) = clock.wall_and_age();
     let names = Names::new(identity, &active.form, id_key);
     let facts = names.facts(identity, target, event, (started_at, age));
     let profile = active.form.profile();

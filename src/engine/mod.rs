@@ -597,7 +597,7 @@ impl Engine {
         let now = self.around.clock.now();
         match ended {
             Ended::Attempted { before, why, report, form } => {
-                self.attempted(start, &before, (why, *report), form.profile(), now);
+                self.attempted(start, &before, (why, report), form.profile(), now);
                 return Ok(());
             }
             Ended::CalledOff { before, reason, at } => {
@@ -650,7 +650,7 @@ impl Engine {
         &mut self,
         start: Start,
         before: &Delivery,
-        (why, report): (Why, Report),
+        (why, report): (Why, Box<Report>),
         profile: &Profile,
         now: Timestamp,
     ) {

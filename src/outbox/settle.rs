@@ -27,8 +27,8 @@ pub struct Settle {
     pub key: DeliveryKey,
     /// What it is from now on; `last_attempt` is filled in here.
     pub delivery: Delivery,
-    /// The attempt that ended, if one was made.
-    pub attempt: Option<(Why, Report)>,
+    /// The attempt that ended, if one was made; in a box, for settles are moved about by the hundred.
+    pub attempt: Option<(Why, Box<Report>)>,
     /// What its endpoint has from now on, if that has changed.
     pub count: Option<Count>,
 }

@@ -134,7 +134,7 @@ fn success(seq: u64) -> Settle {
     Settle {
         key: DeliveryKey { seq: Seq::new(seq), slot: 0 },
         delivery,
-        attempt: Some((Why::Schedule, report(at(6)))),
+        attempt: Some((Why::Schedule, Box::new(report(at(6))))),
         count: None,
     }
 }

@@ -348,8 +348,9 @@ fn run(
     notices: &mpsc::UnboundedSender<Notice>,
 ) -> Result<(), StoreError> {
     let _ended = Ended(queue);
+    let mut spare = Vec::new();
     loop {
-        let mut round = next_round(queue, settle_delay);
+        let mut round = next_round(queue, settle_delay, spare);
         if let Some(mark) = round.mark {
             store.set_mark(mark);
         }
@@ -358,13 +359,16 @@ fn run(
             None if round.is_last() => return end(store, round.stop),
             None => contain(|| write(&mut store, round, notices)).map_err(StoreError::from).flatten(),
         };
-        if let Err(error) = written {
-            // The engine may have gone before us; then nobody needs to be told.
-            let _ = notices.send(Notice::Failed(error));
-            // Closed all the same: of what redb can still put in order, nothing is left to the next start. That this
-            // may fail as well says nothing new.
-            let _ = store.abandon();
-            return Err(StoreError::Stopped);
+        match written {
+            Ok(emptied) => spare = emptied,
+            Err(error) => {
+                // The engine may have gone before us; then nobody needs to be told.
+                let _ = notices.send(Notice::Failed(error));
+                // Closed all the same: of what redb can still put in order, nothing is left to the next start. That
+                // this may fail as well says nothing new.
+                let _ = store.abandon();
+                return Err(StoreError::Stopped);
+            }
         }
     }
 }
@@ -381,7 +385,9 @@ impl Round {
     }
 }
 
-fn next_round(queue: &Queue, settle_delay: Duration) -> Round {
+/// Waits for something to do. `spare` is a vector whose room the queue goes on with, so that it does not grow it anew with
+/// every commit.
+fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Round {
     let mut work = queue.lock();
     while work.is_empty() {
         work.asleep = Asleep::Idle;
@@ -395,7 +401,7 @@ fn next_round(queue: &Queue, settle_delay: Duration) -> Round {
     work.asleep = Asleep::No;
     let (batches, answers) = work.take_batches();
     let group = Group {
-        settles: mem::take(&mut work.settles),
+        settles: mem::replace(&mut work.settles, spare),
         batches,
         unlinked: mem::take(&mut work.unlinked),
         park: work.take_park(),
@@ -414,7 +420,12 @@ fn next_round(queue: &Queue, settle_delay: Duration) -> Round {
     }
 }
 
-fn write(store: &mut Store, round: Round, notices: &mpsc::UnboundedSender<Notice>) -> Result<(), StoreError> {
+/// Writes it, and returns the room that its settles took.
+fn write(
+    store: &mut Store,
+    mut round: Round,
+    notices: &mpsc::UnboundedSender<Notice>,
+) -> Result<Vec<Settle>, StoreError> {
     store.fill_dedup(&round.ids);
     for Configure { wanted, judged, at, answer } in round.configure {
         // An asker that has gone needs no answer, here and below.
@@ -424,7 +435,7 @@ fn write(store: &mut Store, round: Round, notices: &mpsc::UnboundedSender<Notice
         let _ = answer.send(Ok(store.change(change)?));
     }
     if round.group.is_empty() && !round.mark_now {
-        return Ok(());
+        return Ok(round.group.settles);
     }
     let committed = store.commit(&round.group)?;
     // First of all: a producer that waits should not wait for what its event sets going.
@@ -451,5 +462,8 @@ fn write(store: &mut Store, round: Round, notices: &mpsc::UnboundedSender<Notice
     if !committed.scheduled.is_empty() {
         let _ = notices.send(Notice::Scheduled(committed.scheduled));
     }
-    Ok(())
+    let mut emptied = mem::take(&mut round.group.settles);
+    emptied.clear();
+    emptied.shrink_to(2 * GROUP_SETTLES);
+    Ok(emptied)
 }

@@ -210,7 +210,7 @@ impl Model {
                 number: settle.delivery.attempt,
                 previous,
                 why: *why,
-                report: report.clone(),
+                report: (**report).clone(),
             };
             self.attempts.insert(row, attempt);
         }

@@ -274,7 +274,7 @@ impl World {
         // The store knows better which attempt was the last.
         delivery.last_attempt = None;
         delivery.asked = delivery.attempt % 2 == 1;
-        let attempt = attempted.then(|| (why, random_report(&mut self.random, self.now, 300)));
+        let attempt = attempted.then(|| (why, Box::new(random_report(&mut self.random, self.now, 300))));
         let count = self.model.random_count(delivery.endpoint, self.now, &mut self.random);
         if let Some(Count { disable: Some(_), resets, .. }) = count {
             let holds = resets == self.model.endpoints[&delivery.endpoint].resets;

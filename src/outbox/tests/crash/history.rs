@@ -380,7 +380,7 @@ impl History {
         Settle {
             key,
             delivery,
-            attempt: attempted.then(|| (why, random_report(&mut self.random, self.now, 900))),
+            attempt: attempted.then(|| (why, Box::new(random_report(&mut self.random, self.now, 900)))),
             count: model.random_count(delivery.endpoint, self.now, &mut self.random),
         }
     }
