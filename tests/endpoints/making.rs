@@ -1,5 +1,7 @@
 //! `POST /v1/endpoints`, and how endpoints are shown.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{call, configuration, id, make, path, running, shown};
@@ -22,9 +24,13 @@ fn one_is_made_and_shown() {
         "account": "default", "name": null, "description": "the ERP", "url": "https://erp.example/hooks?a=b",
         "event_types": ["video.*", "a.b"], "profile": "quick", "own_profile": true,
         "headers": {"authorization": "••••••"}, "enabled": true, "disabled_reason": null, "disabled_since": null,
-        "consecutive_failures": 0, "pending": 0, "in_flight": 0, "owner": "api"
+        "circuit": null, "consecutive_failures": 0, "pending": 0, "in_flight": 0, "owner": "api"
     });
     let show = shown(&world, &made);
+    let fields =
+        |document: &Value| document.as_object().expect("an object").keys().cloned().collect::<BTreeSet<_>>();
+    let others = ["id", "created_at", "updated_at"].map(str::to_owned);
+    assert_eq!(fields(&show), fields(&expected).into_iter().chain(others).collect(), "no more and no less");
     for (field, value) in expected.as_object().expect("an object") {
         assert_eq!((&made[field], &show[field]), (value, value), "{field}");
     }

@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use crate::support::{
     config::endpoint,
+    skip,
     world::{World, stderr, stdout},
 };
 
@@ -32,7 +33,7 @@ fn as_nobody(args: &[&str]) -> Option<Command> {
     let able = rustix::process::geteuid().is_root()
         && command(&["--version"]).output().is_ok_and(|output| output.status.success());
     if !able {
-        eprintln!("skipped: it takes root and setpriv to be somebody else");
+        skip("it takes root and setpriv to be somebody else", true);
     }
     able.then(|| command(args))
 }

@@ -10,6 +10,7 @@ use crate::support::{
     program::{Program, is_there, post, split},
     receiver::{Hook, Receiver},
     sign::unix_seconds,
+    skip,
     world::{World, stderr, stdout},
 };
 
@@ -18,7 +19,8 @@ use crate::support::{
 pub struct Example(pub &'static str);
 
 impl Example {
-    fn directory(self) -> PathBuf {
+    /// Where its files are.
+    pub fn directory(self) -> PathBuf {
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/providers").join(self.0)
     }
 
@@ -92,8 +94,9 @@ impl Example {
     pub fn as_it_stands(self, runner: &str) -> Option<(Program, World, Value)> {
         let [_, serve, emit]: [String; 3] = self.commands().try_into().expect("three commands");
         assert_eq!(serve, "posthaste serve --config posthaste.toml");
-        if !is_there(runner.split(' ').next().expect("a command")) {
-            eprintln!("{runner}: not here, and so not run");
+        let command = runner.split(' ').next().expect("a command");
+        if !is_there(command) {
+            skip(&format!("there is no {command} here for the receiver of {}", self.0), command != "go");
             return None;
         }
         let program = Program::start(&self.directory(), runner, &["0"]);

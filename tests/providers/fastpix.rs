@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use crate::{
-    example::{Example, attempted, call, catalog, judges, refuses, waits},
+    example::{Example, attempted, call, catalog, judges, make, refuses, waits},
     support::{
         config::ODD,
         receiver::{Receiver, Reply},
@@ -151,9 +151,15 @@ fn patterns_stand_for_what_is_beneath_them_and_no_more() {
     let receiver = Receiver::start();
     let more: String =
         expected.iter().map(|(name, pattern, _)| endpoint(&receiver, name, &[pattern])).collect();
-    let world = FASTPIX.running(&receiver, &more);
+    let mut world = FASTPIX.world(&receiver.url("/"), &more);
+    fs::create_dir(world.path("conf.d")).expect("a directory");
+    let here = "accounts.default.https_only = false\nnetwork.allow = [\"127.0.0.0/8\"]\n";
+    fs::write(world.path("conf.d/here.toml"), here).expect("a file");
+    world.start();
+    make(&world, &receiver.url("/made"), &["video.media.*", "video.mediaAI.summary.ready"]);
     FASTPIX.emit_all(&world);
     world.settled();
+    assert_eq!(receiver.hooks_at("/made").len(), 20 + 1, "one that was made over the API");
     for (name, pattern, types) in &expected {
         let hooks = receiver.hooks_at(&format!("/{name}"));
         let came: Vec<_> =

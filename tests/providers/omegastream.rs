@@ -172,9 +172,20 @@ fn history_shows_the_response_that_came() {
         Reply::Full(200, ("content-type", "text/plain"), "webhook received\n".to_owned())
     });
     let world = OMEGASTREAM.running(&receiver, "");
-    let event = world.emit("video.process_failed", &json!({}));
+    let event = world.emit("video.process_failed", &json!({"video_id": "v-1"}));
     let delivery = world.ended(&event);
-    let response = &delivery["attempts"][0]["response"];
+    let attempt = &delivery["attempts"][0];
+    let body = attempt["request"]["body"].as_str().expect("what was sent");
+    assert_eq!(body, receiver.hooks()[0].text(), "the envelope as it was sent stands beside the response");
+    let envelope: Value = serde_json::from_str(body).expect("JSON");
+    let created = envelope["created"].clone();
+    assert!(created.is_u64(), "{envelope}");
+    assert_eq!(
+        envelope,
+        json!({"id": event, "coid": "default", "api_version": "v1", "created": created,
+            "type": "video.process_failed", "data": {"video_id": "v-1"}, "endpoint_id": delivery["endpoint_id"]})
+    );
+    let response = &attempt["response"];
     assert_eq!((&response["status_code"], &response["status"]), (&json!(200), &json!("200 OK")));
     assert_eq!(response["body"], "webhook received\n");
     assert!(response["message"].as_str().is_some_and(|message| message.contains("took it")), "{response}");

@@ -8,6 +8,8 @@
 #![allow(dead_code, unreachable_pub, reason = "several test programs share this, and each uses a part of it")]
 
 use std::{
+    env, io,
+    io::Write as _,
     thread,
     time::{Duration, Instant},
 };
@@ -31,6 +33,16 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[allow(clippy::disallowed_methods, reason = "the tests look at the daemon from outside, on a real clock")]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// Says that a part of a test is skipped, and for want of what. What `.ci/run` promises to be there is there where it runs.
+///
+/// # Panics
+/// It is `promised`, and this is CI.
+pub fn skip(what: &str, promised: bool) {
+    assert!(!promised || env::var_os("CI").is_none(), "{what}");
+    // Not by `eprintln`, which is shown of tests that fail only.
+    io::stderr().write_all(format!("skipped: {what}\n").as_bytes()).expect("somebody reads");
 }
 
 /// Asks until there is an answer, and gives up at [`DEADLINE`].
