@@ -1,8 +1,51 @@
-//! Where the figures come from.
+//! Where the figures come from, and what the machine's cores did meanwhile.
 
-use std::{fs, thread};
+use std::{fs, ops::Sub, thread, time::Duration};
 
 use serde_json::{Value, json};
+
+use crate::{Result, process::TICKS};
+
+/// What the cores have done, in seconds of all of them together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cores {
+    /// Nothing.
+    pub(crate) idle: f64,
+    /// The kernel's interrupts, with which no process is charged: of the loopback interface, most of all.
+    pub(crate) interrupts: f64,
+}
+
+impl Cores {
+    /// Since the machine's start.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub(crate) fn now() -> Result<Self> {
+        let text = fs::read_to_string("/proc/stat")?;
+        let line =
+            text.lines().next().and_then(|line| line.strip_prefix("cpu ")).ok_or("/proc/stat is another")?;
+        let ticks = line.split_whitespace().map(str::parse).collect::<Result<Vec<f64>, _>>()?;
+        // user, nice, system, idle, waiting for a disk, interrupts, their second halves.
+        let [_, _, _, idle, waiting, hard, soft, ..] = ticks[..] else {
+            return Err("/proc/stat is another".into());
+        };
+        Ok(Self { idle: (idle + waiting) / TICKS, interrupts: (hard + soft) / TICKS })
+    }
+
+    /// How many cores that were, on average.
+    pub(crate) fn of(self, time: Duration) -> Self {
+        let time = time.as_secs_f64();
+        Self { idle: self.idle / time, interrupts: self.interrupts / time }
+    }
+}
+
+impl Sub for Cores {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self { idle: self.idle - before.idle, interrupts: self.interrupts - before.interrupts }
+    }
+}
 
 /// The machine in a line.
 pub(crate) fn words() -> String {

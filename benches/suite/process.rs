@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io, ops::Sub};
 use crate::Result;
 
 /// Ticks a second in `/proc`: what user space sees is 100 on every architecture.
-const TICKS: f64 = 100.0;
+pub(crate) const TICKS: f64 = 100.0;
 
 /// Seconds of CPU.
 #[derive(Clone, Copy, Debug, Default)]

@@ -17,6 +17,7 @@ use crate::{
         sending::Sending,
         storing::{RowSizes, store},
     },
+    machine::Cores,
     process::Usage,
     producer,
     receiver::Receiver,
@@ -36,15 +37,22 @@ pub(crate) fn run(form: Form) -> Result<Figures> {
         let way = go(&mut receiver, events, 1)?;
         let several = go(&mut receiver, events, STREAMS)?;
         receiver.expect(&[events])?;
+        let (receiver_before, cores) = (receiver.usage()?, Cores::now()?);
         let sent = sending.send(events)?;
+        let cores = (Cores::now()? - cores).of(sent.took);
         receiver.done()?;
+        let receiver_sent = receiver.usage()?.since(&receiver_before);
         let scratch = Home::new("")?;
         let stored = store(&scratch.path("bare.redb"), way.sizes, events, way.commits)?;
         let bytes = events * u64::try_from(way.sizes.total())?;
         let appended = append(&scratch.path("bare.log"), bytes, way.commits)?;
         add_way(&mut figures, &way, "");
         add_floors(&mut figures, events, &sent, &stored, &appended);
+        figures.add("floor (a), signed requests: cores idle meanwhile", cores.idle, "");
         add_ratios(&mut figures, &way, &sent, &stored);
+        add_rates_by_cpu(&mut figures, &way, (&sent, &receiver_sent), &stored);
+        let written = way.usage.written as f64 / stored.usage.written as f64;
+        figures.add("written, of floor (b)", written, "×");
         add_several(&mut figures, &several);
     }
     Ok(figures)
@@ -59,6 +67,8 @@ pub(crate) struct Way {
     pub(crate) accepted: Duration,
     pub(crate) usage: Usage,
     pub(crate) receiver: Usage,
+    /// Until the receiver's last answer.
+    cores: Cores,
     pub(crate) commits: u64,
     pub(crate) peak_memory: f64,
     pub(crate) sizes: RowSizes,
@@ -84,6 +94,7 @@ pub(crate) fn go(receiver: &mut Receiver, events: u64, streams: usize) -> Result
     let (before, receiver_before, commits) = (daemon.usage()?, receiver.usage()?, daemon.commits()?);
     let (socket, event) = (daemon.socket(), producer::event("bench.event"));
     let count = usize::try_from(events)?;
+    let cores = Cores::now()?;
     let started = clock::now();
     let (accepted, took) = thread::scope(|scope| {
         let producing = scope
@@ -92,13 +103,14 @@ pub(crate) fn go(receiver: &mut Receiver, events: u64, streams: usize) -> Result
         let accepted = producing.join().expect("a producer does not panic")?;
         Ok::<_, Error>((accepted, done?))
     })?;
+    let cores = (Cores::now()? - cores).of(took);
     daemon.settled()?;
     let usage = daemon.usage()?.since(&before);
     let receiver = receiver.usage()?.since(&receiver_before);
     let (commits, peak_memory) = (daemon.commits()? - commits, daemon.memory()?.peak);
     daemon.stop()?;
     let sizes = RowSizes::of(&home.store())?;
-    Ok(Way { events, took, accepted, usage, receiver, commits, peak_memory, sizes })
+    Ok(Way { events, took, accepted, usage, receiver, cores, commits, peak_memory, sizes })
 }
 
 fn add_way(figures: &mut Figures, way: &Way, of: &str) {
@@ -121,6 +133,8 @@ fn add_way(figures: &mut Figures, way: &Way, of: &str) {
     add("CPU of the receiver for each", way.micros(way.receiver.cpu.seconds()), "µs");
     let busy = (cpu.seconds() + way.receiver.cpu.seconds()) / way.took.as_secs_f64();
     add("cores busy with daemon and receiver", busy, "");
+    add("cores busy with interrupts", way.cores.interrupts, "");
+    add("cores idle meanwhile", way.cores.idle, "");
     add("written for each event", way.usage.written as f64 / events, "B");
     add("  of that rows", way.sizes.total() as f64, "B");
     add("times asleep for each event", way.usage.voluntary() as f64 / events, "");
@@ -151,8 +165,16 @@ fn add_ratios(figures: &mut Figures, way: &Way, sent: &Floor, stored: &Floor) {
     figures.add("  all other, of floor (a)", runtime, "×");
     let rate = sent.took.as_secs_f64() / way.took.as_secs_f64();
     figures.hold("rate, of floor (a)'s", rate, "×", Target::AtLeast(0.6));
-    let written = way.usage.written as f64 / stored.usage.written as f64;
-    figures.add("written, of floor (b)", written, "×");
+}
+
+/// What the rates would be if nothing but CPU counted, and cores were idle as long with the one as with the other.
+fn add_rates_by_cpu(figures: &mut Figures, way: &Way, (sent, receiver): (&Floor, &Usage), stored: &Floor) {
+    let floor = sent.usage.cpu.seconds() + receiver.cpu.seconds();
+    let of = |daemon: f64| floor / (daemon + way.receiver.cpu.seconds());
+    let floors = sent.usage.cpu.seconds() + stored.usage.cpu.seconds();
+    figures.add("  by CPU alone", of(way.usage.cpu.seconds()), "×");
+    figures.add("  by CPU alone, with 1.5 × floors (a) + (b)", of(1.5 * floors), "×");
+    figures.add("  by CPU alone, with floors (a) + (b) and nothing else", of(floors), "×");
 }
 
 fn add_several(figures: &mut Figures, way: &Way) {
