@@ -160,7 +160,8 @@ fn disabled(target: &Target) -> Option<DisabledView> {
             "its profile is not in the configuration; add it there, or give the endpoint another".to_owned()
         }
         DisableReason::Unfit => {
-            "its secret, URL or headers do not fit its profile as that is configured; change either".to_owned()
+            let id = target.id;
+            format!("its URL, secret or headers are not taken as the configuration is; `posthaste endpoint test {id}` says what to change")
         }
         DisableReason::NotConfigured if target.stored.own().is_some() => {
             "its account is no longer in the configuration; its deliveries are held until it is there again".to_owned()

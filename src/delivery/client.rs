@@ -36,8 +36,9 @@ use crate::{
         attempt::{Failure, Outcome, Response},
     },
     policy::{
-        address::{Rules, Stance},
+        address::{Refusals, Rules, Stance},
         certificate::TlsVersion,
+        destination::judge_literal,
         proxy::Proxy,
     },
 };
@@ -139,9 +140,11 @@ impl Client {
             *server = name.clone();
         }
         let proxy = self.shared.proxy.as_ref().filter(|proxy| proxy.takes(url));
+        let scope = self.shared.rules.scope(stance, account);
         Ok(Lane {
             tunnel: proxy.map(|proxy| Tunnel::new(proxy, url)).transpose()?,
-            guard: Guard::new(self.shared.rules.scope(stance, account)),
+            closed: judge_literal(url, &scope).err(),
+            guard: Guard::new(scope),
             target,
             connector: self.shared.trust.connector(terms.identity.as_ref()),
             pool: Pool::new(self.shared.clock, self.shared.idle.clone()),
@@ -156,6 +159,8 @@ pub struct Lane {
     /// `None`: it is dialled itself.
     tunnel: Option<Tunnel>,
     guard: Guard,
+    /// What the guard says of an address in the URL, which a proxy would dial.
+    closed: Option<Refusals>,
     target: Target,
     connector: TlsConnector,
     pool: Arc<Pool>,
@@ -227,10 +232,11 @@ impl Lane {
         opened.map_err(|error| failure::exchanging(&error))
     }
 
-    /// A connection to the endpoint through the proxy. The guard judges an address in the URL; names are the proxy's.
+    /// A connection to the endpoint through the proxy. The guard judges an address in the URL, and `localhost`; other names
+    /// are the proxy's.
     async fn through(&self, tunnel: &Tunnel, trace: &mut Trace) -> Result<(SocketAddr, TcpStream), Failure> {
-        if let Place::Address(address) = &self.target.place {
-            self.guard.check(*address).map_err(|refusal| guard::refused(vec![refusal]))?;
+        if let Some(refusals) = &self.closed {
+            return Err(guard::closed(refusals));
         }
         trace.stage(Some(Stage::Reaching));
         let dialled = self.dial(&tunnel.place, None, trace).await;

@@ -29,3 +29,8 @@ pub(super) fn refused(refusals: Vec<Refusal>) -> Failure {
     let message = Refusals::new(refusals).map(|refusals| refusals.to_string());
     failure::new(FailureKind::Refused, message.unwrap_or_default())
 }
+
+/// The failure of an attempt at a URL whose own address is one of these.
+pub(super) fn closed(refusals: &Refusals) -> Failure {
+    failure::new(FailureKind::Refused, refusals.to_string())
+}

@@ -429,6 +429,7 @@ impl Inner {
         data: Option<Bytes>,
     ) -> Result<Tested, EndpointError> {
         let target = self.living(number)?;
+        self.check_again(&target)?;
         let at = self.parts.clock.wall();
         let event = Event {
             // No event has this number.
@@ -536,17 +537,25 @@ impl Inner {
         given::url(text, https_only, &workshop.scope(account))
     }
 
+    /// Whether an endpoint that was made over the API may still be sent to: the configuration may have changed since.
+    fn check_again(&self, target: &Target) -> Result<(), EndpointError> {
+        let account = &target.stored.account;
+        let form = |own: &Own| self.parts.workshop.form(account, own.profile.as_deref());
+        let own = target.stored.own().and_then(|own| Some((own, form(own)?)));
+        own.map_or(Ok(()), |(own, form)| self.check(account, own, &form))
+    }
+
     /// Whether deliveries could be made with these settings.
     fn check(&self, account: &AccountName, own: &Own, form: &Arc<Form>) -> Result<(), EndpointError> {
         for one in &own.secrets {
             given::secret(&one.secret, form)?;
         }
-        let workshop = &self.parts.workshop;
-        let settings = workshop.own(account, own);
-        match settings.and_then(|settings| workshop.check(account, &settings, form)) {
+        match self.parts.workshop.check(account, own, form) {
             Ok(()) => Ok(()),
-            Err(Unusable::Header) => Err(field("headers", Unusable::Header.to_string())),
-            Err(Unusable::Url(error)) => Err(EndpointError::UrlRefused { message: error.to_string() }),
+            Err(error @ Unusable::Header) => Err(field("headers", error.to_string())),
+            Err(error @ (Unusable::Closed(_) | Unusable::Refused(_) | Unusable::Url(_))) => {
+                Err(EndpointError::UrlRefused { message: error.to_string() })
+            }
             Err(Unusable::Key(error)) => {
                 let profile = &form.profile().name;
                 let message = format!(

@@ -26,8 +26,8 @@ use crate::{
     },
     outbox::{Configured, Judged},
     policy::{
-        address::{Rules, Scope, Stance},
-        destination,
+        address::{Refusals, Rules, Scope, Stance},
+        destination::{self, Problem},
         form::Form,
         key::KeyError,
     },
@@ -97,14 +97,20 @@ pub struct Active {
 }
 
 /// Settings that cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
+    /// The URL has an address that its rules close.
+    #[error("the URL is refused: {0}")]
+    Closed(#[from] Refusals),
     /// A header's name is none.
     #[error("a header's name cannot be sent")]
     Header,
     /// A secret is no key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The URL is none for an endpoint from outside.
+    #[error(transparent)]
+    Refused(#[from] Problem),
     /// The URL is none that can be dialled.
     #[error(transparent)]
     Url(#[from] TargetError),
@@ -226,11 +232,7 @@ impl Workshop {
         let Some(form) = self.form(account, own.profile.as_deref()) else {
             return Some(DisableReason::NoProfile);
         };
-        let settings = self.own(account, own);
-        let active = settings.and_then(|settings| activate(account, &settings, &form, &self.client, None));
-        let https_only = self.accounts.get(account).is_none_or(|account| account.https_only);
-        let url = destination::judge(own.url.as_str(), Stance::Outside, https_only);
-        (active.is_err() || url.is_err()).then_some(DisableReason::Unfit)
+        self.check(account, own, &form).is_err().then_some(DisableReason::Unfit)
     }
 
     /// The profile of this name, else the account's.
@@ -301,17 +303,16 @@ impl Workshop {
         })
     }
 
-    /// Whether deliveries could be made with these settings under `form`.
+    /// Whether deliveries could be made with these settings under `form`, as the configuration is now: the one rule for
+    /// an endpoint that is made, changed, tested, or found in the store at a start.
     ///
     /// # Errors
-    /// The URL or a secret cannot be used.
-    pub fn check(
-        &self,
-        account: &AccountName,
-        settings: &Settings,
-        form: &Arc<Form>,
-    ) -> Result<(), Unusable> {
-        activate(account, settings, form, &self.client, None).map(drop)
+    /// The URL, a header or a secret cannot be used.
+    pub fn check(&self, account: &AccountName, own: &Own, form: &Arc<Form>) -> Result<(), Unusable> {
+        let https_only = self.accounts.get(account).is_none_or(|account| account.https_only);
+        let url = destination::judge(own.url.as_str(), Stance::Outside, https_only)?;
+        destination::judge_literal(&url, &self.scope(account))?;
+        activate(account, &self.own(account, own)?, form, &self.client, None).map(drop)
     }
 }
 

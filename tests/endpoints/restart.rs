@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{accepted, call, make, path, running};
-use crate::support::{receiver::Receiver, world::World};
+use super::{accepted, call, configuration, make, path, running, shown};
+use crate::support::{proxy::Proxy, receiver::Receiver, world::World};
 
 /// Everything that the API shows of endpoints.
 fn everything(world: &World, living: &[&Value]) -> Vec<Value> {
@@ -97,4 +97,78 @@ fn what_was_discarded_stays_so_over_a_kill() {
     let next = world.emit("a.b", &json!({"n": 77}));
     world.ended(&next);
     assert_eq!(super::numbers(&receiver, "/"), [77]);
+}
+
+/// Makes an endpoint, has it found unfit under `after`, and sees that nothing but another URL lets it go on.
+fn unfit_until_it_has_another_url(
+    receiver: &Receiver,
+    (before, after): (&str, &str),
+    (url, other): (&str, &str),
+    said: &str,
+) {
+    let mut world = World::running(before);
+    let made = make(&world, url, &json!({}));
+    world.ended(&world.emit("a.b", &json!({"n": 1})));
+    let count = receiver.hooks().len();
+    world.stop();
+    world.configure(after);
+    world.start();
+    let held = world.emit("a.b", &json!({"n": 2}));
+    for (method, name, document) in [
+        ("PATCH", "", json!({"description": "x"})),
+        ("PATCH", "", json!({"headers": {"X-A": "b"}})),
+        ("PATCH", "", json!({"url": url})),
+        ("POST", "/rotate-secret", json!({})),
+        ("POST", "/test", json!({})),
+    ] {
+        let answer = call(&world, method, &format!("{}{name}", path(&made)), &document);
+        let detail = answer.problem(422, "url_refused");
+        assert!(detail.contains(said), "{method} {name}: {detail}");
+        let now = shown(&world, &made);
+        assert_eq!(
+            (&now["enabled"], &now["disabled_reason"]),
+            (&json!(false), &json!("unfit")),
+            "{method} {name}"
+        );
+    }
+    // What enabling cannot give it.
+    call(&world, "POST", &format!("{}/enable", path(&made)), &json!({})).expect(200);
+    assert_eq!(shown(&world, &made)["disabled_reason"], "unfit");
+    assert_eq!(world.get("/v1/status")["disabled_endpoints"][0]["reason"], "unfit");
+    assert_eq!((world.delivery(&held)["attempt"].clone(), receiver.hooks().len()), (json!(0), count));
+    call(&world, "PATCH", &path(&made), &json!({"url": other})).expect(200);
+    assert_eq!(shown(&world, &made)["disabled_reason"], Value::Null);
+    assert_ne!(world.delivery(&held)["waiting"], "disabled");
+}
+
+#[test]
+fn https_only_holds_on_for_what_was_made_before_it() {
+    let receiver = Receiver::start();
+    let after = configuration().replace("https_only = false", "https_only = true");
+    let other = receiver.url("/").replace("http:", "https:");
+    unfit_until_it_has_another_url(
+        &receiver,
+        (&configuration(), &after),
+        (&receiver.url("/"), &other),
+        "write https",
+    );
+}
+
+#[test]
+fn a_narrower_allow_holds_for_what_was_made_before_it() {
+    let receiver = Receiver::start();
+    let other = format!("http://erp.invalid:{}/", receiver.address().port());
+    let named = receiver.url("/").replace("127.0.0.1", "localhost");
+    let after = configuration().replace("allow = [\"127.0.0.0/8\"]", "");
+    let urls = (receiver.url("/"), "add `allow = [\"127.0.0.1/32\"]` under [network]");
+    unfit_until_it_has_another_url(&receiver, (&configuration(), &after), (&urls.0, &other), urls.1);
+    // A proxy would look the name up for itself.
+    let proxy = Proxy::to(receiver.address());
+    let network = format!("[network]\nproxy = \"{}\"\n", proxy.url());
+    let before = configuration().replace(
+        "[network]\nallow = [\"127.0.0.0/8\"]\n",
+        &format!("{network}allow = [\"127.0.0.0/8\", \"::1\"]\n"),
+    );
+    let after = configuration().replace("[network]\nallow = [\"127.0.0.0/8\"]\n", &network);
+    unfit_until_it_has_another_url(&receiver, (&before, &after), (&named, &other), "under [network]");
 }
