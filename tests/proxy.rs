@@ -69,6 +69,7 @@ fn its_own_failures_cost_the_delivery_nothing() {
     let event = world.emit("a.b", &json!(1));
     // More attempts than the schedule has.
     assert_proxy(&response(&world, &event, 3), "ECONNREFUSED");
+    assert_eq!(world.delivery(&event)["attempts"][2]["why"], "probe");
     let proxy = Proxy::at(address, receiver.address());
     proxy.refuse(Some("407 Proxy Authentication Required"));
     let refused = eventually("it is refused", || {
@@ -79,6 +80,53 @@ fn its_own_failures_cost_the_delivery_nothing() {
     assert_eq!(world.delivery(&event)["status"], "pending");
     proxy.refuse(None);
     assert_eq!(world.ended(&event)["status"], "succeeded");
+}
+
+#[test]
+fn while_it_is_down_a_backlog_costs_a_probe_now_and_then() {
+    let receiver = Receiver::start();
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = port.local_addr().expect("it is bound");
+    drop(port);
+    let network = format!("proxy = \"http://{address}\"\nno_proxy = [\"127.0.0.1\"]");
+    let direct = endpoint("here", &receiver.url("/direct"), &["*"], "quick");
+    let others = endpoint("shop", "http://shop.invalid/", &["*"], "quick");
+    let text = text(&network, "http://erp.invalid/hooks") + &others + &direct;
+    let world = World::running(&text);
+    let events: Vec<_> = (0..100).map(|n| world.emit("a.b", &json!({"n": n}))).collect();
+    receiver.wait_at("/direct", 100);
+    // The first two of each endpoint, then probes after one second, two, four.
+    let outage = eventually("two probes have failed", || {
+        let status = world.get("/v1/status");
+        let outage = status["outages"].get(0).cloned();
+        outage.filter(|outage| outage["failed_probes"].as_u64() >= Some(2))
+    });
+    assert_eq!(outage["what"], "proxy", "{outage}");
+    let shown = stdout(&world.cli(&["status"]));
+    assert!(
+        shown.contains("down         proxy: since ") && shown.contains("`proxy` under [network]"),
+        "{shown}"
+    );
+    let attempts = world.get("/v1/status")["since_start"]["attempts"].as_u64().expect("a number");
+    assert!(attempts <= 100 + 4 + 4, "{attempts} attempts");
+    assert_eq!(world.list("/v1/deliveries?status=pending").len(), 200);
+    let last = world.deliveries(events.last().expect("some"));
+    let waiting: Vec<_> = last.iter().filter(|one| one["status"] == "pending").collect();
+    assert_eq!(waiting.len(), 2);
+    for delivery in waiting {
+        assert_eq!(
+            (&delivery["waiting"], &delivery["attempt"]),
+            (&json!("circuit"), &json!(0)),
+            "{delivery}"
+        );
+    }
+    let _proxy = Proxy::at(address, receiver.address());
+    world.settled();
+    assert_eq!(world.get("/v1/status")["outages"], json!([]));
+    assert_eq!(receiver.hooks_at("/hooks").len() + receiver.hooks_at("/").len(), 200);
+    for one in world.list("/v1/deliveries") {
+        assert_eq!(one["status"], "succeeded", "{one}");
+    }
 }
 
 #[test]

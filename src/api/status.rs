@@ -9,20 +9,21 @@ use serde_json::json as object;
 
 use super::{
     App, Open,
-    endpoints::circuit,
+    endpoints::{circuit, open_view},
     json,
     problem::Problem,
     query::Query,
     view::{
-        ClockView, Counters, DaemonState, DisabledView, OpenCircuitView, PendingView, SpoolView, StatusView,
-        StoreView,
+        ClockView, Counters, DaemonState, DisabledView, OpenCircuitView, OutageView, PendingView, SpoolView,
+        StatusView, StoreView,
     },
 };
 use crate::{
     clock::Clock,
-    engine::{LaneView, directory::Target},
+    engine::{LaneView, Overview, directory::Target},
     ingest::spool::SpoolHandle,
     model::{endpoint::DisableReason, endpoint::Disabled, time::Timestamp},
+    policy::outage::Shared,
 };
 
 /// The process answers.
@@ -88,6 +89,7 @@ pub(super) async fn status(
                 .into_iter()
                 .filter_map(|target| open_circuit(&target, lanes.get(&target.number)?, app.clock))
                 .collect(),
+            outages: outages(&overview, app.clock),
             clock_unset: clock_unset(&app, &open),
             store: store(&open),
             spools: open.spools.iter().map(spool).collect(),
@@ -128,6 +130,20 @@ fn spool(handle: &SpoolHandle) -> SpoolView {
 fn open_circuit(target: &Target, lane: &LaneView, clock: Clock) -> Option<OpenCircuitView> {
     let circuit = circuit(lane, clock)?;
     Some(OpenCircuitView { id: target.id, name: target.label().to_owned(), circuit })
+}
+
+fn outages(overview: &Overview, clock: Clock) -> Vec<OutageView> {
+    let view = |(shared, open): (Shared, Option<crate::policy::circuit::Open>)| {
+        let help = match shared {
+            Shared::Machine => "this machine lacks what a connection takes; its failed attempts say what",
+            Shared::Proxy => {
+                "the proxy fails; its failed attempts say how, and `proxy` under [network] where it is"
+            }
+        };
+        let (what, help) = (shared.as_str().to_owned(), help.to_owned());
+        Some(OutageView { what, circuit: open_view(open?, clock), help })
+    };
+    Shared::ALL.into_iter().zip(overview.down).filter_map(view).collect()
 }
 
 fn clock_unset(app: &App, open: &Open) -> Option<ClockView> {

@@ -364,6 +364,9 @@ pub struct StatusView {
     /// The endpoints whose circuit is open.
     #[serde(default)]
     pub open_circuits: Vec<OpenCircuitView>,
+    /// What all attempts share, or all that go through the proxy, and is down.
+    #[serde(default)]
+    pub outages: Vec<OutageView>,
     /// How the clock stands, while it is not set.
     #[serde(default)]
     pub clock_unset: Option<ClockView>,
@@ -456,6 +459,18 @@ pub struct OpenCircuitView {
     /// Its circuit.
     #[serde(flatten)]
     pub circuit: CircuitView,
+}
+
+/// What attempts share, and is down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutageView {
+    /// `local`, the box itself, or `proxy`: as the `failure` of the attempts that it fails.
+    pub what: String,
+    /// Its probes: what it shares with a circuit.
+    #[serde(flatten)]
+    pub circuit: CircuitView,
+    /// What to do about it.
+    pub help: String,
 }
 
 /// The store.

@@ -10,7 +10,9 @@ use super::{
     screen::Screen,
     text,
 };
-use crate::api::view::{ClockView, DaemonState, DisabledView, OpenCircuitView, SpoolView, StatusView};
+use crate::api::view::{
+    CircuitView, ClockView, DaemonState, DisabledView, OpenCircuitView, OutageView, SpoolView, StatusView,
+};
 
 /// `posthaste status`.
 #[derive(ClapArgs, Debug)]
@@ -55,6 +57,7 @@ fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     if let Some(clock) = &status.clock_unset {
         print_clock(clock, screen)?;
     }
+    status.outages.iter().try_for_each(|outage| print_outage(outage, screen))?;
     status.open_circuits.iter().try_for_each(|endpoint| print_circuit(endpoint, screen))?;
     status.disabled_endpoints.iter().try_for_each(|endpoint| print_disabled(endpoint, screen))
 }
@@ -88,17 +91,23 @@ fn print_clock(clock: &ClockView, screen: &mut Screen<'_>) -> Result<(), CliErro
 }
 
 fn print_circuit(endpoint: &OpenCircuitView, screen: &mut Screen<'_>) -> Result<(), CliError> {
-    let (name, circuit) = (text::plain(&endpoint.name), endpoint.circuit);
+    let name = text::plain(&endpoint.name);
+    print_probes(&format!("circuit      {name} ({}): open", endpoint.id), endpoint.circuit, screen)
+}
+
+fn print_outage(outage: &OutageView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let word = screen.paint("down");
+    print_probes(&format!("{word}         {}:", text::plain(&outage.what)), outage.circuit, screen)?;
+    screen.line(&format!("             {}", text::plain(&outage.help)))
+}
+
+fn print_probes(what: &str, circuit: CircuitView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let since = text::time_and_relative(circuit.open_since, screen.now);
-    screen.line(&format!(
-        "circuit      {name} ({}): open since {since}, {} failed since",
-        endpoint.id,
-        if circuit.failed_probes == 1 {
-            "1 probe".to_owned()
-        } else {
-            format!("{} probes", circuit.failed_probes)
-        },
-    ))?;
+    let probes = match circuit.failed_probes {
+        1 => "1 probe".to_owned(),
+        probes => format!("{probes} probes"),
+    };
+    screen.line(&format!("{what} since {since}, {probes} failed since"))?;
     let next = text::time_and_relative(circuit.next_probe_at, screen.now);
     screen.line(&format!("             the next probe may begin {next}"))
 }
@@ -127,6 +136,7 @@ mod tests {
         "pending":{"total":12,"due":4,"turn":6,"parked":0,"in_flight":2},"oldest_pending":"2026-11-22T02:57:00.000Z",
         "disabled_endpoints":[{"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","name":"erp","reason":"no_credential","since":"2026-11-22T02:57:00.000Z","help":"put the secret into erp-secret"}],
         "open_circuits":[{"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","name":"shop","open_since":"2026-11-22T02:57:00.000Z","failed_probes":3,"next_probe_at":"2026-11-22T03:02:00.000Z"}],
+        "outages":[{"what":"proxy","open_since":"2026-11-22T02:57:00.000Z","failed_probes":1,"next_probe_at":"2026-11-22T03:02:00.000Z","help":"see to it"}],
         "clock_unset":{"time":"2026-11-22T03:00:00.000Z","known":"2026-11-22T04:00:00.000Z","help":"set it"},
         "store":{"path":"/var/lib/posthaste/outbox.redb","size":1572864,"unclean_start":true},
         "spools":[{"path":"/var/spool/posthaste","taken":3,"failed":1,"problem":"the disk is full"}]}"#;
@@ -148,6 +158,7 @@ mod tests {
              store        /var/lib/posthaste/outbox.redb, 1.5 MiB, not closed cleanly by the daemon before\n\
              spool        /var/spool/posthaste: 3 files taken, 1 moved to failed/\n             the disk is full\n\
              clock        unset: it says 2026-11-22 03:00:00, and it was 2026-11-22 04:00:00 already\n             set it\n\
+             down         proxy: since 2026-11-22 02:57:00 (3m ago), 1 probe failed since\n             the next probe may begin 2026-11-22 03:02:00 (in 2m)\n             see to it\n\
              circuit      shop (ep_01hqr2p1qq8k3v7r5m6n0x9y2z): open since 2026-11-22 02:57:00 (3m ago), 3 probes failed since\n             the next probe may begin 2026-11-22 03:02:00 (in 2m)\n\
              disabled     erp (ep_01hqr2p1qq8k3v7r5m6n0x9y2z): no_credential since 2026-11-22 02:57:00 (3m ago)\n             put the secret into erp-secret\n"
         );

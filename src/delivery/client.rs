@@ -169,6 +169,11 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// Whether it goes through the proxy.
+    pub const fn is_proxied(&self) -> bool {
+        self.tunnel.is_some()
+    }
+
     /// One attempt: a `POST` and what came back, within the request's time. `is_success` tells by the status how
     /// much of the body is worth keeping. Must run on the daemon's runtime.
     pub async fn attempt(&self, request: Request, is_success: impl Fn(u16) -> bool) -> Exchange {

@@ -1,7 +1,8 @@
 //! Failures, classified by the errors' types and put into words for people.
 //!
-//! What the box itself lacks (descriptors, memory, a local address or port) when it opens a connection is told from
-//! what its peer does by the error's number: it is no failure of the endpoint.
+//! What the box itself lacks (descriptors, memory) when it opens a connection is told from
+//! what its peer does by the error's number: it is no failure of the endpoint. An address or port for one destination is no
+//! such thing: the box may well reach the others.
 //!
 //! A message names the innermost cause that helps; never a path, a header or a payload; and it is bounded, for
 //! parts of it (names in a certificate) are the peer's.
@@ -58,7 +59,6 @@ pub(super) fn lacking(error: &io::Error) -> Option<&'static str> {
         Errno::NFILE => "free file descriptors (ENFILE); the system's limit of open files is reached",
         Errno::NOBUFS => "memory for a socket (ENOBUFS)",
         Errno::NOMEM => "memory (ENOMEM)",
-        Errno::ADDRNOTAVAIL => "a local address or port (EADDRNOTAVAIL)",
         _ => return None,
     })
 }
@@ -69,6 +69,9 @@ fn connecting(address: SocketAddr, error: &io::Error) -> String {
         return format!("no connection to {address}: this machine lacks {what}");
     }
     match error.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            format!("this machine has no address or free port for a connection to {address} (EADDRNOTAVAIL)")
+        }
         io::ErrorKind::ConnectionRefused => format!("connection refused by {address} (ECONNREFUSED)"),
         io::ErrorKind::ConnectionReset => format!("connection reset by {address} (ECONNRESET)"),
         io::ErrorKind::HostUnreachable => format!("no way to the host of {address} (EHOSTUNREACH)"),
@@ -221,7 +224,7 @@ mod tests {
     #[test]
     fn what_the_box_lacks_is_told_from_what_the_peer_does() {
         let (one, other) = (SocketAddr::from(([127, 0, 0, 1], 9)), SocketAddr::from(([127, 0, 0, 2], 9)));
-        let own = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+        let own = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
         let peers = [
             Errno::CONNREFUSED,
             Errno::CONNRESET,
@@ -230,6 +233,8 @@ mod tests {
             Errno::TIMEDOUT,
             Errno::ACCESS,
             Errno::PERM,
+            // Of one destination: whoever names it must not stop the others.
+            Errno::ADDRNOTAVAIL,
         ];
         for local in own {
             let failure = dialling(&[(one, local.into()), (other, Errno::MFILE.into())]);

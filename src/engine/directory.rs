@@ -177,6 +177,11 @@ impl Target {
             .is_some_and(|form| form.signs_time())
     }
 
+    /// Whether it is reached through the proxy.
+    pub fn is_proxied(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.lane.is_proxied())
+    }
+
     /// Whether what is due for it waits. One that has been deleted holds nothing: what comes up is called off.
     pub fn is_held(&self) -> bool {
         !self.stored.is_deleted() && self.ready().is_none()

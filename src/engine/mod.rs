@@ -42,7 +42,7 @@ use crate::{
     config,
     metrics::Metrics,
     model::{
-        attempt::{Report, Why},
+        attempt::{Outcome, Report, Why},
         delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
         endpoint::{DisableReason, Disabled, EndpointNumber},
         numbers::BuildNumberHasher,
@@ -50,8 +50,8 @@ use crate::{
         time::{Minute, Timestamp},
     },
     outbox::{self, Count, Loaded, NotSettled, Notice, Reader, Settle, StoreError},
-    policy::decide,
-    scheduler::{Hold, LaneRules, LaneStatus, Pause, Scheduler, Start, Verdict},
+    policy::{decide, outage::Shared},
+    scheduler::{Hold, LaneRules, LaneStatus, Open, Pause, Scheduler, Start, Verdict},
 };
 
 /// With so many outcomes on their way to the disk, no further attempt starts.
@@ -97,6 +97,8 @@ pub struct Overview {
     pub turn: usize,
     /// Attempts being made. Outcomes on their way to the disk are in none of the three.
     pub in_flight: usize,
+    /// What attempts share and is down, in the order of [`Shared::ALL`].
+    pub down: [Option<Open>; Shared::ALL.len()],
 }
 
 /// What the engine says of an endpoint.
@@ -117,7 +119,7 @@ pub enum Waits {
     Disabled,
     /// The clock is not set.
     Clock,
-    /// Its endpoint's circuit is open.
+    /// Its endpoint's circuit is open, or the box or the proxy is down.
     Circuit,
     /// Its endpoint's rate.
     Rate,
@@ -191,6 +193,27 @@ fn warn_of(target: &Target, disabled: Disabled, failures: u32) {
         reason,
         "an endpoint is disabled ({cause}): its deliveries are held until `posthaste endpoint enable {id}`"
     );
+}
+
+/// Says that what attempts share has fallen, and why, or is back; nothing of the probes in between.
+fn tell_of(before: [Option<Open>; 2], after: [Option<Open>; 2], outcome: &Outcome) {
+    let cause = match outcome {
+        Outcome::Failure(failure) => failure.message.as_str(),
+        Outcome::Response(_) => "",
+    };
+    for (shared, (before, after)) in Shared::ALL.into_iter().zip(before.into_iter().zip(after)) {
+        let what = shared.as_str();
+        match (before, after) {
+            (None, Some(_)) => tracing::warn!(
+                what,
+                "nothing that needs it is attempted but one probe at a time, until one comes through: {cause}"
+            ),
+            (Some(_), None) => {
+                tracing::info!(what, "a probe came through: deliveries go on, slowly at first");
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The reason why the store has stopped, where the writer has given it: others may see the end before they hear why.
@@ -385,6 +408,7 @@ impl Engine {
 
     fn set_lane(&mut self, target: &Target) {
         let rules = target.profile().map_or(LaneRules::plain(1), LaneRules::of);
+        let rules = LaneRules { proxied: target.is_proxied(), ..rules };
         self.scheduler.set_lane(target.number, &rules);
         self.scheduler.hold(target.number, Hold::Disabled, self.is_held(target.number));
         self.hold_for_clock(target);
@@ -661,7 +685,10 @@ impl Engine {
         let chance = self.chance.fraction();
         let wall = self.around.clock.wall();
         let decision = decide::decide(before, &report.outcome, profile, failures, chance, end, wall);
+        let down = self.down();
+        self.scheduler.handle_sign(start.key, |shared| shared.sign(&report.outcome));
         self.scheduler.handle_finished(start.key, decision.verdict, chance, end);
+        tell_of(down, self.down(), &report.outcome);
         // Of an endpoint that has been deleted nothing is counted.
         let standing = self.standings.get_mut(&start.lane);
         let count = standing.and_then(|standing| standing.decided(&decision, wall));
@@ -710,6 +737,7 @@ impl Engine {
                     due: self.scheduler.scheduled(),
                     turn: self.scheduler.queued(),
                     in_flight: self.scheduler.in_flight(),
+                    down: self.down(),
                 });
             }
             Command::Clock => self.mind_clock(),
@@ -723,6 +751,10 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn down(&self) -> [Option<Open>; Shared::ALL.len()] {
+        Shared::ALL.map(|shared| self.scheduler.down(shared))
     }
 
     fn waits(&self, key: DeliveryKey, lane: EndpointNumber) -> Waits {

@@ -141,9 +141,9 @@ pub struct Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// No connection: refused, unreachable, reset while connecting.
+    /// No connection: refused, unreachable, reset while connecting, no local address or port for it.
     Connect,
-    /// The box itself could not open a connection: no descriptors, memory, local address or port.
+    /// The box itself could not open a connection: no descriptors, no memory.
     Local,
     /// The answer was no HTTP, too large in its headers, or the connection ended before they were complete.
     Protocol,

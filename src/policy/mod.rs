@@ -2,7 +2,8 @@
 //!
 //! What follows from an attempt ([`decide`]) and when the next is due ([`retry`], [`retry_after`]),
 //! or the first of an event that is to go later ([`later`]); what it says of its
-//! endpoint ([`verdict`]), when that is left in peace ([`circuit`]) and how fast it is sent to ([`rate`]); which types
+//! endpoint ([`verdict`]), when that is left in peace ([`circuit`]), or all that share a proxy or the box are ([`outage`]), and
+//! how fast it is sent to ([`rate`]); which types
 //! there are ([`catalog`]) and which an endpoint wants ([`route`]); where deliveries may go, judged by a URL's text
 //! ([`destination`]) and by the address that is dialled ([`address`]), with which certificates ([`certificate`]) and through which proxy ([`proxy`]); and how a profile's requests look: [`form`] compiles a
 //! profile once, out of patterns with placeholders ([`placeholder`]), a body's template ([`template`]) and the way from a
@@ -20,6 +21,7 @@ pub mod facts;
 pub mod form;
 pub mod key;
 pub mod later;
+pub mod outage;
 pub mod placeholder;
 pub mod proxy;
 pub mod rate;

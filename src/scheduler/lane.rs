@@ -9,7 +9,9 @@
 
 use std::collections::VecDeque;
 
-use super::{Hold, LaneRules, LaneStatus, Pause, Verdict, brake::Brake, key::PackedKey, room::Keys};
+use super::{
+    Hold, LaneRules, LaneStatus, Pause, Verdict, brake::Brake, key::PackedKey, room::Keys, turns::Way,
+};
 use crate::model::time::Timestamp;
 
 /// How many requests a lane that was never tried may open, if its concurrency allows as many.
@@ -30,6 +32,8 @@ pub(super) struct Lane {
     /// Why it is held, a bit for each reason.
     holds: u8,
     brake: Option<Brake>,
+    /// How its requests go; who changes this takes it out of [`super::turns::Turns`] before.
+    pub(super) way: Way,
     /// Until when its brake keeps it from starting; [`super::pauses::Pauses`] alone sets this.
     pub(super) paused: Option<Timestamp>,
     /// Its keys in memory and on disk, as [`super::room::Room`] counts them.
@@ -66,6 +70,7 @@ impl Lane {
             last: None,
             holds: 0,
             brake: None,
+            way: Way::Direct,
             paused: None,
             keys: Keys::default(),
             standing: Standing::Nowhere,

@@ -16,6 +16,10 @@
 //! for these waits in its lane: one pause for the lane wakes it. A circuit that closes leaves a window of two, which
 //! grows as any other: so what has gathered is not let loose at once, and no more is what is overdue at a start.
 //!
+//! What all lanes share, the box, and what those share that go through it, the proxy, has a brake of its own
+//! ([`crate::policy::outage`]): while either is down, one attempt of those that need it is made now and then, by the lane whose
+//! turn it is, and the lanes' queues are not looked at.
+//!
 //! Sans-io: no clock, no I/O, no luck; the time is an argument, and the same calls give the same starts. What the store
 //! says holds, and after a crash all of this is filled from it. Keys are held, never payloads: 16 bytes in a wheel, 8 in
 //! a lane. Nothing here fails.
@@ -39,7 +43,10 @@ use crate::{
         profile::{Profile, Rate},
         time::{Minute, Timestamp},
     },
-    policy::circuit,
+    policy::{
+        circuit,
+        outage::{Outage, Shared, Sign, Stamp},
+    },
 };
 
 pub use crate::policy::{circuit::Open, verdict::Verdict};
@@ -47,7 +54,7 @@ use key::PackedKey;
 use lane::{Lane, Standing};
 use pauses::Pauses;
 use room::{Place, Room};
-use turns::Turns;
+use turns::{Turns, Way};
 use wheel::{Timer, Wheel};
 
 /// The concurrency of a lane that [`Scheduler::set_lane`] has not named.
@@ -86,13 +93,27 @@ pub struct Scheduler {
     lanes: HashMap<EndpointNumber, Lane, BuildNumberHasher>,
     turns: Turns,
     pauses: Pauses,
-    in_flight: HashMap<PackedKey, EndpointNumber, BuildNumberHasher>,
+    in_flight: HashMap<PackedKey, Flight, BuildNumberHasher>,
+    /// What attempts share, in the order of [`Shared::ALL`].
+    outages: [Outage; Shared::ALL.len()],
+    /// How many in flight share each.
+    sharing: [usize; Shared::ALL.len()],
     /// How many may be in flight.
     limit: usize,
     /// How many of them lanes in doubt may start.
     doubtful_limit: usize,
     /// How many of them lanes in doubt have: the sum of [`Lane::doubtful_places`].
     doubtful_places: usize,
+}
+
+/// An attempt that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    lane: EndpointNumber,
+    /// How each thing was when it began that it shares with others.
+    begun: [Option<Stamp>; Shared::ALL.len()],
+    /// What it says of each.
+    signs: [Sign; Shared::ALL.len()],
 }
 
 /// An attempt to begin.
@@ -102,7 +123,7 @@ pub struct Start {
     pub key: DeliveryKey,
     /// In which lane.
     pub lane: EndpointNumber,
-    /// It is the probe of an open circuit.
+    /// It is the probe of an open circuit, or of something shared that is down.
     pub probe: bool,
 }
 
@@ -115,18 +136,20 @@ pub struct LaneRules {
     pub circuit: Option<circuit::Rules>,
     /// How many attempts may start; `None`: any number.
     pub rate: Option<Rate>,
+    /// Its requests go through the proxy.
+    pub proxied: bool,
 }
 
 impl LaneRules {
-    /// Those of a profile.
+    /// Those of a profile, for requests that go to the endpoint itself.
     pub fn of(profile: &Profile) -> Self {
         let (concurrency, rate) = (profile.concurrency, profile.rate);
-        Self { concurrency, circuit: circuit::Rules::of(profile), rate }
+        Self { concurrency, circuit: circuit::Rules::of(profile), rate, proxied: false }
     }
 
     /// A concurrency alone.
     pub const fn plain(concurrency: u16) -> Self {
-        Self { concurrency, circuit: None, rate: None }
+        Self { concurrency, circuit: None, rate: None, proxied: false }
     }
 }
 
@@ -156,7 +179,7 @@ impl Hold {
 pub enum Pause {
     /// The end of a hold.
     Held(Hold),
-    /// Its circuit: the next probe, or its success.
+    /// Its circuit, or that of what it shares with others: the next probe, or its success.
     Circuit,
     /// Its rate's next turn.
     Rate,
@@ -192,6 +215,8 @@ impl Scheduler {
             turns: Turns::default(),
             pauses: Pauses::default(),
             in_flight: HashMap::default(),
+            outages: Default::default(),
+            sharing: Default::default(),
             limit,
             doubtful_limit: (limit / 2).max(1),
             doubtful_places: 0,
@@ -202,7 +227,12 @@ impl Scheduler {
     /// first failure a lane counts as fine, and its circuit as closed. A circuit that is open stays so under other rules,
     /// with the probe that it waits for, unless these have none.
     pub fn set_lane(&mut self, lane: EndpointNumber, rules: &LaneRules) {
-        self.lanes.entry(lane).or_insert_with(|| Lane::new(rules.concurrency));
+        let known = self.lanes.entry(lane).or_insert_with(|| Lane::new(rules.concurrency));
+        let way = if rules.proxied { Way::Proxy } else { Way::Direct };
+        if known.way != way {
+            self.turns.leave(lane, known);
+            known.way = way;
+        }
         let now = self.now;
         self.change(lane, |lane| lane.set(rules, now));
     }
@@ -255,6 +285,7 @@ impl Scheduler {
         }
         self.fire(now);
         self.room.advance(now);
+        self.outages.iter_mut().for_each(|outage| outage.advance(self.limit, self.now));
         while let Some(number) = self.room.opened().or_else(|| self.pauses.over(self.now)) {
             self.change(number, |_| ());
         }
@@ -305,7 +336,9 @@ impl Scheduler {
         if free == 0 {
             return None;
         }
-        while let Some(turn) = self.turns.next(free, self.doubtful_places < self.doubtful_limit) {
+        let open = Way::ALL.map(|way| self.is_open(way));
+        let doubtful_too = self.doubtful_places < self.doubtful_limit;
+        while let Some(turn) = self.turns.next(free, doubtful_too, |way| open[way as usize]) {
             let lane = self.lanes.get_mut(&turn.lane).expect(MADE);
             lane.standing = Standing::Nowhere;
             let as_it_stood = lane.in_doubt() == turn.doubtful;
@@ -323,20 +356,39 @@ impl Scheduler {
         None
     }
 
+    /// Takes in what an attempt that is about to finish says of what it shares with others; without it that is nothing.
+    pub fn handle_sign(&mut self, key: DeliveryKey, sign: impl Fn(Shared) -> Sign) {
+        if let Some(flight) = self.in_flight.get_mut(&key.into()) {
+            flight.signs = Shared::ALL.map(sign);
+        }
+    }
+
     /// Takes in that an attempt ended at `now`: its place is free, its lane and its circuit learn from the verdict.
     /// `chance` in [0, 1) draws the jitter of a probe's interval.
     pub fn handle_finished(&mut self, key: DeliveryKey, verdict: Verdict, chance: f64, now: Timestamp) {
-        let Some(lane) = self.in_flight.remove(&key.into()) else {
+        let Some(Flight { lane, begun, signs }) = self.in_flight.remove(&key.into()) else {
             debug_assert!(false, "{key:?} is not in flight: only what poll_start gave can finish");
             return;
         };
+        for (place, begun) in begun.into_iter().enumerate() {
+            let Some(begun) = begun else { continue };
+            self.sharing[place] -= 1;
+            self.outages[place].finish(begun, signs[place], now);
+        }
         self.change(lane, |lane| lane.finish(verdict, chance, now));
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next: exactly when the next timer fires, keys on disk
-    /// may be loaded, or a lane's pause ends. `None`: there is nothing to wait for.
+    /// may be loaded, a lane's pause ends, or what is shared may be tried again. `None`: there is nothing to wait for.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.next_timer().into_iter().chain(self.room.next_open()).chain(self.pauses.next()).min()
+        let shared = self.outages.iter().filter_map(|outage| outage.next(self.now));
+        let timers = self.next_timer().into_iter().chain(self.room.next_open());
+        timers.chain(self.pauses.next()).chain(shared).min()
+    }
+
+    /// What there is to know of what attempts share while it is down.
+    pub const fn down(&self, shared: Shared) -> Option<Open> {
+        self.outages[shared as usize].down()
     }
 
     /// Whether an attempt of this delivery is under way.
@@ -351,7 +403,12 @@ impl Scheduler {
 
     /// What there is to say of a lane; `None` if there is none of that number.
     pub fn lane(&self, lane: EndpointNumber) -> Option<LaneStatus> {
-        self.lanes.get(&lane).map(Lane::status)
+        let lane = self.lanes.get(&lane)?;
+        let mut status = lane.status();
+        if status.pause.is_none() && shared(lane.way).any(|shared| self.down(shared).is_some()) {
+            status.pause = Some(Pause::Circuit);
+        }
+        Some(status)
     }
 
     /// How many keys in memory are not due yet.
@@ -416,13 +473,28 @@ impl Scheduler {
 
     /// Starts the lane's key.
     fn start(&mut self, key: PackedKey, number: EndpointNumber) -> Start {
-        self.in_flight.insert(key, number);
-        let (now, mut probe) = (self.now, false);
+        let (now, mut probe, mut way) = (self.now, false, Way::Direct);
         self.change(number, |lane| {
-            probe = lane.is_open();
+            (probe, way) = (lane.is_open(), lane.way);
             lane.start(now);
         });
+        let mut begun = [None; Shared::ALL.len()];
+        for shared in shared(way) {
+            let place = shared as usize;
+            probe |= self.down(shared).is_some();
+            begun[place] = Some(self.outages[place].start());
+            self.sharing[place] += 1;
+        }
+        self.in_flight.insert(key, Flight { lane: number, begun, signs: Default::default() });
         Start { key: key.into(), lane: number, probe }
+    }
+
+    /// Whether something that goes this way may start.
+    fn is_open(&self, way: Way) -> bool {
+        shared(way).map(|shared| shared as usize).all(|place| {
+            let (outage, sharing) = (self.outages[place], self.sharing[place]);
+            outage.lets_start(sharing, self.now)
+        })
     }
 
     /// The lane's next key, if it may start one. A key that is in flight was scheduled twice; its attempt says what
@@ -437,6 +509,11 @@ impl Scheduler {
         }
         None
     }
+}
+
+/// What attempts share that go this way.
+fn shared(way: Way) -> impl Iterator<Item = Shared> {
+    Shared::ALL.into_iter().filter(move |shared| *shared == Shared::Machine || way == Way::Proxy)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The scheduler's rules one by one; against models in [`model`] and [`parking`]; over simulated days in
-//! [`simulation`] and [`outage`].
+//! [`simulation`], [`outage`] and [`shared`].
 
 mod model;
 mod outage;
 mod parking;
+mod shared;
 mod simulation;
 
 use std::{num::NonZeroU32, time::Duration};
@@ -229,7 +230,7 @@ fn forty_lanes_in_doubt_leave_half_the_pool_to_a_good_one() {
     // With their half used up, places of lanes in doubt go round among them.
     let mut tried = std::collections::BTreeMap::new();
     for _ in 0..400 {
-        let doubtful = scheduler.in_flight.iter().filter(|(_, lane)| lane.get() != GOOD);
+        let doubtful = scheduler.in_flight.iter().filter(|(_, flight)| flight.lane.get() != GOOD);
         let oldest = doubtful.map(|(key, _)| *key).min().expect("sixteen are open");
         scheduler.handle_finished(oldest.into(), Verdict::Failure, 0.0, NOW);
         let started = starts(&mut scheduler);

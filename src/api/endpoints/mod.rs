@@ -169,7 +169,11 @@ impl From<EndpointError> for Problem {
 
 /// The circuit of a lane, if it is open.
 pub(super) fn circuit(lane: &LaneView, clock: Clock) -> Option<CircuitView> {
-    let open = lane.status.circuit?;
+    lane.status.circuit.map(|open| open_view(open, clock))
+}
+
+/// What is shown of something that only probes are made of.
+pub(super) fn open_view(open: crate::policy::circuit::Open, clock: Clock) -> CircuitView {
     let (open_since, next_probe_at) = (clock.wall_of(open.since), clock.wall_of(open.next));
-    Some(CircuitView { open_since, failed_probes: open.probes, next_probe_at })
+    CircuitView { open_since, failed_probes: open.probes, next_probe_at }
 }

@@ -41,6 +41,7 @@ struct RuleLane {
     starts: Vec<u64>,
     /// How often others started since this lane could start.
     overtaken: BTreeMap<EndpointNumber, usize>,
+    proxied: bool,
 }
 
 impl RuleLane {
@@ -60,6 +61,7 @@ impl RuleLane {
             owed: 0,
             starts: Vec::new(),
             overtaken: BTreeMap::new(),
+            proxied: false,
         }
     }
 
@@ -280,6 +282,11 @@ impl Rules {
             (lane.failures, lane.broken, lane.probe) = (0, None, None);
         }
         lane.set_rate(rules.rate, now);
+        if lane.proxied != rules.proxied {
+            // Who goes another way stands last.
+            lane.proxied = rules.proxied;
+            lane.overtaken.clear();
+        }
     }
 }
 
@@ -354,7 +361,8 @@ impl Run {
             failures.map(|failures| circuit::Rules { failures, probe: probe.collect(), jitter: 0.5 });
         let per = Duration::from_secs([1, 60][random.usize(..2)]);
         let count = NonZeroU32::new([0, 0, 1, 3, 150, 3_000][random.usize(..6)]);
-        LaneRules { concurrency: random.u16(..7), circuit, rate: count.map(|count| Rate { count, per }) }
+        let rate = count.map(|count| Rate { count, per });
+        LaneRules { concurrency: random.u16(..7), circuit, rate, proxied: random.bool() }
     }
 
     fn schedule_new(&mut self) {

@@ -25,7 +25,7 @@ const RETRY: Duration = HOUR;
 fn rules() -> LaneRules {
     let failures = NonZeroU32::new(FAILURES).expect("not 0");
     let circuit = Some(circuit::Rules { failures, probe: PROBE.into(), jitter: 0.0 });
-    LaneRules { concurrency: CONCURRENCY, circuit, rate: None }
+    LaneRules { circuit, ..LaneRules::plain(CONCURRENCY) }
 }
 
 /// One endpoint, up from some time on.
@@ -220,7 +220,8 @@ fn no_second_has_more_starts_than_the_rate_says() {
     for (count, concurrency) in [(1, 4), (7, 2), (40, 16), (200, 500)] {
         let rate = Some(Rate { count: NonZeroU32::new(count).expect("not 0"), per: SECOND });
         let circuit = rules().circuit;
-        let mut world = Outage::new(&LaneRules { concurrency, circuit, rate }, Timestamp::EPOCH);
+        let mut world =
+            Outage::new(&LaneRules { circuit, rate, ..LaneRules::plain(concurrency) }, Timestamp::EPOCH);
         let deliveries = u64::from(count) * 20;
         world.schedule(0..deliveries);
         let seen = world.scheduler.lane(lane(1)).expect("made").pause;

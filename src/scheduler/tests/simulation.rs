@@ -103,6 +103,7 @@ impl Scale {
             concurrency: CONCURRENCY,
             circuit: Some(circuit::Rules { failures, probe: PROBE.into(), jitter: 0.1 }),
             rate: (index == PACED).then_some(rate),
+            proxied: false,
         }
     }
 }
