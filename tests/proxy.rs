@@ -145,6 +145,38 @@ fn an_endpoint_that_it_does_not_reach_fails_by_its_schedule() {
 }
 
 #[test]
+fn an_endpoint_that_it_refuses_fails_by_its_schedule_and_stops_nobody() {
+    let receiver = Receiver::start();
+    let proxy = Proxy::to(receiver.address());
+    proxy.refuse_host("secret.invalid", "403 Forbidden");
+    let network = format!("proxy = \"{}\"", proxy.url());
+    let refused = endpoint("refused", "http://secret.invalid/", &["*"], "tried");
+    let tried = profile("tried", &["0s", "0s", "0s", "1h"], "jitter = 0.0\ncircuit = 3\nprobe = [\"1h\"]");
+    let world = World::running(&(text(&network, "http://erp.invalid/") + &refused + &tried));
+    for n in 0..20 {
+        world.emit("a.b", &json!(n));
+    }
+    receiver.wait(20);
+    let circuit =
+        eventually("its circuit is open", || world.get("/v1/status")["open_circuits"].get(0).cloned());
+    assert_eq!(circuit["name"], "refused");
+    assert_eq!(world.get("/v1/status")["outages"], json!([]));
+    let asked = proxy.heads().iter().filter(|head| head.contains("secret")).count();
+    assert!((3..=4).contains(&asked), "{asked} times");
+    let deliveries = world.list("/v1/deliveries?endpoint=refused");
+    let attempted: Vec<_> = deliveries.iter().filter(|one| one["attempt"] != 0).collect();
+    let id = attempted[0]["id"].as_str().expect("an id");
+    let response = world.get(&format!("/v1/deliveries/{id}"))["attempts"][0]["response"].clone();
+    assert_eq!(response["failure"], "connect", "{response}");
+    let said = response["message"].as_str().expect("a message");
+    assert!(
+        said.starts_with("the proxy 127.0.0.1:")
+            && said.ends_with("refuses to open a way to the endpoint (403)"),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_goes_without_it_and_what_it_is_not_asked_for() {
     let receiver = Receiver::start();
     let proxy = Proxy::to(receiver.address());

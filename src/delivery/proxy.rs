@@ -2,7 +2,8 @@
 //!
 //! Whatever the proxy does, it costs the attempt's deadline and 8 KiB at most; and nothing is taken of what comes behind
 //! the head of its answer, for that is the endpoint's. What is wrong with the proxy itself is told from what it says of the
-//! endpoint: that it does not reach it.
+//! endpoint, which is all that it can say of one destination alone: that it does not reach it, or does not let anybody there.
+//! That is a failure of the endpoint, or one that a proxy refuses would be tried without end, and would stop the others.
 
 use http::HeaderValue;
 use tokio::{
@@ -63,7 +64,9 @@ impl Tunnel {
     pub(super) async fn open(&self, stream: &mut TcpStream, trace: &mut Trace) -> Result<(), Failure> {
         trace.stage(Some(Stage::Asked));
         let asked = stream.write_all(self.request.as_bytes()).await;
-        asked.map_err(|error| self.wrong(&format!("took no request: {error}")))?;
+        asked.map_err(|error| {
+            self.refuses(&format!("closes the connection when it is asked for the endpoint: {error}"))
+        })?;
         let status = self.answer(stream, trace).await?;
         trace.stage(None);
         self.judge(status)
@@ -74,14 +77,15 @@ impl Tunnel {
         let mut head = Head::default();
         let mut seen = [0; LOOK];
         loop {
-            let broken = |error| self.wrong(&format!("broke off before its answer was complete: {error}"));
-            let count = stream.peek(&mut seen).await.map_err(broken)?;
+            let count =
+                stream.peek(&mut seen).await.map_err(|error| self.broken(&head, &error.to_string()))?;
             if count == 0 {
-                return Err(self.wrong("closed the connection before its answer was complete"));
+                return Err(self.broken(&head, "it closed the connection"));
             }
             trace.stage(Some(Stage::Answering));
             let (taken, status) = head.take(&seen[..count]).map_err(|wrong| self.wrong(wrong))?;
-            stream.read_exact(&mut seen[..taken]).await.map_err(broken)?;
+            let read = stream.read_exact(&mut seen[..taken]).await;
+            read.map_err(|error| self.broken(&head, &error.to_string()))?;
             if let Some(status) = status {
                 return Ok(status);
             }
@@ -94,12 +98,22 @@ impl Tunnel {
             407 => Err(self.wrong(
                 "wants another user and password, or any (407): see `proxy_authorization` under [network]",
             )),
-            502..=504 => {
-                let message = format!("the proxy {} does not reach the endpoint ({status})", self.shown);
-                Err(failure::new(FailureKind::Connect, message))
-            }
-            _ => Err(self.wrong(&format!("opens no way to the endpoint ({status})"))),
+            502..=504 => Err(self.refuses(&format!("does not reach the endpoint ({status})"))),
+            _ => Err(self.refuses(&format!("refuses to open a way to the endpoint ({status})"))),
         }
+    }
+
+    /// A connection that ended before the answer was complete. Some proxies refuse a destination by closing it.
+    fn broken(&self, head: &Head, why: &str) -> Failure {
+        match head.total {
+            0 => self.refuses(&format!("gives no answer when it is asked for the endpoint: {why}")),
+            _ => self.wrong(&format!("broke off before its answer was complete: {why}")),
+        }
+    }
+
+    /// What the proxy says of the endpoint.
+    fn refuses(&self, what: &str) -> Failure {
+        failure::new(FailureKind::Connect, format!("the proxy {} {what}", self.shown))
     }
 
     /// A failure of the proxy.

@@ -141,13 +141,13 @@ pub struct Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// No connection: refused, unreachable, reset while connecting, no local address or port for it.
+    /// No connection, or no way through the proxy: refused, unreachable, reset while connecting, no local address or port for it.
     Connect,
     /// The box itself could not open a connection: no descriptors, no memory.
     Local,
     /// The answer was no HTTP, too large in its headers, or the connection ended before they were complete.
     Protocol,
-    /// The proxy failed, not the endpoint: no connection to it, or it does not open a way.
+    /// The proxy failed, not the endpoint: no connection to it, it wants a password, or it speaks no HTTP.
     Proxy,
     /// The guard refused the address.
     Refused,

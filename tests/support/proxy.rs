@@ -22,6 +22,7 @@ struct Shared {
 struct State {
     heads: Vec<String>,
     refusal: Option<&'static str>,
+    refused_hosts: Vec<(&'static str, &'static str)>,
     closed: bool,
 }
 
@@ -61,6 +62,11 @@ impl Proxy {
         self.shared.lock().refusal = refusal;
     }
 
+    /// Answers this status line to whoever asks for `host`.
+    pub fn refuse_host(&self, host: &'static str, refusal: &'static str) {
+        self.shared.lock().refused_hosts.push((host, refusal));
+    }
+
     /// What has been asked of it, each head whole.
     pub fn heads(&self) -> Vec<String> {
         self.shared.lock().heads.clone()
@@ -90,7 +96,10 @@ impl Shared {
         let refusal = {
             let mut state = self.lock();
             state.heads.push(String::from_utf8_lossy(&head).into_owned());
-            state.refusal
+            let head = state.heads.last().expect("it was put there");
+            let of_host =
+                state.refused_hosts.iter().find(|(host, _)| head.contains(host)).map(|(_, refusal)| *refusal);
+            of_host.or(state.refusal)
         };
         if let Some(refusal) = refusal {
             return write!(stream, "HTTP/1.1 {refusal}\r\ncontent-length: 0\r\n\r\n");
