@@ -63,6 +63,91 @@ fn eventually_attempted(world: &World, event: &str) -> Value {
     })
 }
 
+/// Why a request is not shown.
+const CHANGED: &str = "the endpoint's settings, its profile, or posthaste's version have changed since";
+
+/// An endpoint of the configuration whose first attempt fails, with these parts.
+#[derive(Clone, Copy)]
+struct Configured<'a> {
+    url: &'a str,
+    secret: &'a str,
+    /// The endpoint's own.
+    headers: &'a str,
+    /// Further keys of the profile, its headers, its body.
+    profile: [&'a str; 3],
+}
+
+impl Configured<'_> {
+    fn text(&self) -> String {
+        let Self { url, secret, headers, profile: [keys, profile_headers, body] } = self;
+        format!(
+            "[profiles.own]\nretry = [\"0s\", \"1h\"]\n{keys}\n[profiles.own.headers]\n{profile_headers}\n\
+             [profiles.own.body]\n{body}\n[[endpoint]]\nname = \"erp\"\nurl = \"{url}\"\nevent_types = [\"*\"]\n\
+             profile = \"own\"\nsecret = \"{secret}\"\nheaders = {{ {headers} }}\n"
+        )
+    }
+}
+
+#[test]
+fn what_another_configuration_sent_is_not_guessed_at() {
+    let receiver = Receiver::answering(|_| Reply::Status(500));
+    let (url, elsewhere) = (receiver.url("/hooks"), receiver.url("/elsewhere"));
+    let (secret, signed) = (support::config::secret(), "webhook-signature = \"{signatures}\"");
+    let with_key = format!("{signed}\nX-Key = \"{{secret}}\"");
+    let first = Configured {
+        url: &url,
+        secret: &secret,
+        headers: "X-A = \"1\"",
+        profile: ["", &with_key, "format = \"raw\""],
+    };
+    let mut world = World::running(&first.text());
+    let event = world.emit("a.b", &json!({"n": 1}));
+    let before = eventually_attempted(&world, &event)["attempts"][0].clone();
+    let hook = receiver.wait_at("/hooks", 1).remove(0);
+    assert_eq!((&before["request"]["url"], &before["request"]["body"]), (&json!(url), &json!("{\"n\":1}")));
+    assert_eq!(before["request"]["headers"]["webhook-signature"], hook.header("webhook-signature"));
+    assert_eq!(before["request"]["headers"]["x-key"], "••••••");
+    let other_secret = "whsec_b3RoZXIgYnl0ZXMgdGhhbiBiZWZvcmUsIGFzIG1hbnk=";
+    let template = "format = \"template\"\ntemplate = '{{ data_json }}'";
+    let [keys, headers, body] = first.profile;
+    let literal = format!("{with_key}\nX-B = \"b\"");
+    for (shown, then) in [
+        (false, Configured { url: &elsewhere, ..first }),
+        (false, Configured { headers: "X-A = \"1\", X-C = \"2\"", ..first }),
+        (false, Configured { headers: "", ..first }),
+        (false, Configured { profile: [keys, &literal, body], ..first }),
+        (false, Configured { profile: [keys, signed, body], ..first }),
+        (false, Configured { profile: [keys, headers, "format = \"envelope\""], ..first }),
+        // It would be the same bytes; nobody compares them.
+        (false, Configured { profile: [keys, headers, template], ..first }),
+        // What was signed is recorded, and what is masked is not told.
+        (true, Configured { secret: other_secret, ..first }),
+        (true, Configured { headers: "X-A = \"2\"", ..first }),
+        (true, Configured { profile: ["timeout = \"7s\"\nsuccess = [200]", headers, body], ..first }),
+        (true, first),
+    ] {
+        world.stop();
+        world.configure(&then.text());
+        world.start();
+        let after = eventually_attempted(&world, &event)["attempts"][0].clone();
+        if shown {
+            assert_eq!(after, before, "{}", then.text());
+        } else {
+            assert_eq!(
+                (&after["request"], &after["request_note"]),
+                (&Value::Null, &json!(CHANGED)),
+                "{after}"
+            );
+        }
+    }
+    world.stop();
+    world.configure("");
+    world.start();
+    let after = eventually_attempted(&world, &event)["attempts"][0].clone();
+    let note = "the endpoint has no settings any more, or they lack something";
+    assert_eq!((&after["request"], &after["request_note"]), (&Value::Null, &json!(note)));
+}
+
 #[test]
 fn what_other_settings_sent_is_not_guessed_at() {
     let receiver = Receiver::answering(|hook| Reply::Status(if hook.path == "/good" { 204 } else { 500 }));
@@ -86,10 +171,17 @@ fn what_other_settings_sent_is_not_guessed_at() {
     let show = |world: &World| stdout(&world.cli(&["delivery", "show", delivery.as_str().expect("an id")]));
     assert!(show(&world).contains("  sent      {\"n\":1}\n"), "{}", show(&world));
 
+    // What has no part in a request changes nothing of what was sent; signatures are recorded.
+    call(&world, "PATCH", &path, &json!({"description": "d", "event_types": ["a.*"]}));
+    assert_eq!(request(&world).0, first);
+    let headers = [("content-type", "application/json")];
+    world.request("POST", &format!("{path}/rotate-secret"), &headers, b"{\"overlap\":\"0s\"}").expect(200);
+    assert_eq!(request(&world), (first, Value::Null, delivery.clone()));
+
     call(&world, "PATCH", &path, &json!({"url": receiver.url("/good")}));
-    let changed = (Value::Null, json!("the endpoint's settings have changed since"), delivery.clone());
+    let changed = (Value::Null, json!(CHANGED), delivery.clone());
     assert_eq!(request(&world), changed);
-    assert!(show(&world).contains("not known any more: the endpoint's settings have changed since\n"));
+    assert!(show(&world).contains(&format!("  request   not shown: {CHANGED}\n")));
     world.stop();
     world.start();
     assert_eq!(request(&world), changed);

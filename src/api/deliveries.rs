@@ -42,7 +42,9 @@ use crate::{
 const ATTEMPTS: usize = 1_000;
 
 /// Why a request is not shown: what made it is not known any more.
-const CHANGED: &str = "the endpoint's settings have changed since";
+const CHANGED: &str = "the endpoint's settings, its profile, or posthaste's version have changed since";
+const GONE: &str = "the endpoint has no settings any more, or they lack something";
+const UNSENT: &str = "none could be made";
 
 /// The parameters of lists of deliveries, besides which endpoint.
 const FILTERS: [&str; 8] = ["status", "event", "type", "account", "since", "until", "limit", "cursor"];
@@ -179,13 +181,9 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<DeliveryDetail, Prob
     let message = failed_as_template.then(|| template_message(body.as_ref()));
     let body = body.and_then(Result::ok);
     let shown = attempts.iter().map(|attempt| {
-        let both = target.as_deref().zip(event.as_ref());
-        let (request, note) = match both {
-            Some((target, _)) if target.stored.revision != attempt.report.revision => (None, Some(CHANGED)),
-            Some((target, event)) => (request(attempt, event, target, body.as_ref(), open), None),
-            None => (None, None),
-        };
-        attempt_view(attempt, request, note, target.as_deref())
+        let same = sent_alike(attempt, target.as_deref());
+        let request = same.map(|target| request(attempt, event.as_ref()?, target, body.as_ref(), open));
+        attempt_view(attempt, request, target.as_deref())
     });
     let attempts = shown.collect();
     let item = items(app, open, std::iter::once(found)).await.pop().ok_or_else(missing)?;
@@ -203,7 +201,15 @@ fn template_message(body: Option<&Result<SentBody, RenderError>>) -> String {
     }
 }
 
-/// What an attempt sent, as far as that can be told.
+/// Whether an attempt's request is what `target` would make of it today, or why that cannot be said.
+fn sent_alike<'a>(attempt: &Attempt, target: Option<&'a Target>) -> Result<&'a Target, &'static str> {
+    let target = target.ok_or(GONE)?;
+    let sent = attempt.report.fingerprint.ok_or(UNSENT)?;
+    let today = target.active.as_ref().ok_or(GONE)?.fingerprint;
+    if sent == today { Ok(target) } else { Err(CHANGED) }
+}
+
+/// What an attempt sent, made again of today's settings.
 pub(super) fn request(
     attempt: &Attempt,
     event: &Event,
@@ -223,11 +229,11 @@ pub(super) fn request(
 
 fn attempt_view(
     attempt: &Attempt,
-    request: Option<RequestView>,
-    note: Option<&str>,
+    request: Result<Option<RequestView>, &str>,
     target: Option<&Target>,
 ) -> AttemptView {
     let report = &attempt.report;
+    let (request, note) = request.map_or_else(|note| (None, Some(note)), |request| (request, None));
     AttemptView {
         number: attempt.number,
         why: attempt.why,

@@ -243,9 +243,9 @@ pub struct AttemptView {
     pub reconnected: bool,
     /// Milliseconds by phase: `resolve`, `connect`, `tls`, `headers`, `body`, `total`, those that happened.
     pub phases: BTreeMap<String, f64>,
-    /// What was sent, secrets masked; `null` when the endpoint is no longer configured, or not as it was.
+    /// What was sent, secrets masked; `null` where the endpoint would not make the same request today.
     pub request: Option<RequestView>,
-    /// Why `request` is `null`, where the endpoint's settings have changed since.
+    /// Why `request` is `null`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_note: Option<String>,
     /// What came back.

@@ -284,7 +284,7 @@ pub(super) fn phases(millis_of: &BTreeMap<String, f64>) -> String {
 fn print_request(attempt: &AttemptView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let Some(request) = &attempt.request else {
         let note = attempt.request_note.as_deref().unwrap_or("the endpoint is no longer configured");
-        return screen.line(&format!("  request   not known any more: {}", text::plain(note)));
+        return screen.line(&format!("  request   not shown: {}", text::plain(note)));
     };
     screen.line(&format!("  request   POST {}", text::plain(&request.url)))?;
     print_headers("", request.headers.iter(), screen)?;
@@ -474,12 +474,9 @@ mod tests {
             (body(r#""body":null"#), "  request   POST http://x/\n"),
             (
                 sent(r#""request":null,"request_note":"the endpoint's settings have changed since""#),
-                "  request   not known any more: the endpoint's settings have changed since\n",
+                "  request   not shown: the endpoint's settings have changed since\n",
             ),
-            (
-                sent(r#""request":null"#),
-                "  request   not known any more: the endpoint is no longer configured\n",
-            ),
+            (sent(r#""request":null"#), "  request   not shown: the endpoint is no longer configured\n"),
         ] {
             assert!(shown.ends_with(end), "{shown}");
         }

@@ -204,7 +204,7 @@ async fn exchange(
         Ok(prepared) => prepared,
         Err(PrepareError::Body(error)) => return Err(error),
         Err(error @ PrepareError::Header { .. }) => {
-            return Ok((unsent(started_at, target.stored.revision, &error), Bytes::new()));
+            return Ok((unsent(started_at, &error), Bytes::new()));
         }
     };
     let body = prepared.body.clone();
@@ -212,7 +212,7 @@ async fn exchange(
     let exchange = active.lane.attempt(request, |status| profile.is_success(status)).await;
     let report = Report {
         started_at,
-        revision: target.stored.revision,
+        fingerprint: Some(active.fingerprint),
         signature: prepared.signatures.newest,
         signatures: prepared.signatures.all,
         address: exchange.address,
@@ -243,10 +243,10 @@ pub(super) async fn try_once(
 }
 
 /// A request that could not be made for what a secret has in it: a failed attempt, so that history shows it.
-fn unsent(started_at: Timestamp, revision: u32, error: &PrepareError) -> Report {
+fn unsent(started_at: Timestamp, error: &PrepareError) -> Report {
     Report {
         started_at,
-        revision,
+        fingerprint: None,
         signature: String::new(),
         signatures: String::new(),
         address: None,

@@ -15,6 +15,7 @@ pub mod attempt;
 mod backlog;
 pub mod directory;
 pub mod endpoints;
+mod fingerprint;
 mod given;
 mod memory;
 pub mod settings;

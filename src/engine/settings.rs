@@ -9,7 +9,7 @@ use std::{
 use http::HeaderName;
 use url::Url;
 
-use super::directory::Target;
+use super::{directory::Target, fingerprint::fingerprint};
 use crate::{
     config::{self, Config},
     delivery::{
@@ -19,6 +19,7 @@ use crate::{
     },
     model::{
         account::AccountName,
+        attempt::Fingerprint,
         endpoint::{DisableReason, Endpoint, EndpointNumber, Own, Source},
         id::IdKey,
         pattern::TypePattern,
@@ -94,6 +95,8 @@ pub struct Active {
     pub lane: Arc<Lane>,
     /// The keys.
     pub signer: Arc<Signer>,
+    /// What makes the requests.
+    pub fingerprint: Fingerprint,
 }
 
 /// Settings that cannot be used.
@@ -350,5 +353,6 @@ fn activate(
         None => Arc::new(client.lane(&settings.url, settings.owner.stance(), account, &settings.terms)?),
     };
     let signer = Arc::new(Signer::new(form, &settings.secrets)?);
-    Ok(Active { form: Arc::clone(form), lane, signer })
+    let fingerprint = fingerprint(&settings.url, &settings.headers, form);
+    Ok(Active { form: Arc::clone(form), lane, signer, fingerprint })
 }

@@ -61,8 +61,8 @@ pub enum Why {
 pub struct Report {
     /// When it began (wall clock); `{timestamp}` is this.
     pub started_at: Timestamp,
-    /// The revision of the endpoint's settings that it was made by.
-    pub revision: u32,
+    /// What made the request; `None`: it could not be made.
+    pub fingerprint: Option<Fingerprint>,
     /// The value of `{signature}`, which is part of `signatures`; empty where the profile does not sign.
     pub signature: String,
     /// The value of `{signatures}`; empty where the profile does not sign.
@@ -75,6 +75,22 @@ pub struct Report {
     pub phases: Phases,
     /// What came back.
     pub outcome: Outcome,
+}
+
+/// What made a request, but for what is recorded of it: where two are equal, the same settings make the same request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(u64);
+
+impl Fingerprint {
+    /// Of these eight bytes.
+    pub const fn new(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    /// The eight bytes.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
 }
 
 /// How long each phase of an attempt took; a phase that did not happen (a pooled connection) is `None`.

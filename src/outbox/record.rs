@@ -23,7 +23,9 @@ use zeroize::Zeroizing;
 
 use crate::model::{
     account::AccountName,
-    attempt::{Attempt, AttemptRow, Failure, FailureKind, Outcome, Phases, Report, Response, Why},
+    attempt::{
+        Attempt, AttemptRow, Failure, FailureKind, Fingerprint, Outcome, Phases, Report, Response, Why,
+    },
     delivery::{CancelReason, Delivery, DeliveryKey, FailReason, State},
     endpoint::{Disabled, Discard, Endpoint, EndpointNumber, Own, Source},
     event::{Effect, Event, EventType, NewEvent, NotBefore, Seq},
@@ -310,9 +312,8 @@ struct AttemptRecord<'a> {
     why: u8,
     #[serde(rename = "at")]
     started_at: u64,
-    /// The revision of the endpoint's settings.
-    #[serde(rename = "rv", default, skip_serializing_if = "is_first")]
-    revision: u32,
+    #[serde(rename = "fp", default, skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<u64>,
     #[serde(rename = "sg", default, borrow, skip_serializing_if = "str::is_empty")]
     signatures: Cow<'a, str>,
     /// Where the newest signature is among them: offset and length in bytes.
@@ -378,11 +379,6 @@ const fn is_scheduled(code: &u8) -> bool {
     *code == 0
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
-const fn is_first(revision: &u32) -> bool {
-    *revision == 0
-}
-
 pub(super) fn encode_attempt(attempt: &AttemptHead, report: &Report) -> Vec<u8> {
     let (response, failure) = match &report.outcome {
         Outcome::Response(response) => (Some(response_record(response)), None),
@@ -399,7 +395,7 @@ pub(super) fn encode_attempt(attempt: &AttemptHead, report: &Report) -> Vec<u8> 
         after_crash: attempt.why == Why::AfterCrash,
         why: why_code(attempt.why),
         started_at: report.started_at.as_millis(),
-        revision: report.revision,
+        fingerprint: report.fingerprint.map(Fingerprint::get),
         signatures: Cow::Borrowed(&report.signatures),
         signature: place(&report.signature, &report.signatures),
         address: report.address,
@@ -428,7 +424,7 @@ pub(super) fn decode_attempt(row: &[u8]) -> Option<Attempt> {
         why: why(record.after_crash, record.why)?,
         report: Report {
             started_at: Timestamp::from_millis(record.started_at),
-            revision: record.revision,
+            fingerprint: record.fingerprint.map(Fingerprint::new),
             signature: record.signature.and_then(|place| at(&record.signatures, place)).unwrap_or_default(),
             signatures: record.signatures.into_owned(),
             address: record.address,
@@ -818,7 +814,7 @@ mod tests {
         let [failure, local, proxy] = [failure, local, proxy].map(Outcome::Failure);
         let outcomes = [Outcome::Response(response), failure, local, proxy];
         let whys = [Why::AfterCrash, Why::Schedule, Why::Probe, Why::RetryAfter];
-        let mut revisions = [0, 1, u32::MAX, 0].into_iter();
+        let mut fingerprints = [Some(0), None, Some(1), Some(u64::MAX)].into_iter();
         for ((outcome, (signature, signatures)), why) in outcomes.into_iter().zip(signatures).zip(whys) {
             let attempt = Attempt {
                 delivery: DeliveryKey { seq: Seq::new(1), slot: 2 },
@@ -828,7 +824,7 @@ mod tests {
                 why,
                 report: Report {
                     started_at: at,
-                    revision: revisions.next().expect("three"),
+                    fingerprint: fingerprints.next().expect("four").map(Fingerprint::new),
                     signature: signature.to_owned(),
                     signatures: signatures.to_owned(),
                     address: Some("[::1]:443".parse().expect("an address")),

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::{Batch, OpenError, Opened, Options, Outbox, Routed, Settle};
 use crate::model::{
     account::AccountName,
-    attempt::{Failure, FailureKind, Outcome, Phases, Report, Response, Why},
+    attempt::{Failure, FailureKind, Fingerprint, Outcome, Phases, Report, Response, Why},
     delivery::{Delivery, DeliveryKey, State},
     endpoint::EndpointNumber,
     event::{Effect, NewEvent, Seq},
@@ -100,7 +100,7 @@ fn batch(producer_id: Option<&str>, data: &'static str) -> Batch {
 fn report(started_at: Timestamp) -> Report {
     Report {
         started_at,
-        revision: 0,
+        fingerprint: None,
         signature: String::new(),
         signatures: String::new(),
         address: None,
@@ -113,7 +113,7 @@ fn report(started_at: Timestamp) -> Report {
 /// A failed attempt, or an answer whose body has fewer than `most` bytes.
 fn random_report(random: &mut fastrand::Rng, started_at: Timestamp, most: usize) -> Report {
     let mut report = report(started_at);
-    report.revision = u32::from(random.bool());
+    report.fingerprint = random.bool().then(|| Fingerprint::new(random.u64(..)));
     if random.bool() {
         report.outcome = Outcome::Response(Response {
             status: 500,
