@@ -149,6 +149,37 @@ fn what_another_configuration_sent_is_not_guessed_at() {
 }
 
 #[test]
+fn an_answer_is_judged_by_the_profile_of_then() {
+    let receiver = Receiver::answering(|_| Reply::Status(204));
+    let (url, secret) = (receiver.url("/"), support::config::secret());
+    let under = |success: &str| {
+        let profile = [&format!("success = {success}")[..], "X-A = \"a\"", "format = \"raw\""];
+        Configured { url: &url, secret: &secret, headers: "", profile }.text()
+    };
+    let mut world = World::running(&under("[200]"));
+    let event = world.emit("a.b", &json!({}));
+    let (strict, failed) = (&eventually_attempted(&world, &event)["attempts"][0], "not a success under");
+    let message = |attempt: &Value| attempt["response"]["message"].as_str().expect("a message").to_owned();
+    assert!(message(strict).starts_with(failed), "{strict}");
+    let restart = |world: &mut World, text: &str| {
+        world.stop();
+        world.configure(text);
+        world.start();
+    };
+    restart(&mut world, &under("\"2xx\""));
+    let later = world.emit("a.b", &json!({}));
+    let (easy, took) = (&world.ended(&later)["attempts"][0], "the endpoint took it: 204");
+    assert!(message(easy).starts_with(took), "{easy}");
+    for text in [&under("\"2xx\"")[..], &under("[200]"), ""] {
+        restart(&mut world, text);
+        for (event, part) in [(&event, failed), (&later, took)] {
+            let delivery = world.delivery(event);
+            assert!(message(&delivery["attempts"][0]).starts_with(part), "{text}: {delivery}");
+        }
+    }
+}
+
+#[test]
 fn what_other_settings_sent_is_not_guessed_at() {
     let receiver = Receiver::answering(|hook| Reply::Status(if hook.path == "/good" { 204 } else { 500 }));
     let text =

@@ -27,7 +27,7 @@ use crate::{
     },
     history::deliveries::{Ask, Found, page},
     model::{
-        attempt::{Attempt, Outcome, Phases, Response as Answer},
+        attempt::{Attempt, Outcome, Phases, Report, Response as Answer},
         delivery::{FailReason, State as DeliveryState, Status},
         endpoint::EndpointNumber,
         event::{Event, Seq},
@@ -183,7 +183,7 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<DeliveryDetail, Prob
     let shown = attempts.iter().map(|attempt| {
         let same = sent_alike(attempt, target.as_deref());
         let request = same.map(|target| request(attempt, event.as_ref()?, target, body.as_ref(), open));
-        attempt_view(attempt, request, target.as_deref())
+        attempt_view(attempt, request)
     });
     let attempts = shown.collect();
     let item = items(app, open, std::iter::once(found)).await.pop().ok_or_else(missing)?;
@@ -227,11 +227,7 @@ pub(super) fn request(
     })
 }
 
-fn attempt_view(
-    attempt: &Attempt,
-    request: Result<Option<RequestView>, &str>,
-    target: Option<&Target>,
-) -> AttemptView {
+fn attempt_view(attempt: &Attempt, request: Result<Option<RequestView>, &str>) -> AttemptView {
     let report = &attempt.report;
     let (request, note) = request.map_or_else(|note| (None, Some(note)), |request| (request, None));
     AttemptView {
@@ -243,7 +239,7 @@ fn attempt_view(
         phases: phases(&report.phases),
         request,
         request_note: note.map(str::to_owned),
-        response: response(&report.outcome, target),
+        response: response(report),
     }
 }
 
@@ -265,9 +261,9 @@ pub(super) fn phases(phases: &Phases) -> BTreeMap<String, f64> {
 }
 
 /// What came back.
-pub(super) fn response(outcome: &Outcome, target: Option<&Target>) -> ResponseView {
-    match outcome {
-        Outcome::Response(answer) => answered(answer, target),
+pub(super) fn response(report: &Report) -> ResponseView {
+    match &report.outcome {
+        Outcome::Response(answer) => answered(answer, report.success),
         Outcome::Failure(failure) => ResponseView {
             status_code: None,
             status: failure.kind.as_str().to_owned(),
@@ -280,17 +276,16 @@ pub(super) fn response(outcome: &Outcome, target: Option<&Target>) -> ResponseVi
     }
 }
 
-fn answered(answer: &Answer, target: Option<&Target>) -> ResponseView {
+/// `success`: as the profile saw it then.
+fn answered(answer: &Answer, success: bool) -> ResponseView {
     let reason = StatusCode::from_u16(answer.status).ok().and_then(|status| status.canonical_reason());
     let status = format!("{} {}", answer.status, reason.unwrap_or_default()).trim_end().to_owned();
-    let success = target.and_then(Target::profile).map(|profile| profile.is_success(answer.status));
-    let mut message = match success {
-        Some(true) => format!("the endpoint took it: {status}"),
-        Some(false) => format!("not a success under the endpoint's profile: {status}"),
-        // What it was under the profile of then, its delivery says.
-        None => format!("the endpoint answered {status}"),
+    let mut message = if success {
+        format!("the endpoint took it: {status}")
+    } else {
+        format!("not a success under the endpoint's profile: {status}")
     };
-    if (300..400).contains(&answer.status) && success == Some(false) {
+    if (300..400).contains(&answer.status) && !success {
         message.push_str(" (redirects are not followed)");
     }
     if let Some(error) = &answer.body_error {

@@ -218,6 +218,7 @@ async fn exchange(
         address: exchange.address,
         reconnected: exchange.reconnected,
         phases: exchange.phases,
+        success: exchange.outcome.status().is_some_and(|status| profile.is_success(status)),
         outcome: exchange.outcome,
     };
     Ok((report, body))
@@ -252,6 +253,7 @@ fn unsent(started_at: Timestamp, error: &PrepareError) -> Report {
         address: None,
         reconnected: false,
         phases: Phases::default(),
+        success: false,
         outcome: Outcome::Failure(Failure { kind: FailureKind::Protocol, message: error.to_string() }),
     }
 }

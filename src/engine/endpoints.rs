@@ -129,8 +129,6 @@ pub struct Tested {
     pub attempt: Attempt,
     /// The body that was sent.
     pub body: Bytes,
-    /// The endpoint took it, by its profile.
-    pub success: bool,
 }
 
 /// An endpoint is not made or changed as somebody wants it.
@@ -456,10 +454,7 @@ impl Inner {
         let (attempt, body) = tried.map_err(|error| {
             field("data", format!("does not fit the template of the endpoint's profile: {error}"))
         })?;
-        let status = attempt.report.outcome.status();
-        let success =
-            target.profile().zip(status).is_some_and(|(profile, status)| profile.is_success(status));
-        Ok(Tested { target, event, attempt, body, success })
+        Ok(Tested { target, event, attempt, body })
     }
 
     /// One that has not been deleted.

@@ -73,6 +73,8 @@ pub struct Report {
     pub reconnected: bool,
     /// How long each phase took.
     pub phases: Phases,
+    /// It was a success under the profile as that was then.
+    pub success: bool,
     /// What came back.
     pub outcome: Outcome,
 }

@@ -326,6 +326,8 @@ struct AttemptRecord<'a> {
     /// Microseconds: resolve, connect, tls, headers, body, total.
     #[serde(rename = "ph")]
     phases: [Option<u64>; 6],
+    #[serde(rename = "su", default, skip_serializing_if = "std::ops::Not::not")]
+    success: bool,
     #[serde(rename = "ok", default, borrow, skip_serializing_if = "Option::is_none")]
     response: Option<ResponseRecord<'a>>,
     #[serde(rename = "no", default, borrow, skip_serializing_if = "Option::is_none")]
@@ -401,6 +403,7 @@ pub(super) fn encode_attempt(attempt: &AttemptHead, report: &Report) -> Vec<u8> 
         address: report.address,
         reconnected: report.reconnected,
         phases: encode_phases(&report.phases),
+        success: report.success,
         response,
         failure,
     };
@@ -430,6 +433,7 @@ pub(super) fn decode_attempt(row: &[u8]) -> Option<Attempt> {
             address: record.address,
             reconnected: record.reconnected,
             phases: decode_phases(record.phases),
+            success: record.success,
             outcome,
         },
     })
@@ -830,6 +834,7 @@ mod tests {
                     address: Some("[::1]:443".parse().expect("an address")),
                     reconnected: true,
                     phases: Phases { tls: Some(Duration::from_micros(12)), ..Phases::default() },
+                    success: why == Why::Schedule,
                     outcome,
                 },
             };

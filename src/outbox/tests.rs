@@ -106,6 +106,7 @@ fn report(started_at: Timestamp) -> Report {
         address: None,
         reconnected: false,
         phases: Phases::default(),
+        success: false,
         outcome: Outcome::Failure(Failure { kind: FailureKind::Connect, message: "refused".to_owned() }),
     }
 }
@@ -113,6 +114,7 @@ fn report(started_at: Timestamp) -> Report {
 /// A failed attempt, or an answer whose body has fewer than `most` bytes.
 fn random_report(random: &mut fastrand::Rng, started_at: Timestamp, most: usize) -> Report {
     let mut report = report(started_at);
+    report.success = random.bool();
     report.fingerprint = random.bool().then(|| Fingerprint::new(random.u64(..)));
     if random.bool() {
         report.outcome = Outcome::Response(Response {

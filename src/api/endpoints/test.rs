@@ -50,11 +50,11 @@ fn read(body: &Bytes) -> Result<(Option<EventType>, Option<Bytes>), Problem> {
 }
 
 fn view(tested: &Tested, open: &Open) -> TestView {
-    let Tested { target, event, attempt, body, success } = tested;
+    let Tested { target, event, attempt, body } = tested;
     let (report, id_key) = (&attempt.report, open.outbox.id_key());
     let request = request(attempt, event, target, Some(&SentBody::new(body)), open);
     TestView {
-        success: *success,
+        success: report.success,
         event_id: id_key.event_id(event.accepted_at, attempt.delivery.seq),
         delivery_id: id_key.delivery_id(event.accepted_at, attempt.delivery),
         event_type: event.new.event_type.clone(),
@@ -63,6 +63,6 @@ fn view(tested: &Tested, open: &Open) -> TestView {
         reconnected: report.reconnected,
         phases: phases(&report.phases),
         request,
-        response: response(&report.outcome, Some(target)),
+        response: response(report),
     }
 }

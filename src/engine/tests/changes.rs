@@ -451,7 +451,10 @@ async fn a_test_is_one_attempt_that_leaves_nothing() {
         let mut stream = receiver.accept().await.expect("a connection").0;
         let head = answer_with(&mut stream, 2, status).await.expect("a request");
         let tested = test.await.expect("no panic").expect("it is tested");
-        assert_eq!((tested.success, tested.event.new.event_type.as_str()), (success, "video.ready"));
+        assert_eq!(
+            (tested.attempt.report.success, tested.event.new.event_type.as_str()),
+            (success, "video.ready")
+        );
         assert!(head.contains(&tested.attempt.report.signatures), "it is signed: {head}");
         assert!(tested.body.starts_with(b"{\"id\":\"evt_"), "what was sent: {:?}", tested.body);
         assert_eq!(tested.attempt.report.outcome.status().map(|code| code == 204), Some(success));
