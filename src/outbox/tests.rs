@@ -114,8 +114,9 @@ fn report(started_at: Timestamp) -> Report {
 /// A failed attempt, or an answer whose body has fewer than `most` bytes.
 fn random_report(random: &mut fastrand::Rng, started_at: Timestamp, most: usize) -> Report {
     let mut report = report(started_at);
+    // One draw for both: the seeds of the crash tests are chosen for what comes of them.
     report.success = random.bool();
-    report.fingerprint = random.bool().then(|| Fingerprint::new(random.u64(..)));
+    report.fingerprint = report.success.then(|| Fingerprint::new(u64::MAX / 3));
     if random.bool() {
         report.outcome = Outcome::Response(Response {
             status: 500,
