@@ -167,6 +167,7 @@ fn request(secrets: &[DatedSecret], timestamp: Timestamp, body: &[u8]) -> Vec<(S
         producer_id: None,
         event_time: timestamp,
         data: &data,
+        content_type: None,
         attempt: 1,
         timestamp,
         age: timestamp,

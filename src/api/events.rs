@@ -23,6 +23,7 @@ use crate::{
     },
     model::{
         account::AccountName,
+        content::ContentType,
         event::NewEvent,
         id::{EventId, IdKey},
         time::Timestamp,
@@ -34,6 +35,8 @@ use axum::{
     extract::{Path, RawQuery, State},
     http::{HeaderMap, Response, StatusCode},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::value::RawValue;
 
 /// A body larger than this is read into events beside the threads that serve the sockets.
 const LARGE: usize = 64 << 10;
@@ -239,9 +242,16 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<EventDetail, Problem
     }
     let deliveries = deliveries::items(app, open, rows.into_iter().flat_map(unfold)).await;
     let time = event.time();
-    let data = String::from_utf8(event.new.data.to_vec()).ok();
-    let data = data.and_then(|data| serde_json::value::RawValue::from_string(data).ok());
-    let unreadable = || Problem::from(StoreError::Row { table: "events", key: seq.get() });
+    let NewEvent { data, content_type, .. } = &event.new;
+    let (data, data_base64) = if content_type.as_ref().is_none_or(ContentType::is_json) {
+        let text = String::from_utf8(data.to_vec()).ok();
+        let data = text.and_then(|text| RawValue::from_string(text).ok());
+        let unreadable = || Problem::from(StoreError::Row { table: "events", key: seq.get() });
+        (Some(data.ok_or_else(unreadable)?), None)
+    } else {
+        (None, Some(STANDARD.encode(data)))
+    };
+    let content_type = content_type.as_ref().map_or(ContentType::JSON, ContentType::as_str).to_owned();
     Ok(EventDetail {
         id,
         account: event.new.account,
@@ -252,7 +262,9 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<EventDetail, Problem
         clock_unset: event.clock_unset,
         producer_id: event.new.producer_id,
         effect: event.new.effect,
-        data: data.ok_or_else(unreadable)?,
+        content_type,
+        data,
+        data_base64,
         deliveries,
     })
 }

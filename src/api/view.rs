@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::model::{
     account::AccountName,
     attempt::{FailureKind, Why},
+    content::ContentType,
     delivery::Status,
     endpoint::DisableReason,
     event::{Effect, EventType},
@@ -124,10 +125,22 @@ pub struct EventDetail {
     /// What its account's catalog said of its type.
     #[serde(default)]
     pub effect: Effect,
-    /// Its payload, as it was handed in.
-    pub data: Box<RawValue>,
+    /// What its payload is.
+    #[serde(default = "json_type")]
+    pub content_type: String,
+    /// Its payload, as it was handed in, if it is JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Box<RawValue>>,
+    /// Its payload in base64, if it is no JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_base64: Option<String>,
     /// Its deliveries.
     pub deliveries: Vec<DeliveryItem>,
+}
+
+/// What a daemon that says nothing of content types has taken.
+fn json_type() -> String {
+    ContentType::JSON.to_owned()
 }
 
 /// An event type of an account's catalog.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand};
 
 use super::{
@@ -139,12 +140,7 @@ fn print(event: &EventDetail, screen: &mut Screen<'_>) -> Result<(), CliError> {
     if let Some(not_before) = event.not_before {
         screen.line(&format!("  not before   {}", text::time_and_relative(not_before, now)))?;
     }
-    let data = event.data.get();
-    let size = text::size(u64::try_from(data.len()).unwrap_or(u64::MAX));
-    screen.line(&format!("\n{} {size}", screen.bold("Payload")))?;
-    for line in data.lines() {
-        screen.line(&text::plain(line))?;
-    }
+    print_payload(event, screen)?;
     screen.line("")?;
     let mut table = Table::new(delivery::COLUMNS);
     for item in &event.deliveries {
@@ -159,6 +155,28 @@ fn print(event: &EventDetail, screen: &mut Screen<'_>) -> Result<(), CliError> {
         })?;
     }
     Ok(())
+}
+
+/// Its beginning line says how large it is, and what, if it is not JSON; of bytes that are no text nothing more is shown.
+fn print_payload(event: &EventDetail, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let title = screen.bold("Payload");
+    let size = |bytes: &[u8]| text::size(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    let Some(base64) = &event.data_base64 else {
+        // A payload `null` reads as none.
+        let data = event.data.as_ref().map_or("null", |data| data.get());
+        screen.line(&format!("\n{title} {}", size(data.as_bytes())))?;
+        return print_lines(data, screen);
+    };
+    let bytes = STANDARD.decode(base64).map_err(|error| CliError::Answer(error.to_string()))?;
+    screen.line(&format!("\n{title} {}, {}", size(&bytes), text::plain(&event.content_type)))?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => print_lines(text, screen),
+        Err(_) => screen.line("It is no text; --json prints it in base64."),
+    }
+}
+
+fn print_lines(text: &str, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    text.lines().try_for_each(|line| screen.line(&text::plain(line)))
 }
 
 #[cfg(test)]
@@ -223,5 +241,32 @@ mod tests {
         let mut output = Output::json();
         run(&Command::Show(ShowArgs { id }), &daemon.paths(), &mut output.screen()).expect("it prints");
         assert_eq!(output.text(), format!("{answer}\n"));
+    }
+
+    #[test]
+    fn payloads() {
+        let payload = |fields: &str| {
+            let answer = format!(
+                r#"{{"id":"{EVENT}","account":"default","type":"a.b","time":"2026-11-22T02:57:00.000Z","accepted_at":"2026-11-22T02:57:00.000Z","producer_id":null,{fields},"deliveries":[]}}"#
+            );
+            let daemon = Daemon::start(vec![(200, answer)]);
+            let mut output = Output::new();
+            let id: EventId = EVENT.parse().expect("an id");
+            run(&Command::Show(ShowArgs { id }), &daemon.paths(), &mut output.screen()).expect("it prints");
+            let text = output.text().to_owned();
+            let (_, payload) = text.split_once("Payload ").expect("it is shown");
+            payload.split_once("\n\n").expect("deliveries come after it").0.to_owned()
+        };
+        for (fields, shown) in [
+            (r#""data":null"#, "4 B\nnull"),
+            (r#""content_type":"application/json","data":[ ]"#, "3 B\n[ ]"),
+            (r#""content_type":"text/csv","data_base64":"YSxiCjEsGzI=""#, "8 B, text/csv\na,b\n1,\\u{1b}2"),
+            (
+                r#""content_type":"application/pdf","data_base64":"/wA=""#,
+                "2 B, application/pdf\nIt is no text; --json prints it in base64.",
+            ),
+        ] {
+            assert_eq!(payload(fields), shown, "{fields}");
+        }
     }
 }

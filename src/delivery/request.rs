@@ -81,7 +81,7 @@ fn headers(
     signatures: &Signatures,
 ) -> Result<Headers, PrepareError> {
     let mut headers = Headers::with_capacity(2 + form.headers().len() + endpoint_headers.len());
-    headers.push((CONTENT_TYPE, form.content_type()));
+    headers.push((CONTENT_TYPE, form.content_type(facts)));
     headers.push((USER_AGENT, HeaderValue::from_static(concat!("posthaste/", env!("CARGO_PKG_VERSION")))));
     for (name, text) in form.body_headers(facts) {
         let value = HeaderValue::from_str(&text).map_err(|_| no_value(&name))?;

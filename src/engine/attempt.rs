@@ -297,6 +297,7 @@ impl Names {
             producer_id: event.new.producer_id.as_deref(),
             event_time: event.time(),
             data: &event.new.data,
+            content_type: event.new.content_type.as_ref(),
             attempt: identity.number,
             timestamp,
             age,

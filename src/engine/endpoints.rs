@@ -442,6 +442,7 @@ impl Inner {
                 producer_id: None,
                 time: None,
                 not_before: None,
+                content_type: None,
                 effect: Effect::Live,
             },
         };

@@ -138,6 +138,7 @@ async fn accept(outbox: &Outbox, count: usize, due: Timestamp, data: Bytes) {
         producer_id: None,
         time: None,
         not_before: None,
+        content_type: None,
         effect: Effect::Live,
     };
     let routed = || Routed { event: event.clone(), deliveries: deliveries.clone() };

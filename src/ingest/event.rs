@@ -58,6 +58,7 @@ pub fn parse(source: &Bytes, account: &AccountName) -> Result<NewEvent, InvalidE
         producer_id: written.id,
         time: written.time,
         not_before: written.not_before,
+        content_type: None,
         effect: Effect::Live,
     })
 }

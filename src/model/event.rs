@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{account::AccountName, id::NUMBER_BITS, time::Timestamp};
+use super::{account::AccountName, content::ContentType, id::NUMBER_BITS, time::Timestamp};
 
 /// An event's sequence number, given by the writer in the order of acceptance; from 1, never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,6 +149,8 @@ pub struct NewEvent {
     pub event_type: EventType,
     /// The payload: the very bytes of `data`.
     pub data: Bytes,
+    /// What the payload is; `None`: JSON. Where it says JSON of some kind, the payload is JSON.
+    pub content_type: Option<ContentType>,
     /// The producer's own id, at most 256 characters.
     pub producer_id: Option<String>,
     /// When it happened, as the producer says.

@@ -12,6 +12,7 @@ use std::{hash::Hasher, time::Duration};
 
 use super::{error::StoreError, record::IdRow, schema::Tables};
 use crate::model::{
+    content::ContentType,
     event::{NewEvent, NotBefore, Seq},
     id::IdKey,
     time::Timestamp,
@@ -64,6 +65,7 @@ impl Dedup {
         write_text(&mut content, event.event_type.as_str());
         content.write(&event.time.map_or(0, |time| time.as_millis() + 1).to_le_bytes());
         write_not_before(&mut content, event.not_before);
+        write_content_type(&mut content, event.content_type.as_ref());
         content.write(&event.data);
         Some(IdRow { id: id.finish128().as_u128(), content: content.finish128().as_u128(), at, age })
     }
@@ -149,6 +151,15 @@ fn write_not_before(hasher: &mut SipHasher24, not_before: Option<NotBefore>) {
     hasher.write(&millis.to_le_bytes());
 }
 
+/// Nothing is written for JSON, and no JSON begins with a byte 0. What is something else may begin with any byte, but comes
+/// after this one.
+fn write_content_type(hasher: &mut SipHasher24, content_type: Option<&ContentType>) {
+    if let Some(content_type) = content_type {
+        hasher.write(&[0]);
+        write_text(hasher, content_type.as_str());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +177,7 @@ mod tests {
             producer_id: Some("p-1".to_owned()),
             time: Some(Timestamp::from_millis(7)),
             not_before: None,
+            content_type: None,
             effect: Effect::Live,
         };
         let row = dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id");
@@ -189,6 +201,21 @@ mod tests {
         contents.dedup();
         assert_eq!(contents.len(), 4, "each is another content");
         event.not_before = None;
+        for content_type in ["application/pdf", "a/b"] {
+            event.content_type = Some(content_type.parse().expect("a content type"));
+            let other =
+                dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id").content;
+            assert!(!contents.contains(&other), "{content_type}");
+            contents.push(other);
+        }
+        assert_eq!(
+            contents[4..],
+            [
+                204_224_536_896_889_621_069_608_486_367_997_275_282,
+                278_678_580_439_343_494_336_642_517_143_990_963_835
+            ]
+        );
+        event.content_type = None;
         event.time = None;
         let other = dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id");
         assert_eq!(other.id, row.id);
@@ -208,6 +235,7 @@ mod tests {
                 producer_id: Some(producer_id.to_owned()),
                 time: None,
                 not_before: None,
+                content_type: None,
                 effect: Effect::Live,
             };
             dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id")

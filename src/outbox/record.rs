@@ -239,6 +239,9 @@ struct EventRecord<'a> {
     effect: Option<u8>,
     #[serde(rename = "cu", default, skip_serializing_if = "std::ops::Not::not")]
     clock_unset: bool,
+    /// Of a payload that is not simply JSON.
+    #[serde(rename = "ct", default, borrow, skip_serializing_if = "Option::is_none")]
+    content_type: Option<Cow<'a, str>>,
     #[serde(rename = "da", borrow, with = "serde_bytes")]
     data: &'a [u8],
 }
@@ -270,6 +273,7 @@ pub(super) fn encode_event(event: &NewEvent, accepted_at: Timestamp, clock_unset
         producer_id: event.producer_id.as_deref().map(Cow::Borrowed),
         effect: effect_code(event.effect),
         clock_unset,
+        content_type: event.content_type.as_ref().map(|content| Cow::Borrowed(content.as_str())),
         data: &event.data,
     };
     encode_map(&record, event.data.len() + 256)
@@ -285,6 +289,7 @@ pub(super) fn decode_event(seq: Seq, row: &[u8]) -> Option<Event> {
             account: record.account.parse().ok()?,
             event_type: record.event_type.parse().ok()?,
             data: Bytes::copy_from_slice(record.data),
+            content_type: record.content_type.map(|content| content.parse()).transpose().ok()?,
             producer_id: record.producer_id.map(Cow::into_owned),
             time: record.time.map(Timestamp::from_millis),
             not_before: record.not_before.map(|millis| NotBefore::At(Timestamp::from_millis(millis))),
@@ -747,6 +752,7 @@ mod tests {
             producer_id: Some("p-1".to_owned()),
             time: Some(Timestamp::from_millis(5)),
             not_before: Some(NotBefore::At(Timestamp::from_millis(6))),
+            content_type: Some("application/pdf".parse().expect("a content type")),
             effect: Effect::None,
         }
     }
@@ -799,9 +805,10 @@ mod tests {
         for (not_before, millis) in
             [(None, None), (Some(NotBefore::After(Duration::from_millis(3))), Some(10))]
         {
-            let row = encode_event(&NewEvent { not_before, ..event() }, at, false);
-            let read = decode_event(Seq::new(3), &row).expect("an event").new.not_before;
-            assert_eq!(read, millis.map(|millis| NotBefore::At(Timestamp::from_millis(millis))));
+            let row = encode_event(&NewEvent { not_before, content_type: None, ..event() }, at, false);
+            let read = decode_event(Seq::new(3), &row).expect("an event").new;
+            assert_eq!(read.content_type, None);
+            assert_eq!(read.not_before, millis.map(|millis| NotBefore::At(Timestamp::from_millis(millis))));
         }
 
         let response = Response {

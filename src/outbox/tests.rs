@@ -80,6 +80,7 @@ fn event(producer_id: Option<&str>, data: &'static str) -> NewEvent {
         producer_id: producer_id.map(str::to_owned),
         time: None,
         not_before: None,
+        content_type: None,
         effect: Effect::Live,
     }
 }

@@ -1,6 +1,7 @@
 //! CloudEvents 1.0: an event with the attributes that its receivers' libraries expect.
 //!
-//! `structured` is one JSON document with the event's attributes and its `data` (JSON event format); `binary` has them in
+//! `structured` is one JSON document with the event's attributes and its `data`, or `data_base64` where that is no JSON (JSON
+//! event format, section 3.1); `binary` has them in
 //! `ce-…` headers, and the body is the payload as it came (HTTP protocol binding, sections 3.1 and 3.2). `id` is the
 //! event's id and the same for every endpoint; with `source` it names an event once, as the specification asks.
 
@@ -11,10 +12,13 @@ use http::{HeaderName, HeaderValue};
 
 use super::{
     facts::Facts,
-    form::FormProblem,
+    form::{FormProblem, push_base64},
     placeholder::{Pattern, Placeholder},
 };
-use crate::model::profile::{CloudEventsMode, CloudEventsRule};
+use crate::model::{
+    content::ContentType,
+    profile::{CloudEventsMode, CloudEventsRule},
+};
 
 /// The rule, compiled.
 #[derive(Debug)]
@@ -40,11 +44,13 @@ impl CloudEvents {
         }
     }
 
-    pub(super) fn content_type(&self) -> HeaderValue {
-        HeaderValue::from_static(match self.mode {
-            CloudEventsMode::Structured => "application/cloudevents+json; charset=utf-8",
-            CloudEventsMode::Binary => "application/json",
-        })
+    pub(super) fn content_type(&self, facts: &Facts<'_>) -> HeaderValue {
+        match self.mode {
+            CloudEventsMode::Structured => {
+                HeaderValue::from_static("application/cloudevents+json; charset=utf-8")
+            }
+            CloudEventsMode::Binary => facts.content_type(),
+        }
     }
 
     /// The attributes that go into headers, by the names of these. No value needs the escapes of the binding: ids, types,
@@ -75,9 +81,15 @@ impl CloudEvents {
             body.extend_from_slice(before.as_bytes());
             serde_json::to_writer(&mut body, value).expect("a str is JSON, and a Vec takes all");
         }
-        write!(body, r#","time":"{}","datacontenttype":"application/json","data":"#, facts.event_time)
-            .expect("a Vec takes all");
-        body.extend_from_slice(facts.data);
+        write!(body, r#","time":"{}","datacontenttype":"#, facts.event_time).expect("a Vec takes all");
+        let content_type = facts.content_type.map_or(ContentType::JSON, ContentType::as_str);
+        serde_json::to_writer(&mut body, content_type).expect("a str is JSON, and a Vec takes all");
+        if facts.is_json() {
+            body.extend_from_slice(br#","data":"#);
+            body.extend_from_slice(facts.data);
+        } else {
+            push_base64(&mut body, facts.data);
+        }
         body.push(b'}');
         Bytes::from(body)
     }
@@ -119,7 +131,7 @@ mod tests {
                 "time": "2024-02-28T16:15:42.007Z", "datacontenttype": "application/json", "data": expected})
         );
         assert!(body.windows(data.len()).any(|part| part == data), "the payload's very bytes");
-        assert_eq!(events.content_type(), "application/cloudevents+json; charset=utf-8");
+        assert_eq!(events.content_type(&sample::facts(&data)), "application/cloudevents+json; charset=utf-8");
         assert!(events.headers(&sample::facts(&data)).is_empty());
     }
 
@@ -128,7 +140,7 @@ mod tests {
         let events = compile(CloudEventsMode::Binary, "//box.example/{event_type}").expect("a rule");
         let data = sample::data();
         assert_eq!(events.body(&sample::facts(&data)), data);
-        assert_eq!(events.content_type(), "application/json");
+        assert_eq!(events.content_type(&sample::facts(&data)), "application/json");
         let headers = events.headers(&sample::facts(&data));
         let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(

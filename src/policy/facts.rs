@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use http::HeaderValue;
 
 use super::placeholder::Placeholder;
-use crate::model::time::Timestamp;
+use crate::model::{content::ContentType, time::Timestamp};
 
 /// Everything of one attempt that placeholders and templates may show, but for body, secret and signatures.
 /// Not `Debug`: `data` is a payload.
@@ -29,6 +30,8 @@ pub struct Facts<'a> {
     pub event_time: Timestamp,
     /// The payload's very bytes.
     pub data: &'a Bytes,
+    /// What the payload is; `None`: JSON.
+    pub content_type: Option<&'a ContentType>,
     /// The attempt's number, from 1.
     pub attempt: u32,
     /// When the attempt began (wall clock).
@@ -38,6 +41,21 @@ pub struct Facts<'a> {
 }
 
 impl Facts<'_> {
+    /// Whether the payload is JSON.
+    pub fn is_json(&self) -> bool {
+        self.content_type.is_none_or(ContentType::is_json)
+    }
+
+    /// What the payload is, as a header says it.
+    pub fn content_type(&self) -> HeaderValue {
+        match self.content_type {
+            Some(content_type) => {
+                HeaderValue::from_str(content_type.as_str()).expect("it has visible ASCII and spaces")
+            }
+            None => HeaderValue::from_static(ContentType::JSON),
+        }
+    }
+
     /// Writes what `placeholder` stands for to `out`; nothing for body, secret and signatures, which are not
     /// facts but come with the request.
     pub fn write(&self, placeholder: Placeholder, out: &mut String) {
@@ -83,6 +101,7 @@ pub(crate) mod sample {
             producer_id: Some("order-7"),
             event_time: Timestamp::from_millis(1_709_136_942_007),
             data,
+            content_type: None,
             attempt: 3,
             timestamp: Timestamp::from_millis(1_709_136_999_123),
             age: Timestamp::from_millis(1_709_136_999_123),

@@ -7,6 +7,7 @@
 
 use std::io::Write as _;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
@@ -17,6 +18,7 @@ use super::{
     template::{BodyTemplate, RenderError, TemplateError},
 };
 use crate::model::{
+    content::ContentType,
     profile::{Algorithm, BodyRule, KeyForm, Profile, SignatureRule},
     time::Timestamp,
 };
@@ -104,10 +106,11 @@ impl Form {
     }
 
     /// What the body is, unless a header of the profile says otherwise.
-    pub fn content_type(&self) -> HeaderValue {
+    pub fn content_type(&self, facts: &Facts<'_>) -> HeaderValue {
         match &self.body {
-            Body::CloudEvents(events) => events.content_type(),
-            Body::Envelope | Body::Raw | Body::Template(_) => HeaderValue::from_static("application/json"),
+            Body::CloudEvents(events) => events.content_type(facts),
+            Body::Raw => facts.content_type(),
+            Body::Envelope | Body::Template(_) => HeaderValue::from_static(ContentType::JSON),
         }
     }
 
@@ -369,6 +372,7 @@ fn template(source: &str) -> Result<BodyTemplate, TemplateError> {
         producer_id: None,
         event_time: time,
         data: &data,
+        content_type: None,
         attempt: 1,
         timestamp: time,
         age: time,
@@ -376,7 +380,8 @@ fn template(source: &str) -> Result<BodyTemplate, TemplateError> {
     BodyTemplate::compile(source, &sample)
 }
 
-/// `{"id","type","timestamp","data"}`, the last the very bytes of `data`.
+/// `{"id","type","timestamp","data"}`, the last the very bytes of `data`. Where that is no JSON, its `content_type` and its
+/// base64 as `data_base64` stand there instead: nobody takes a text for what it is not.
 fn envelope(facts: &Facts<'_>) -> Bytes {
     let quote = |text: &str, body: &mut Vec<u8>| {
         serde_json::to_writer(body, text).expect("a str is JSON, and a Vec takes all");
@@ -387,10 +392,29 @@ fn envelope(facts: &Facts<'_>) -> Bytes {
     quote(facts.event_id, &mut body);
     body.extend_from_slice(br#","type":"#);
     quote(facts.event_type, &mut body);
-    write!(body, r#","timestamp":"{}","data":"#, facts.event_time).expect("a Vec takes all");
-    body.extend_from_slice(facts.data);
+    write!(body, r#","timestamp":"{}""#, facts.event_time).expect("a Vec takes all");
+    match facts.content_type {
+        Some(content_type) if !facts.is_json() => {
+            body.extend_from_slice(br#","content_type":"#);
+            quote(content_type.as_str(), &mut body);
+            push_base64(&mut body, facts.data);
+        }
+        _ => {
+            body.extend_from_slice(br#","data":"#);
+            body.extend_from_slice(facts.data);
+        }
+    }
     body.push(b'}');
     Bytes::from(body)
+}
+
+/// Adds a member `data_base64` to a JSON object that has others.
+pub(super) fn push_base64(body: &mut Vec<u8>, data: &[u8]) {
+    let text = STANDARD.encode(data);
+    body.reserve(text.len() + 20);
+    body.extend_from_slice(br#","data_base64":""#);
+    body.extend_from_slice(text.as_bytes());
+    body.push(b'"');
 }
 
 /// A profile as good as any, for tests.
@@ -459,6 +483,7 @@ pub(crate) mod sample {
 #[cfg(test)]
 mod tests {
     use super::{super::facts, *};
+    use crate::model::profile::{CloudEventsMode, CloudEventsRule};
 
     fn errors(profile: Profile) -> Vec<FormError> {
         Form::compile(profile).err().unwrap_or_default()
@@ -620,6 +645,55 @@ mod tests {
         );
         assert_eq!(body, expected);
         serde_json::from_slice::<serde_json::Value>(&body).expect("JSON");
+    }
+
+    /// What is sent of a payload of another kind.
+    #[test]
+    fn payloads_that_are_no_json() {
+        let events =
+            |mode| BodyRule::CloudEvents(CloudEventsRule { mode, source: "/posthaste/{account}".to_owned() });
+        let (binary, structured) = (events(CloudEventsMode::Binary), events(CloudEventsMode::Structured));
+        let template = BodyRule::Template("{{ content_type }}".to_owned());
+        let event = r#""id":"evt_1","source":"/posthaste/default","type":"job.completed","time":"2024-02-28T16:15:42.007Z""#;
+        let envelope = r#"{"id":"evt_1","type":"job.completed","timestamp":"2024-02-28T16:15:42.007Z""#;
+        let json = "application/json";
+        let pdf = (&b"%PDF\xff\0"[..], "application/pdf");
+        let csv = (&b"\"a\",b\n"[..], "text/csv; charset=utf-8");
+        let geo = (&br#"{"x": 1.0}"#[..], "application/geo+json");
+        for (rule, (data, content_type), header, body) in [
+            (BodyRule::Raw, pdf, "application/pdf", pdf.0.to_vec()),
+            (BodyRule::Raw, csv, "text/csv; charset=utf-8", csv.0.to_vec()),
+            (BodyRule::Raw, geo, "application/geo+json", geo.0.to_vec()),
+            (binary.clone(), pdf, "application/pdf", pdf.0.to_vec()),
+            (
+                structured.clone(),
+                pdf,
+                "application/cloudevents+json; charset=utf-8",
+                format!(r#"{{"specversion":"1.0",{event},"datacontenttype":"application/pdf","data_base64":"JVBERv8A"}}"#)
+                    .into(),
+            ),
+            (
+                structured,
+                geo,
+                "application/cloudevents+json; charset=utf-8",
+                format!(r#"{{"specversion":"1.0",{event},"datacontenttype":"application/geo+json","data":{{"x": 1.0}}}}"#)
+                    .into(),
+            ),
+            (
+                BodyRule::Envelope,
+                csv,
+                json,
+                format!(r#"{envelope},"content_type":"text/csv; charset=utf-8","data_base64":"ImEiLGIK"}}"#).into(),
+            ),
+            (BodyRule::Envelope, geo, json, format!(r#"{envelope},"data":{{"x": 1.0}}}}"#).into()),
+            (template, pdf, json, b"application/pdf".to_vec()),
+        ] {
+            let form = Form::compile(Profile { body: rule, ..sample::profile() }).expect("a form");
+            let (data, content_type) = (Bytes::from_static(data), content_type.parse().expect("a content type"));
+            let facts = Facts { content_type: Some(&content_type), ..facts::sample::facts(&data) };
+            let made = form.body(&facts).expect("a body");
+            assert_eq!((form.content_type(&facts), &made[..]), (HeaderValue::from_static(header), &body[..]));
+        }
     }
 
     #[test]

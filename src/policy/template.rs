@@ -3,7 +3,8 @@
 //! Variables: `id type account time time_unix time_ms data data_json data_text delivery_id endpoint_id
 //! producer_id content_type`. `time` is the event's time in RFC 3339, `time_unix` and `time_ms` the same as
 //! numbers; `producer_id` is none where the producer gave none. `data_json` is the very bytes of `data`, to be
-//! put into a JSON body as they are; `data_text` is the payload as text, for `{{ data_text | tojson }}`.
+//! put into a JSON body as they are; `data_text` is the payload as text, for `{{ data_text | tojson }}`. Of a payload that is
+//! no JSON, as `content_type` says, `data` and `data_json` are undefined, and of one that is no UTF-8 `data_text` is, too.
 //! `data` is the payload parsed, and it is parsed only where a template names it: there objects are in the order
 //! of their keys, of several equal keys the last counts, and a number that fits neither 64-bit integers nor
 //! doubles is rounded, which `data_json` never does. What is not in `data` is undefined: false in `if`, replaced
@@ -35,6 +36,7 @@ pub use self::{
     scan::ScanError,
 };
 use super::facts::Facts;
+use crate::model::content::ContentType;
 
 /// The variables that templates know.
 pub const VARIABLES: [&str; 13] = [
@@ -60,8 +62,6 @@ pub const MAX_OUTPUT: usize = 16 << 20;
 const FUEL: u64 = 2_000_000;
 /// The engine's own bound on loops within loops; the scan allows fewer.
 const FRAMES: usize = 64;
-/// Every payload that the store takes is JSON.
-const CONTENT_TYPE: &str = "application/json";
 const NAME: &str = "body";
 
 /// A compiled template.
@@ -263,13 +263,15 @@ fn variable(name: &str, facts: &Facts<'_>) -> Result<Value, minijinja::Error> {
         "time" => facts.event_time.to_string().into(),
         "time_unix" => facts.event_time.as_secs().into(),
         "time_ms" => facts.event_time.as_millis().into(),
-        "data" => serde_json::from_slice(facts.data)
+        "data" if facts.is_json() => serde_json::from_slice(facts.data)
             .map_err(|_| minijinja::Error::from(ErrorKind::CannotDeserialize))?,
-        "data_json" | "data_text" => String::from_utf8_lossy(facts.data).as_ref().into(),
+        "data_json" if facts.is_json() => String::from_utf8_lossy(facts.data).as_ref().into(),
+        "data_text" => std::str::from_utf8(facts.data).map_or(Value::UNDEFINED, Value::from),
         "delivery_id" => facts.delivery_id.into(),
         "endpoint_id" => facts.endpoint_id.into(),
         "producer_id" => facts.producer_id.map_or(Value::from(()), Value::from),
-        "content_type" => CONTENT_TYPE.into(),
+        "content_type" => facts.content_type.map_or(ContentType::JSON, ContentType::as_str).into(),
+        // `data` and `data_json` of a payload that is no JSON.
         _ => Value::UNDEFINED,
     })
 }

@@ -53,6 +53,7 @@ impl Running {
             producer_id: None,
             time: None,
             not_before: None,
+            content_type: None,
             effect: Effect::Live,
         };
         let answers = self.intake.submit(vec![Ok(event)], Permit::default()).answers().await;

@@ -15,6 +15,7 @@ fn event(producer_id: &str) -> NewEvent {
         producer_id: Some(producer_id.to_owned()),
         time: None,
         not_before: None,
+        content_type: None,
         effect: Effect::Live,
     }
 }

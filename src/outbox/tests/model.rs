@@ -11,6 +11,7 @@ use self::parked::Parked;
 use crate::{
     model::{
         attempt::{Attempt, AttemptRow},
+        content::ContentType,
         delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
         endpoint::{Endpoint, EndpointNumber},
         event::{Event, EventType, NewEvent, NotBefore, Seq},
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// What two events with the same id are compared by.
-type Content = (EventType, Option<Timestamp>, Option<NotBefore>, Bytes);
+type Content = (EventType, Option<Timestamp>, Option<NotBefore>, Option<ContentType>, Bytes);
 
 #[derive(Clone, Debug)]
 struct Id {
@@ -266,5 +267,5 @@ fn id_of(event: &NewEvent) -> Option<(String, String)> {
 }
 
 fn content(event: &NewEvent) -> Content {
-    (event.event_type.clone(), event.time, event.not_before, event.data.clone())
+    (event.event_type.clone(), event.time, event.not_before, event.content_type.clone(), event.data.clone())
 }

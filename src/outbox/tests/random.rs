@@ -219,6 +219,7 @@ impl World {
             producer_id: id,
             time: (rare == 0 || rare == 9).then_some(Timestamp::EPOCH),
             not_before: NOT_BEFORE.get(rare).copied(),
+            content_type: (rare == 8).then(|| "text/csv".parse().expect("a content type")),
             effect: [Effect::Live, Effect::Partial, Effect::None][data.len() % 3],
             data,
         };

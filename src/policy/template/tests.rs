@@ -48,6 +48,31 @@ fn every_variable() {
 }
 
 #[test]
+fn payloads_that_are_no_json() {
+    let render = |source: &str, data: &'static [u8], content_type: &str| {
+        let template = compile(source).unwrap_or_else(|error| panic!("{source}: {error}"));
+        let (data, content_type) = (Bytes::from_static(data), content_type.parse().expect("a content type"));
+        let facts = Facts { content_type: Some(&content_type), ..sample::facts(&data) };
+        template.render(&facts).map(|body| String::from_utf8(body).expect("UTF-8")).map_err(|error| error.why)
+    };
+    let either =
+        "{% if data_json %}{{ data_json }}{% else %}{{ data_text | default('?') | tojson }}{% endif %}";
+    for (source, data, content_type, made) in [
+        ("{{ data_json }} {{ data.n }}", &b"{\"n\": 1}"[..], "application/geo+json", Ok("{\"n\": 1} 1")),
+        ("{{ data_text | tojson }} {{ content_type }}", b"a,\"b", "text/csv", Ok("\"a,\\\"b\" text/csv")),
+        (either, b"a,b", "text/csv", Ok("\"a,b\"")),
+        (either, b"\xff", "application/pdf", Ok("\"?\"")),
+        ("{{ data | default('none') }}", b"1", "text/plain", Ok("none")),
+        // What is no JSON is not taken for it, even if it could be.
+        ("{{ data_json }}", b"1", "text/plain", Err(RenderProblem::Undefined)),
+        ("{{ data }}", b"1", "text/plain", Err(RenderProblem::Undefined)),
+        ("{{ data_text }}", b"\xff", "text/plain", Err(RenderProblem::Undefined)),
+    ] {
+        assert_eq!(render(source, data, content_type), made.map(str::to_owned), "{source} {content_type}");
+    }
+}
+
+#[test]
 fn the_language() {
     for (source, text) in [
         ("", ""),

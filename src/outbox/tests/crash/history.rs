@@ -311,6 +311,7 @@ impl History {
             producer_id: id,
             time: None,
             not_before: None,
+            content_type: None,
             effect: Effect::Live,
         };
         let counts = [0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 4, 5, 9, 9, 127, 129, 300];
