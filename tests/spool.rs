@@ -11,20 +11,25 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use support::{
     config::{ODD, endpoint},
     eventually,
     receiver::{Hook, Receiver},
-    world::World,
+    world::{World, stdout},
 };
 
 /// A daemon with a spool directory and an endpoint that wants everything.
 fn world_with(receiver: &Receiver, keys: &str) -> World {
-    let world = World::new(&format!(
+    world_of(&format!(
         "{keys}\n[[spool]]\npath = \"spool\"\n{}",
         endpoint("erp", &receiver.url("/"), &["*"], "raw")
-    ));
+    ))
+}
+
+fn world_of(text: &str) -> World {
+    let world = World::new(text);
     fs::create_dir(world.path("spool")).expect("a directory");
     world
 }
@@ -245,4 +250,112 @@ fn kill_9_between_commit_and_removal_repeats_nothing_and_loses_nothing() {
         !spool(&world, "failed").exists()
             || fs::read_dir(spool(&world, "failed")).expect("it is there").next().is_none()
     );
+}
+
+/// A directory with a `type`, and an endpoint of each form of body.
+fn any_files(receiver: &Receiver) -> World {
+    let mut text = "[limits]\nevent_size = \"64KiB\"\n[[spool]]\npath = \"spool\"\ntype = \"scan.finished\"\n\
+                    [profiles.events]\n[profiles.events.body]\nformat = \"cloudevents\"\n\
+                    [profiles.text]\n[profiles.text.body]\nformat = \"template\"\ntemplate = \"{{ data_text }}\"\n"
+        .to_owned();
+    for (name, profile) in [("raw", "raw"), ("envelope", "posthaste"), ("events", "events"), ("text", "text")]
+    {
+        text += &endpoint(name, &receiver.url(&format!("/{name}")), &["scan.finished"], profile);
+    }
+    world_of(&text)
+}
+
+#[test]
+fn a_directory_with_a_type_takes_files_of_any_kind() {
+    let receiver = Receiver::start();
+    let mut world = any_files(&receiver);
+    world.start();
+    let pdf = b"%PDF-1.7\n\xff\xfe\0\r\n".to_vec();
+    drop_in(&world, "scan 17.PDF", &pdf);
+    gone(&spool(&world, "scan 17.PDF"));
+    let hook = receiver.wait_at("/raw", 1).remove(0);
+    assert_eq!((hook.header("content-type"), &hook.body[..]), ("application/pdf", &pdf[..]));
+    let base64 = STANDARD.encode(&pdf);
+    let envelope = receiver.wait_at("/envelope", 1).remove(0);
+    assert_eq!(envelope.header("content-type"), "application/json");
+    let (body, id) = (envelope.json(), world.list("/v1/events")[0]["id"].as_str().expect("an id").to_owned());
+    assert_eq!((&body["content_type"], &body["data_base64"]), (&json!("application/pdf"), &json!(base64)));
+    assert_eq!((&body["type"], body.get("data")), (&json!("scan.finished"), None));
+    let event = receiver.wait_at("/events", 1).remove(0).json();
+    assert_eq!(
+        (&event["datacontenttype"], &event["data_base64"]),
+        (&json!("application/pdf"), &json!(base64))
+    );
+    world.settled();
+    assert!(receiver.hooks_at("/text").is_empty(), "it is no text");
+    for delivery in world.deliveries(&id) {
+        let reason = if delivery["endpoint"] == "text" { json!("template") } else { Value::Null };
+        assert_eq!(delivery["reason"], reason, "{delivery}");
+        if delivery["endpoint"] == "raw" {
+            let request = &delivery["attempts"][0]["request"];
+            assert_eq!(request["headers"]["content-type"], "application/pdf", "{request}");
+            assert_eq!((&request["body"], &request["body_encoding"]), (&json!(base64), &json!("base64")));
+        }
+    }
+    let event = world.event(&id);
+    assert_eq!((&event["content_type"], &event["data_base64"]), (&json!("application/pdf"), &json!(base64)));
+    assert_eq!(event.get("data"), None, "{event}");
+    let shown = stdout(&world.cli(&["event", "show", &id]));
+    assert!(shown.contains("Payload 14 B, application/pdf\nIt is no text"), "{shown}");
+
+    // Text of another kind, and the same file twice: its bytes are no identity.
+    for name in ["a.csv", "b.csv"] {
+        drop_in(&world, name, "a,\"b\"\n");
+        gone(&spool(&world, name));
+    }
+    let texts = receiver.wait_at("/text", 2);
+    assert!(texts.iter().all(|hook| hook.text() == "a,\"b\"\n"));
+    assert_eq!(receiver.wait_at("/raw", 3)[2].header("content-type"), "text/csv");
+    // Written in place, of no known kind, and empty.
+    fs::write(spool(&world, "flag"), "").expect("it can be written");
+    gone(&spool(&world, "flag"));
+    let hook = receiver.wait_at("/raw", 4).remove(3);
+    assert_eq!((hook.header("content-type"), hook.body.len()), ("application/octet-stream", 0));
+    assert_eq!(world.get("/v1/status")["spools"][0]["problem"], Value::Null);
+}
+
+#[test]
+fn a_directory_with_a_type_still_takes_events_and_leaves_names_alone() {
+    let receiver = Receiver::start();
+    let mut world = any_files(&receiver);
+    // There at the start: found by the scan.
+    fs::write(spool(&world, "there.txt"), "there").expect("it can be written");
+    for name in ["a.pdf.part", ".b.pdf", "c.pdf~", "d.msgpack"] {
+        fs::write(spool(&world, name), "x").expect("it can be written");
+    }
+    world.start();
+    let told = |data: &str| format!("{{\"type\":\"scan.finished\",\"data\":{data}}}\n");
+    drop_in(&world, "one.json", told("{\"n\": 1}"));
+    drop_in(&world, "two.ndjson", told("2") + &told("3"));
+    drop_in(&world, "bad.json", "%PDF");
+    drop_in(&world, "large.bin", vec![b'x'; (64 << 10) + 1]);
+    assert_eq!(reason(&world, "bad.json")["code"], "invalid_event");
+    let reason = reason(&world, "large.bin");
+    assert_eq!(reason["code"], "event_too_large", "{reason}");
+    assert!(reason["message"].as_str().is_some_and(|message| message.contains("64KiB")), "{reason}");
+    let mut bodies: Vec<_> = receiver.wait_at("/raw", 4).iter().map(|hook| hook.text().to_owned()).collect();
+    bodies.sort();
+    assert_eq!(bodies, ["2", "3", "there", "{\"n\": 1}"]);
+    let json = receiver.hooks_at("/raw").into_iter().find(|hook| hook.text() == "2").expect("it came");
+    assert_eq!(json.header("content-type"), "application/json");
+    for name in ["a.pdf.part", ".b.pdf", "c.pdf~", "d.msgpack"] {
+        assert!(spool(&world, name).exists(), "{name}");
+    }
+    fs::rename(spool(&world, "a.pdf.part"), spool(&world, "a.pdf")).expect("it can be renamed");
+    gone(&spool(&world, "a.pdf"));
+    // Known to the store when the daemon is killed: whichever of commit, removal or neither it was, each is there once.
+    for n in 0..20 {
+        drop_in(&world, &format!("{n:02}.txt"), format!("file {n}"));
+    }
+    receiver.wait_for("some of them", |hooks| hooks.iter().any(|hook| hook.text().starts_with("file")));
+    world.kill();
+    world.start();
+    (0..20).for_each(|n| gone(&spool(&world, &format!("{n:02}.txt"))));
+    world.settled();
+    assert_eq!(world.list("/v1/events").len(), 4 + 1 + 20);
 }

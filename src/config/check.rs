@@ -26,7 +26,11 @@ use super::{
     source::{Place, Sources},
 };
 use crate::{
-    model::{account::AccountName, time::format_size},
+    model::{
+        account::AccountName,
+        event::{EventType, ParseTypeError},
+        time::format_size,
+    },
     policy::{
         address::{Narrowing, Rules},
         certificate::{TlsVersion, bundle},
@@ -380,10 +384,24 @@ fn spools(
                 return Err(problems.add_related(place, message, help, ("the first is", first)));
             }
             after?;
-            Ok(Spool { path, account: account? })
+            let account = account?;
+            // What is wrong with the account has been said.
+            let known = accounts.get(&account).and_then(|account| account.as_ref().ok());
+            let event_type = fields.given(problems, "type", |key, node| spool_type(known, key, node));
+            Ok(Spool { path, account, event_type: event_type? })
         })
         .collect();
     spools.into_iter().collect()
+}
+
+/// A type that the account takes: files of another would all be refused.
+fn spool_type(account: Option<&Account>, key: &Key, node: &Node) -> Result<EventType, Fault> {
+    let wrong = |error: ParseTypeError| Fault::new("is no event type", error.to_string());
+    let event_type: EventType = read::text(key, node)?.parse().map_err(wrong)?;
+    match account.and_then(|account| account.catalog.as_deref()).map(|catalog| catalog.find(&event_type)) {
+        None | Some(Ok(_)) => Ok(event_type),
+        Some(Err(unknown)) => Err(Fault::new("is not in its account's catalog", unknown.to_string())),
+    }
 }
 
 /// A path without `.` and doubled slashes, to compare it.

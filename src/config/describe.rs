@@ -19,7 +19,9 @@ pub fn describe(config: &Config) -> String {
         format!("store     {} (cache {})", config.store.path.display(), format_size(config.store.cache)),
     ];
     for spool in &config.spools {
-        lines.push(format!("spool     {} (account {})", spool.path.display(), spool.account));
+        let of =
+            spool.event_type.as_ref().map(|of| format!(", files of any kind as {of}")).unwrap_or_default();
+        lines.push(format!("spool     {} (account {}{of})", spool.path.display(), spool.account));
     }
     for (name, networks) in [("allow", &config.network.allow), ("deny", &config.network.deny)] {
         if !networks.is_empty() {

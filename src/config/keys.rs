@@ -493,12 +493,11 @@ pub const SECTIONS: &[Section] = &[
                 Fallback::Value("\"delete\""),
                 "What becomes of a file whose events are accepted.",
             ),
-            later(
+            key(
                 "type",
                 Kind::Text,
                 NONE,
-                "The type of files that carry none.",
-                no("write .json or .ndjson files whose events name their type"),
+                "The type of files that carry none: with it every file is taken, and one whose name ends neither in `.json` nor in `.ndjson` is an event of this type, its bytes the payload, its content type told by the name's end (`.pdf`, `.png`, `.csv`, …; `application/octet-stream` otherwise). `.msgpack` files are left alone.",
             ),
         ],
     },

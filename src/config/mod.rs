@@ -51,7 +51,7 @@ pub use self::{
 };
 use self::{error::Problems, raw::Table, source::Place, source::Sources};
 use crate::{
-    model::{account::AccountName, secret::Secret},
+    model::{account::AccountName, event::EventType, secret::Secret},
     policy::{
         address::{Narrowing, Rules},
         catalog::Catalog,
@@ -147,6 +147,8 @@ pub struct Spool {
     pub path: PathBuf,
     /// The account of its events.
     pub account: AccountName,
+    /// The type of files that are payloads; `None`: none are taken.
+    pub event_type: Option<EventType>,
 }
 
 /// Where deliveries may go, and when.
@@ -238,7 +240,8 @@ pub fn defaults(directory: &Path) -> Config {
     let mut config = parse(Vec::new(), directory, None).expect("the defaults are a valid configuration");
     config.listen.socket = directory.join("posthaste.sock");
     config.store.path = directory.join("outbox.redb");
-    config.spools = vec![Spool { path: directory.join("spool"), account: AccountName::default() }];
+    config.spools =
+        vec![Spool { path: directory.join("spool"), account: AccountName::default(), event_type: None }];
     config
 }
 

@@ -470,7 +470,6 @@ fn what_this_version_does_not_have() {
         ("[store]\nmax_size = '8GiB'", "max_size", "quota"),
         ("[store]\nreserve = '8GiB'", "reserve", "leave it out"),
         ("[store]\nretention = '7d'", "retention", "everything is kept"),
-        ("[[spool]]\npath = 's'\ntype = 'a.b'", "type", "name their type"),
         ("[accounts.default]\nsecret = 'x'", "secret", "[[endpoint]]"),
         ("[profiles.a]\norder = 'fifo'", "order", "leave it out, or write \"none\""),
     ] {
@@ -1193,7 +1192,11 @@ fn what_is_not_written() {
     let config = defaults(Path::new("./posthaste-data"));
     assert_eq!(config.listen.socket, Path::new("./posthaste-data/posthaste.sock"));
     assert_eq!(config.store.path, Path::new("./posthaste-data/outbox.redb"));
-    let spool = Spool { path: PathBuf::from("./posthaste-data/spool"), account: AccountName::default() };
+    let spool = Spool {
+        path: PathBuf::from("./posthaste-data/spool"),
+        account: AccountName::default(),
+        event_type: None,
+    };
     assert_eq!(config.spools, [spool]);
     assert_eq!(config.limits, limits);
 }
@@ -1234,6 +1237,29 @@ fn cloudevents() {
         assert!(at == place || at.contains(place), "{text}: {at}");
         assert_eq!(said, message, "{text}");
         assert!(advice.contains(help), "{text}: {advice}");
+    }
+}
+
+#[test]
+fn a_spool_s_type() {
+    let spool = |keys: &str| format!("[[spool]]\npath = 's'\n{keys}\n");
+    let config = valid(&spool("type = 'scan.finished'"));
+    assert_eq!(config.spools[0].event_type.as_ref().map(EventType::as_str), Some("scan.finished"));
+    assert!(describe(&config).contains("files of any kind as scan.finished"), "{}", describe(&config));
+    let catalog = "[[accounts.default.event_type]]\nname = 'scan.finished'\n";
+    for (text, at, said, advice) in [
+        (spool("type = 'a..b'"), "'a..b'", "`spool.type` is no event type", "no empty segment"),
+        (spool("type = 7"), "7", "`spool.type` cannot be an integer", ""),
+        (
+            catalog.to_owned() + &spool("type = 'scan.finishd'"),
+            "'scan.finishd'",
+            "`spool.type` is not in its account's catalog",
+            "did you mean `scan.finished`?",
+        ),
+    ] {
+        let (marked, message, help) = marked(&text);
+        assert_eq!((marked.as_str(), message.as_str()), (at, said));
+        assert!(help.contains(advice), "{text}: {help}");
     }
 }
 

@@ -248,7 +248,7 @@ impl Desk {
     pub(super) fn page(&mut self) -> Option<Vec<Ready>> {
         let Scan::At(after) = &self.scan else { return None };
         let directory = self.directory.clone()?;
-        let page = match scan::page(&directory, after.as_deref()) {
+        let page = match scan::page(&directory, after.as_deref(), self.rules.event_type.is_some()) {
             Ok(page) => page,
             Err(error) => {
                 self.scan = Scan::Off;
@@ -259,7 +259,7 @@ impl Desk {
         if let Some(name) = page.unknown.filter(|_| !self.told_unknown) {
             self.told_unknown = true;
             tracing::info!(spool = %self.path.display(), file = %name.display(),
-                "files whose names end neither in .json nor in .ndjson are left alone");
+                "files of this kind are left alone: events are in .json and .ndjson files, and with `type` under [[spool]] all others but .msgpack are payloads");
         }
         self.scan = match page.names.last() {
             Some(last) if page.more => Scan::At(Some(last.clone())),

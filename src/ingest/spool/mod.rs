@@ -16,12 +16,15 @@
 //! directory is scanned at the start, every half a minute, and whenever some were lost. Small files that lie there
 //! together are handed in together, in the order of their names, and share commits.
 //!
+//! Where the directory has a type, a file of any other kind is one event of this type, its bytes the payload.
+//!
 //! What cannot be read, moved or removed is left where it is, reported once, and tried again by every scan, as is
 //! everything when the directory itself is not there; the daemon runs on. A store that fails leaves all files.
 
 mod aside;
 mod desk;
 mod directory;
+mod extension;
 mod failed;
 mod memory;
 mod scan;
@@ -150,11 +153,12 @@ impl Spool {
         let limits = intake.limits();
         let rules = Rules {
             account: config.account.clone(),
+            event_type: config.event_type.clone(),
             event_size: limits.event_size,
             file_size: limits.file_size,
             file_events: limits.file_events,
         };
-        let (shared, hints) = (Arc::new(Shared::default()), Arc::new(Hints::default()));
+        let (shared, hints) = (Arc::new(Shared::default()), Arc::new(Hints::new(rules.event_type.is_some())));
         let desk =
             Desk::new(path.clone(), rules.clone(), timing, clock, Arc::clone(&shared), Arc::clone(&hints));
         let name = path.to_string_lossy().into_owned();

@@ -5,7 +5,8 @@
 //! | begins with `.`; ends in `.tmp`, `.part`, `.partial`, `.filepart`, `.swp`, `~` | not looked at |
 //! | ends in `.json` | one event |
 //! | ends in `.ndjson` | an event a line |
-//! | anything else | left alone |
+//! | ends in `.msgpack` | left alone |
+//! | anything else | one event with the file as its payload, where the directory has a type for such; else left alone |
 //!
 //! A directory is read in pages of names in order, so that the memory is bounded whatever it holds.
 
@@ -36,6 +37,8 @@ pub(super) enum Kind {
     Ndjson,
     /// Nothing that this version takes.
     Unknown,
+    /// A payload, where such are taken.
+    Other,
 }
 
 impl Kind {
@@ -47,14 +50,16 @@ impl Kind {
             Self::Json
         } else if name.ends_with(b".ndjson") {
             Self::Ndjson
-        } else {
+        } else if name.ends_with(b".msgpack") {
             Self::Unknown
+        } else {
+            Self::Other
         }
     }
 
-    /// Whether files of that kind are taken.
-    pub(super) const fn is_taken(self) -> bool {
-        matches!(self, Self::Json | Self::Ndjson)
+    /// Whether files of that kind are taken; `any`: by a directory that takes files of any kind.
+    pub(super) const fn is_taken(self, any: bool) -> bool {
+        matches!(self, Self::Json | Self::Ndjson) || matches!(self, Self::Other) && any
     }
 }
 
@@ -72,31 +77,36 @@ pub(super) struct Page {
 }
 
 /// Reads the page of the first [`PAGE`] names after `after`.
-pub(super) fn page(directory: &Directory, after: Option<&OsStr>) -> io::Result<Page> {
-    page_of(directory, after, PAGE)
+/// `any`: files of any kind are taken.
+pub(super) fn page(directory: &Directory, after: Option<&OsStr>, any: bool) -> io::Result<Page> {
+    page_of(directory, after, any, PAGE)
 }
 
-fn page_of(directory: &Directory, after: Option<&OsStr>, limit: usize) -> io::Result<Page> {
+fn page_of(directory: &Directory, after: Option<&OsStr>, any: bool, limit: usize) -> io::Result<Page> {
     let mut page = Page::default();
     for entry in directory.entries()? {
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         match Kind::of(name) {
-            Kind::Unknown if entry.file_type() == FileType::RegularFile => {
-                page.unknown.get_or_insert_with(|| name.to_owned());
-            }
-            Kind::Ignored if after.is_none() && page.aside.len() < limit && aside::is_private(name) => {
-                page.aside.push(name.to_owned());
-            }
-            Kind::Ignored | Kind::Unknown => {}
-            Kind::Json | Kind::Ndjson if after.is_some_and(|after| name <= after) => {}
-            Kind::Json | Kind::Ndjson => {
+            kind if kind.is_taken(any) && after.is_some_and(|after| name <= after) => {}
+            kind if kind.is_taken(any) => {
+                // Of directories, `failed/` among them, nothing is to be remembered.
+                if kind == Kind::Other && entry.file_type() == FileType::Directory {
+                    continue;
+                }
                 page.names.insert(name.to_owned());
                 if page.names.len() > limit {
                     page.names.pop_last();
                     page.more = true;
                 }
             }
+            Kind::Unknown | Kind::Other if entry.file_type() == FileType::RegularFile => {
+                page.unknown.get_or_insert_with(|| name.to_owned());
+            }
+            Kind::Ignored if after.is_none() && page.aside.len() < limit && aside::is_private(name) => {
+                page.aside.push(name.to_owned());
+            }
+            _ => {}
         }
     }
     Ok(page)
@@ -120,10 +130,15 @@ mod tests {
             ("a.json.swp", Kind::Ignored),
             ("a.json~", Kind::Ignored),
             ("a.msgpack", Kind::Unknown),
-            ("a.JSON", Kind::Unknown),
-            ("json", Kind::Unknown),
+            ("a.JSON", Kind::Other),
+            ("json", Kind::Other),
+            ("scan.pdf", Kind::Other),
+            ("scan.pdf.part", Kind::Ignored),
         ] {
             assert_eq!(Kind::of(OsStr::new(name)), kind, "{name}");
+            let events = matches!(kind, Kind::Json | Kind::Ndjson);
+            assert_eq!(kind.is_taken(false), events, "{name}");
+            assert_eq!(kind.is_taken(true), events || kind == Kind::Other, "{name}");
         }
     }
 
@@ -137,7 +152,7 @@ mod tests {
         let directory = Directory::open(place.path()).expect("the directory");
         let (mut all, mut after, mut pages) = (Vec::new(), None, 0);
         loop {
-            let page = page_of(&directory, after.as_deref(), 10).expect("a page");
+            let page = page_of(&directory, after.as_deref(), false, 10).expect("a page");
             assert_eq!(page.unknown.as_deref(), Some(OsStr::new("readme.txt")));
             after = page.names.last().cloned();
             all.extend(page.names);
@@ -148,5 +163,10 @@ mod tests {
         }
         let expected: Vec<OsString> = (0..25).map(|number| format!("{number:02}.json").into()).collect();
         assert_eq!((all, pages), (expected, 3));
+        std::fs::create_dir(place.path().join("failed")).expect("a directory");
+        std::fs::write(place.path().join("z.msgpack"), "").expect("a file");
+        let page = page_of(&directory, Some(OsStr::new("23.json")), true, 10).expect("a page");
+        assert_eq!(page.names, ["24.json".into(), "readme.txt".into()].into());
+        assert_eq!(page.unknown.as_deref(), Some(OsStr::new("z.msgpack")));
     }
 }

@@ -1,19 +1,23 @@
 //! From a file to its events.
 //!
-//! A file is read whole, and only if it is the same before and after; then all of it is events, or it is bad.
+//! A file is read whole, and only if it is the same before and after; then all of it is events, or one payload, or it is bad.
 
 use std::{ffi::OsStr, fs::File, io, io::Read};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{directory::Stamp, scan::Kind};
+use super::{directory::Stamp, extension::content_type, scan::Kind};
 use crate::{
     ingest::{
         answer::{Code, Refusal},
         event,
         lines::{Line, Lines},
     },
-    model::{account::AccountName, event::NewEvent, time::format_size},
+    model::{
+        account::AccountName,
+        event::{Effect, EventType, NewEvent},
+        time::format_size,
+    },
 };
 
 /// What a directory's files are held against.
@@ -21,6 +25,8 @@ use crate::{
 pub(super) struct Rules {
     /// Whose the events are.
     pub(super) account: AccountName,
+    /// The type of files that are payloads, if such are taken.
+    pub(super) event_type: Option<EventType>,
     /// The greatest event, in bytes.
     pub(super) event_size: usize,
     /// The greatest file, in bytes.
@@ -108,6 +114,10 @@ pub(super) fn read(file: &mut File, name: &OsStr, stamp: Stamp, rules: &Rules) -
     if stamp.size > rules.file_size {
         return Ok(Content::Bad(file_too_large(stamp.size, rules.file_size)));
     }
+    let kind = Kind::of(name);
+    if kind == Kind::Other && stamp.size > u64::try_from(rules.event_size).unwrap_or(u64::MAX) {
+        return Ok(Content::Bad(Bad { refusal: event_too_large(rules), line: None }));
+    }
     // One more than it has, so that its end is seen, and a file that grows without end is not followed.
     let mut bytes = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or(0).saturating_add(1));
     file.take(stamp.size + 1).read_to_end(&mut bytes)?;
@@ -115,10 +125,28 @@ pub(super) fn read(file: &mut File, name: &OsStr, stamp: Stamp, rules: &Rules) -
     if now != stamp || u64::try_from(bytes.len()).ok() != Some(stamp.size) {
         return Ok(Content::Changed(now));
     }
-    Ok(match parse(Kind::of(name), Bytes::from(bytes), rules) {
+    let bytes = Bytes::from(bytes);
+    if let (Kind::Other, Some(event_type)) = (kind, &rules.event_type) {
+        return Ok(Content::Events(vec![payload(bytes, name, event_type, rules)], Places::default()));
+    }
+    Ok(match parse(kind, bytes, rules) {
         Ok((events, places)) => Content::Events(events, places),
         Err(bad) => Content::Bad(bad),
     })
+}
+
+/// The event that a file is whose bytes are its payload, whatever they are, also none.
+fn payload(data: Bytes, name: &OsStr, event_type: &EventType, rules: &Rules) -> NewEvent {
+    NewEvent {
+        account: rules.account.clone(),
+        event_type: event_type.clone(),
+        data,
+        content_type: Some(content_type(name)),
+        producer_id: None,
+        time: None,
+        not_before: None,
+        effect: Effect::Live,
+    }
 }
 
 fn parse(kind: Kind, bytes: Bytes, rules: &Rules) -> Result<(Vec<NewEvent>, Places), Bad> {
@@ -222,7 +250,7 @@ mod tests {
 
     fn rules() -> Rules {
         let account = "house".parse().expect("a name");
-        Rules { account, event_size: 64, file_size: 1 << 20, file_events: 4 }
+        Rules { account, event_type: None, event_size: 64, file_size: 1 << 20, file_events: 4 }
     }
 
     fn parsed(kind: Kind, text: &str) -> Result<(Vec<NewEvent>, Places), Bad> {

@@ -107,7 +107,7 @@ impl World {
     }
 
     fn run(&self, timing: Timing) -> Running {
-        let config = config::Spool { path: self.path.clone(), account: account("default") };
+        let config = config::Spool { path: self.path.clone(), account: account("default"), event_type: None };
         let (spool, handle) = Spool::with_timing(&config, self.intake.clone(), self.clock, timing);
         let (stop, stopping) = channel::channel(false);
         Running { handle, stop, task: tokio::spawn(spool.run(stopping)) }
@@ -141,7 +141,13 @@ impl World {
         fs::write(self.path.join(name), text).expect("a file");
         let directory = Directory::open(&self.path).expect("the directory");
         let (mut file, stamp) = directory.open_file(name.as_ref()).expect("the file");
-        let rules = Rules { account: account("default"), event_size: 99, file_size: 99, file_events: 9 };
+        let rules = Rules {
+            account: account("default"),
+            event_type: None,
+            event_size: 99,
+            file_size: 99,
+            file_events: 9,
+        };
         let content = take::read(&mut file, name.as_ref(), stamp, &rules).expect("its content");
         let take::Content::Events(events, _) = content else { panic!("it is a good file") };
         let identity = stamp.identity(&self.path.to_string_lossy());
@@ -376,7 +382,7 @@ async fn files_wait_for_room() {
 #[tokio::test]
 async fn room_for_the_largest_files() {
     let world = World::made();
-    let config = config::Spool { path: world.path.clone(), account: account("default") };
+    let config = config::Spool { path: world.path.clone(), account: account("default"), event_type: None };
     let (mut spool, _) = Spool::with_timing(&config, world.intake.clone(), world.clock, QUIET);
     spool.rules.file_size = u64::MAX;
     world.drop_in("a.ndjson", "{\"type\":\"a\"}");
@@ -595,7 +601,7 @@ async fn a_store_that_fails_leaves_the_files() {
     let World { path, outbox, intake, clock, _writer: writer, _notices: notices, _place: place } = world;
     writer.close(End::Clean).expect("closed");
     fs::write(path.join("a.json"), "{\"type\":\"a\"}").expect("a file");
-    let config = config::Spool { path: path.clone(), account: account("default") };
+    let config = config::Spool { path: path.clone(), account: account("default"), event_type: None };
     let (spool, handle) = Spool::with_timing(&config, intake, clock, QUICK);
     let (stop, stopping) = channel::channel(false);
     let task = tokio::spawn(spool.run(stopping));

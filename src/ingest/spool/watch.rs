@@ -28,6 +28,8 @@ const WRITTEN: usize = 1 << 10;
 /// What was heard and not yet acted upon.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
+    /// Files of any kind are taken.
+    any: bool,
     heard: Mutex<Heard>,
     wake: Notify,
 }
@@ -51,6 +53,11 @@ pub(super) struct News {
 }
 
 impl Hints {
+    /// Nothing heard yet; `any`: files of any kind are taken.
+    pub(super) fn new(any: bool) -> Self {
+        Self { any, ..Self::default() }
+    }
+
     /// What was heard since the last time.
     pub(super) fn take(&self) -> News {
         mem::take(&mut self.heard().news)
@@ -79,7 +86,7 @@ impl Hints {
             }
             return;
         }
-        let Some(name) = path.file_name().filter(|name| Kind::of(name).is_taken()) else { return };
+        let Some(name) = path.file_name().filter(|name| Kind::of(name).is_taken(self.any)) else { return };
         match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write))
             | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => self.add(|heard| heard.complete(name)),
@@ -191,6 +198,13 @@ mod tests {
         let news = hints.take();
         assert_eq!((names(&news), news.scan, news.lost), (vec!["a.json", "b.ndjson"], false, false));
         assert!(!hints.is_written(OsStr::new("a.json")));
+        let any = Hints::new(true);
+        for hints in [&hints, &any] {
+            for name in ["a.json", "b.pdf", "c.pdf.part", "d.msgpack"] {
+                hear(hints, TO, &format!("/spool/{name}"));
+            }
+        }
+        assert_eq!((names(&hints.take()), names(&any.take())), (vec!["a.json"], vec!["a.json", "b.pdf"]));
     }
 
     #[test]
