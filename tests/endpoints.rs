@@ -60,6 +60,19 @@ fn make(world: &World, url: &str, further: &Value) -> Value {
     call(world, "POST", "/v1/endpoints", &document).expect(201)
 }
 
+/// Every route beneath `/v1/endpoints/{id}`.
+const ROUTES: [(&str, &str); 9] = [
+    ("GET", ""),
+    ("PATCH", ""),
+    ("DELETE", ""),
+    ("POST", "/enable"),
+    ("POST", "/disable"),
+    ("POST", "/test"),
+    ("POST", "/rotate-secret"),
+    ("GET", "/secret"),
+    ("GET", "/deliveries"),
+];
+
 /// The path of an endpoint.
 fn path(endpoint: &Value) -> String {
     format!("/v1/endpoints/{}", id(endpoint))

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use axum::{
     body::Body,
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{Response, StatusCode},
 };
 
 use super::{
     App, Open,
     events::{filter, shown, wrong_cursor},
+    id::Id,
     json,
     operator::Operator,
     problem::Problem,
@@ -67,7 +68,7 @@ pub(super) async fn list_of_endpoint(
     _: Operator,
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
     let query = Query::read(query.as_deref(), &FILTERS)?;
     let open = app.open().await?;
@@ -148,7 +149,7 @@ fn endpoints(text: &str, open: &Open) -> Result<Vec<EndpointNumber>, Problem> {
 pub(super) async fn show(
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
     Query::read(query.as_deref(), &[])?;
     let open = app.open().await?;

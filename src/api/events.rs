@@ -3,7 +3,9 @@
 use super::{
     App, Open,
     body::{self, Limit},
-    deliveries, json,
+    deliveries,
+    id::Id,
+    json,
     problem::Problem,
     query::Query,
     view::{AnswerList, EventDetail, EventItem, Page, StatusCounts},
@@ -32,7 +34,7 @@ use crate::{
 };
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{HeaderMap, Response, StatusCode},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -224,7 +226,7 @@ fn item(listed: Listed, id_key: &IdKey) -> EventItem {
 pub(super) async fn show(
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
     Query::read(query.as_deref(), &[])?;
     let open = app.open().await?;

@@ -10,6 +10,7 @@ mod document;
 mod endpoints;
 mod event_types;
 mod events;
+mod id;
 mod operator;
 mod problem;
 mod query;

@@ -253,7 +253,7 @@ mod tests {
             let mut output = Output::new();
             let id: EventId = EVENT.parse().expect("an id");
             run(&Command::Show(ShowArgs { id }), &daemon.paths(), &mut output.screen()).expect("it prints");
-            let text = output.text().to_owned();
+            let text = output.text().clone();
             let (_, payload) = text.split_once("Payload ").expect("it is shown");
             payload.split_once("\n\n").expect("deliveries come after it").0.to_owned()
         };

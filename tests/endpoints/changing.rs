@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{call, configuration, make, path, running, shown};
+use super::{ROUTES, call, configuration, make, path, running, shown};
 use crate::support::{config::endpoint, world::World};
 
 #[test]
@@ -67,16 +67,8 @@ fn nothing_can_be_done_with_what_is_not_there() {
         json!({"id": made["id"], "cancelled": 0})
     );
     assert_eq!(world.list("/v1/endpoints"), [] as [Value; 0]);
-    for (method, verb) in [
-        ("GET", ""),
-        ("PATCH", ""),
-        ("DELETE", ""),
-        ("POST", "/enable"),
-        ("POST", "/disable"),
-        ("POST", "/test"),
-        ("POST", "/rotate-secret"),
-        ("GET", "/secret"),
-    ] {
+    // What was delivered to it can still be seen.
+    for (method, verb) in ROUTES.into_iter().filter(|(_, verb)| *verb != "/deliveries") {
         let detail =
             call(&world, method, &format!("{}{verb}", path(&made)), &json!({})).problem(404, "not_found");
         assert!(detail.contains("has been deleted"), "{method} {verb}: {detail}");
@@ -111,4 +103,42 @@ fn the_configurations_endpoints_are_changed_there_alone() {
         (&enabled["enabled"], &enabled["resumed"], &enabled["discarded"]),
         (&json!(true), &json!(0), &json!(0))
     );
+}
+
+#[test]
+fn whatever_is_no_success_is_a_problem_document() {
+    let world = running();
+    let made = make(&world, "https://a.example/", &json!({}));
+    let of_endpoints = ROUTES.map(|(method, verb)| (method, format!("/v1/endpoints/%ff{verb}")));
+    let others = ["/v1/events/%ff", "/v1/deliveries/%ff"].map(|path| ("GET", path.to_owned()));
+    for (method, path) in of_endpoints.into_iter().chain(others) {
+        let detail = call(&world, method, &path, &json!({})).problem(400, "bad_request");
+        assert!(detail.contains("no UTF-8"), "{method} {path}: {detail}");
+        // What is UTF-8 and no id is not there.
+        call(&world, method, &path.replace("%ff", "%c3%a9"), &json!({})).problem(404, "not_found");
+    }
+    for path in ["/v1", "/v1/endpoints/", "/v1/endpoints/%ff/nothing", "/%ff", "/v1/nothing?%ff"] {
+        call(&world, "GET", path, &json!({})).problem(404, "not_found");
+    }
+    for (method, path) in
+        [("PUT", "/v1/events"), ("DELETE", "/v1/events/%ff"), ("POST", "/healthz"), ("PUT", "/v1/endpoints")]
+    {
+        call(&world, method, path, &json!({})).problem(405, "method_not_allowed");
+    }
+    for path in [
+        "/v1/events",
+        "/v1/deliveries",
+        "/v1/endpoints",
+        "/v1/event-types",
+        "/v1/events/%ff",
+        "/v1/deliveries/x",
+    ] {
+        let answer = call(&world, "GET", &format!("{path}?%ff=%ff"), &json!({}));
+        answer.problem(400, "bad_request");
+    }
+    let large = json!({"description": "x".repeat(300 << 10)});
+    call(&world, "PATCH", &super::path(&made), &large).problem(413, "body_too_large");
+    call(&world, "POST", "/v1/endpoints", &large).problem(413, "body_too_large");
+    let other = [("content-type", "text/plain")];
+    world.request("PATCH", &super::path(&made), &other, b"{}").problem(415, "unsupported_media_type");
 }

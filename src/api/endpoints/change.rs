@@ -2,7 +2,7 @@
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{HeaderMap, Response, StatusCode},
 };
 
@@ -11,6 +11,7 @@ use crate::{
     api::{
         App,
         document::{Document, Field},
+        id::Id,
         json,
         operator::Operator,
         problem::Problem,
@@ -26,7 +27,7 @@ pub(super) async fn change(
     _: Operator,
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
@@ -65,7 +66,7 @@ pub(super) async fn delete(
     _: Operator,
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
     let (open, target) = asked(&app, &id, query.as_deref()).await?;
     let cancelled = open.endpoints.delete(target.number).await?;
@@ -77,7 +78,7 @@ pub(super) async fn enable(
     _: Operator,
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
@@ -109,7 +110,7 @@ pub(super) async fn disable(
     _: Operator,
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {

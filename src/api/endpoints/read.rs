@@ -2,13 +2,16 @@
 
 use axum::{
     body::Body,
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{Response, StatusCode},
 };
 
 use super::{asked, view, view_of};
 use crate::{
-    api::{App, events::wrong_cursor, json, operator::Operator, problem::Problem, query::Query, view::Page},
+    api::{
+        App, events::wrong_cursor, id::Id, json, operator::Operator, problem::Problem, query::Query,
+        view::Page,
+    },
     model::{account::AccountName, id::EndpointId},
 };
 
@@ -44,7 +47,7 @@ pub(super) async fn show(
     _: Operator,
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
     let (open, target) = asked(&app, &id, query.as_deref()).await?;
     Ok(json(StatusCode::OK, &view_of(&open, target.number).await?))

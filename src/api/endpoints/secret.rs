@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{HeaderMap, Response, StatusCode},
 };
 
@@ -14,6 +14,7 @@ use crate::{
     api::{
         App, Open,
         document::Document,
+        id::Id,
         json,
         operator::Operator,
         problem::Problem,
@@ -37,7 +38,7 @@ pub(super) async fn show(
     _: Operator,
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
     let (open, target) = asked(&app, &id, query.as_deref()).await?;
     answer(&open, target.number)
@@ -48,7 +49,7 @@ pub(super) async fn rotate(
     _: Operator,
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {

@@ -2,7 +2,7 @@
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{HeaderMap, Response, StatusCode},
 };
 
@@ -12,6 +12,7 @@ use crate::{
         App, Open,
         deliveries::{phases, request, response},
         document::{Document, Field},
+        id::Id,
         json,
         operator::Operator,
         problem::Problem,
@@ -28,7 +29,7 @@ pub(super) async fn test(
     _: Operator,
     State(app): State<App>,
     RawQuery(query): RawQuery,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
