@@ -13,7 +13,7 @@ use super::{
     events::{filter, shown, wrong_cursor},
     id::Id,
     json,
-    operator::Operator,
+    operator::{Asker, Operator},
     problem::Problem,
     query::Query,
     sent::SentBody,
@@ -46,6 +46,8 @@ const ATTEMPTS: usize = 1_000;
 const CHANGED: &str = "the endpoint's settings, its profile, or posthaste's version have changed since";
 const GONE: &str = "the endpoint has no settings any more, or they lack something";
 const UNSENT: &str = "none could be made";
+/// The same to those who are no operators.
+const NOT_ALLOWED: &str = "it is for root and the daemon's own user alone";
 
 /// The parameters of lists of deliveries, besides which endpoint.
 const FILTERS: [&str; 8] = ["status", "event", "type", "account", "since", "until", "limit", "cursor"];
@@ -147,16 +149,17 @@ fn endpoints(text: &str, open: &Open) -> Result<Vec<EndpointNumber>, Problem> {
 
 /// One delivery, with all its attempts.
 pub(super) async fn show(
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
     Query::read(query.as_deref(), &[])?;
     let open = app.open().await?;
-    Ok(json(StatusCode::OK, &detail(&app, &open, &id).await?))
+    Ok(json(StatusCode::OK, &detail(&app, &open, &id, asker).await?))
 }
 
-async fn detail(app: &App, open: &Open, id: &str) -> Result<DeliveryDetail, Problem> {
+async fn detail(app: &App, open: &Open, id: &str, asker: Asker) -> Result<DeliveryDetail, Problem> {
     let missing = || Problem::not_found(format!("there is no delivery {}", shown(id)));
     let id: DeliveryId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
     let (accepted_at, key) = open.outbox.id_key().open_delivery(id).ok_or_else(missing)?;
@@ -182,6 +185,9 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<DeliveryDetail, Prob
     let message = failed_as_template.then(|| template_message(body.as_ref()));
     let body = body.and_then(Result::ok);
     let shown = attempts.iter().map(|attempt| {
+        if asker == Asker::Producer {
+            return redacted(attempt);
+        }
         let same = sent_alike(attempt, target.as_deref());
         let request = same.map(|target| request(attempt, event.as_ref()?, target, body.as_ref(), open));
         attempt_view(attempt, request)
@@ -244,6 +250,20 @@ fn attempt_view(attempt: &Attempt, request: Result<Option<RequestView>, &str>) -
     }
 }
 
+/// What those who are no operators see of an attempt: when it was made and what came of it. Neither where it went, as the
+/// URL's path may be a secret, nor what the receiver says.
+fn redacted(attempt: &Attempt) -> AttemptView {
+    let mut view = attempt_view(attempt, Err(NOT_ALLOWED));
+    view.address = None;
+    let response = &mut view.response;
+    (response.headers, response.body, response.body_truncated) = (Vec::new(), String::new(), false);
+    response.message = match &attempt.report.outcome {
+        Outcome::Response(answer) => judged(answer.status, attempt.report.success),
+        Outcome::Failure(failure) => format!("no answer came: {}", failure.kind.as_str()),
+    };
+    view
+}
+
 /// Milliseconds by phase.
 pub(super) fn phases(phases: &Phases) -> BTreeMap<String, f64> {
     let Phases { resolve, connect, tls, headers, body, total } = *phases;
@@ -277,24 +297,32 @@ pub(super) fn response(report: &Report) -> ResponseView {
     }
 }
 
-/// `success`: as the profile saw it then.
-fn answered(answer: &Answer, success: bool) -> ResponseView {
-    let reason = StatusCode::from_u16(answer.status).ok().and_then(|status| status.canonical_reason());
-    let status = format!("{} {}", answer.status, reason.unwrap_or_default()).trim_end().to_owned();
-    let mut message = if success {
-        format!("the endpoint took it: {status}")
-    } else {
-        format!("not a success under the endpoint's profile: {status}")
-    };
-    if (300..400).contains(&answer.status) && !success {
-        message.push_str(" (redirects are not followed)");
+/// `200 OK`.
+fn status_line(status: u16) -> String {
+    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    format!("{status} {}", reason.unwrap_or_default()).trim_end().to_owned()
+}
+
+/// What a status was to the profile of then.
+fn judged(status: u16, success: bool) -> String {
+    let line = status_line(status);
+    match success {
+        true => format!("the endpoint took it: {line}"),
+        false if (300..400).contains(&status) => {
+            format!("not a success under the endpoint's profile: {line} (redirects are not followed)")
+        }
+        false => format!("not a success under the endpoint's profile: {line}"),
     }
+}
+
+fn answered(answer: &Answer, success: bool) -> ResponseView {
+    let mut message = judged(answer.status, success);
     if let Some(error) = &answer.body_error {
         write!(message, "; its body: {error}").expect("a String takes all");
     }
     ResponseView {
         status_code: Some(answer.status),
-        status,
+        status: status_line(answer.status),
         headers: answer.headers.clone(),
         body: String::from_utf8_lossy(&answer.body).into_owned(),
         body_truncated: answer.body_truncated,

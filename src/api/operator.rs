@@ -2,6 +2,8 @@
 //!
 //! A handler that takes an [`Operator`] is reached by nobody else; its request's body is not even read.
 
+use std::convert::Infallible;
+
 use axum::{
     extract::FromRequestParts,
     http::{StatusCode, request::Parts},
@@ -20,6 +22,24 @@ impl<S: Sync> FromRequestParts<S> for Operator {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let own = rustix::process::geteuid().as_raw();
         judge(parts.extensions.get().copied(), own)
+    }
+}
+
+/// Who asks, where an answer tells operators more than others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// Root, or the daemon's own user.
+    Operator,
+    /// Somebody else, who sees what becomes of events, and neither where they go nor with what.
+    Producer,
+}
+
+impl<S: Sync> FromRequestParts<S> for Asker {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let operator = Operator::from_request_parts(parts, state).await;
+        Ok(if operator.is_ok() { Self::Operator } else { Self::Producer })
     }
 }
 
