@@ -93,7 +93,7 @@ fn what_another_configuration_sent_is_not_guessed_at() {
     let receiver = Receiver::answering(|_| Reply::Status(500));
     let (url, elsewhere) = (receiver.url("/hooks"), receiver.url("/elsewhere"));
     let (secret, signed) = (support::config::secret(), "webhook-signature = \"{signatures}\"");
-    let with_key = format!("{signed}\nX-Key = \"{{secret}}\"");
+    let with_key = format!("{signed}\nX-Key = \"{{secret}}\"\nX-Token = \"hushhush\"");
     let first = Configured {
         url: &url,
         secret: &secret,
@@ -106,7 +106,16 @@ fn what_another_configuration_sent_is_not_guessed_at() {
     let hook = receiver.wait_at("/hooks", 1).remove(0);
     assert_eq!((&before["request"]["url"], &before["request"]["body"]), (&json!(url), &json!("{\"n\":1}")));
     assert_eq!(before["request"]["headers"]["webhook-signature"], hook.header("webhook-signature"));
-    assert_eq!(before["request"]["headers"]["x-key"], "••••••");
+    for name in ["x-a", "x-key", "x-token"] {
+        assert_eq!(before["request"]["headers"][name], "••••••");
+    }
+    assert_eq!((hook.header("x-key"), hook.header("x-token")), (&*secret, "hushhush"));
+    let id = world.delivery(&event)["id"].as_str().expect("an id").to_owned();
+    assert!(!stdout(&world.cli(&["delivery", "show", &id])).contains("hushhush"));
+    let path = format!("/v1/endpoints/{}/test", world.endpoint("erp")["id"].as_str().expect("an id"));
+    let json = [("content-type", "application/json")];
+    let tested = world.request("POST", &path, &json, b"{}").expect(200);
+    assert_eq!(tested["request"]["headers"]["x-token"], "••••••", "{tested}");
     let other_secret = "whsec_b3RoZXIgYnl0ZXMgdGhhbiBiZWZvcmUsIGFzIG1hbnk=";
     let template = "format = \"template\"\ntemplate = '{{ data_json }}'";
     let [keys, headers, body] = first.profile;
@@ -123,6 +132,7 @@ fn what_another_configuration_sent_is_not_guessed_at() {
         // What was signed is recorded, and what is masked is not told.
         (true, Configured { secret: other_secret, ..first }),
         (true, Configured { headers: "X-A = \"2\"", ..first }),
+        (true, Configured { profile: [keys, &with_key.replace("hushhush", "hush"), body], ..first }),
         (true, Configured { profile: ["timeout = \"7s\"\nsuccess = [200]", headers, body], ..first }),
         (true, first),
     ] {

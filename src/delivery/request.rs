@@ -22,7 +22,7 @@ use crate::{
     model::secret::Secret,
     policy::{
         facts::Facts,
-        form::Form,
+        form::{Form, is_concealed},
         placeholder::{Pattern, Placeholder},
         template::RenderError,
     },
@@ -91,7 +91,7 @@ fn headers(
     // The values that are no secret share one piece of memory.
     let mut shared = BytesMut::with_capacity(256);
     for (name, pattern) in form.headers() {
-        let value = if pattern.holds(Placeholder::Secret) {
+        let value = if is_concealed(name, pattern) {
             // Wiped afterwards; with room for all of it, since a string that grows leaves its old bytes behind.
             let mut text = Zeroizing::new(String::with_capacity(256 + secret.len() * pattern.parts().len()));
             render(pattern, secret, signatures, facts, &mut text);
@@ -235,7 +235,8 @@ mod tests {
 
     #[test]
     fn secrets_are_sensitive() {
-        let profile = unsigned(&[("Authorization", "Bearer {secret}"), ("X-A", "a")]);
+        let profile =
+            unsigned(&[("Authorization", "Bearer {secret}"), ("X-A", "a"), ("X-Api-Key", "hunter4")]);
         let request = prepared(profile, "hunter2", &[("x-token", "hunter3")]).expect("made");
         assert_eq!(all(&request.headers, "authorization"), ["Bearer hunter2"]);
         let shown = format!("{:?}", request.headers);

@@ -15,7 +15,7 @@ use crate::{
         profile::{BodyRule, CloudEventsMode, CloudEventsRule},
         secret::Secret,
     },
-    policy::{form::Form, placeholder::Placeholder},
+    policy::form::{Form, is_concealed},
 };
 
 /// The fingerprint of requests to `url` that `form` and the endpoint's own headers make.
@@ -26,7 +26,7 @@ pub(super) fn fingerprint(url: &Url, endpoint_headers: &[(HeaderName, Secret)], 
     hash.count(form.headers().len());
     for ((name, pattern), (_, written)) in form.headers().iter().zip(&form.profile().headers) {
         hash.text(name.as_str());
-        hash.text(if pattern.holds(Placeholder::Secret) { "" } else { written });
+        hash.text(if is_concealed(name, pattern) { "" } else { written });
     }
     hash.count(endpoint_headers.len());
     for (name, _) in endpoint_headers {

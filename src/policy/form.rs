@@ -149,6 +149,17 @@ pub fn is_reserved(name: &HeaderName) -> bool {
     RESERVED.contains(&name.as_str()) || name.as_str().starts_with("proxy-")
 }
 
+/// Whether nobody may see the value of a profile's header once it is made: it holds the secret, or it has text of its own
+/// and the name of what is kept secret. What consists of placeholders alone tells nothing.
+pub fn is_concealed(name: &HeaderName, value: &Pattern) -> bool {
+    const ALWAYS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+    const ENDS: [&str; 7] = ["token", "key", "secret", "password", "passwd", "credential", "credentials"];
+    let name = name.as_str();
+    let secret =
+        ALWAYS.contains(&name) || ENDS.iter().any(|end| name.ends_with(end)) || name.ends_with("-auth");
+    value.holds(Placeholder::Secret) || value.texts().next().is_some() && secret && name != "idempotency-key"
+}
+
 /// What is wrong with a profile, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
@@ -522,6 +533,32 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_concealed() {
+        for (name, value, concealed) in [
+            ("authorization", "Bearer hush", true),
+            ("authorization", "Bearer {event_id}", true),
+            ("authorization", "{event_id}", false),
+            ("cookie", "a=b", true),
+            ("x-api-key", "hush", true),
+            ("x-apikey", "hush", true),
+            ("api-token", "hush", true),
+            ("token", "hush", true),
+            ("x-shared-secret", "hush", true),
+            ("x-auth", "hush", true),
+            ("x-anything", "{secret}", true),
+            ("x-request-token", "{delivery_id}", false),
+            ("x-signing-key", "{attempt}{signature}", false),
+            ("idempotency-key", "box-{delivery_id}", false),
+            ("x-author", "hush", false),
+            ("x-keyboard", "hush", false),
+            ("webhook-signature", "v1={signature}", false),
+        ] {
+            let pattern = Pattern::parse(value).expect("a pattern");
+            assert_eq!(is_concealed(&HeaderName::from_static(name), &pattern), concealed, "{name}: {value}");
         }
     }
 
