@@ -181,6 +181,7 @@ async fn detail(app: &App, open: &Open, id: &str, asker: Asker) -> Result<Delive
         Ok(Some((Found { key, head, delivery }, attempts, event, target, body)))
     });
     let Some((found, attempts, event, target, body)) = read.await? else { return Err(missing()) };
+    let attempts_truncated = begins_late(&attempts);
     let failed_as_template = found.delivery.state == DeliveryState::Failed(FailReason::Template);
     let message = failed_as_template.then(|| template_message(body.as_ref()));
     let body = body.and_then(Result::ok);
@@ -194,7 +195,12 @@ async fn detail(app: &App, open: &Open, id: &str, asker: Asker) -> Result<Delive
     });
     let attempts = shown.collect();
     let item = items(app, open, std::iter::once(found)).await.pop().ok_or_else(missing)?;
-    Ok(DeliveryDetail { item, message, attempts })
+    Ok(DeliveryDetail { item, message, attempts, attempts_truncated })
+}
+
+/// Whether a delivery had attempts before the first of these.
+fn begins_late(attempts: &[Attempt]) -> bool {
+    attempts.first().is_some_and(|first| first.number > 1)
 }
 
 /// Why a template failed, as it does when it is tried again.
@@ -385,4 +391,39 @@ fn item(found: &Found, waits: Option<Waits>, clock: Clock, open: &Open) -> Optio
         last_status_code: delivery.last_status,
         accepted_at: head.accepted_at,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        attempt::{AttemptRow, Failure, FailureKind, Why},
+        delivery::DeliveryKey,
+    };
+
+    #[test]
+    fn a_list_that_is_cut_off_says_so() {
+        let attempt = |number| Attempt {
+            delivery: DeliveryKey { seq: Seq::new(1), slot: 0 },
+            endpoint: EndpointNumber::new(1),
+            number,
+            previous: number.checked_sub(2).map(|before| AttemptRow::new(u64::from(before) + 1)),
+            why: Why::Schedule,
+            report: Report {
+                started_at: Timestamp::EPOCH,
+                fingerprint: None,
+                signature: String::new(),
+                signatures: String::new(),
+                address: None,
+                reconnected: false,
+                phases: Phases::default(),
+                success: false,
+                outcome: Outcome::Failure(Failure { kind: FailureKind::Connect, message: String::new() }),
+            },
+        };
+        for (numbers, truncated) in [(1..1, false), (1..4, false), (2..4, true), (1_001..2_001, true)] {
+            let attempts: Vec<_> = numbers.clone().map(attempt).collect();
+            assert_eq!(begins_late(&attempts), truncated, "{numbers:?}");
+        }
+    }
 }

@@ -237,8 +237,11 @@ pub struct DeliveryDetail {
     /// What its template fails with, of one that failed as `template`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Every attempt, oldest first.
+    /// Every attempt, oldest first; of many, the newest.
     pub attempts: Vec<AttemptView>,
+    /// There were attempts before the first of these.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attempts_truncated: bool,
 }
 
 /// One attempt.

@@ -151,6 +151,10 @@ fn show(args: &ShowArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(),
     if delivery.attempts.is_empty() {
         return screen.line("\nNo attempt was made yet.");
     }
+    if delivery.attempts_truncated {
+        screen
+            .line("\nThe first attempts are not shown: there are too many, or they are not kept any more.")?;
+    }
     let mut earlier_body = None;
     for (index, attempt) in delivery.attempts.iter().enumerate() {
         let newest = index + 1 == delivery.attempts.len();
@@ -479,6 +483,17 @@ mod tests {
             (sent(r#""request":null"#), "  request   not shown: the endpoint is no longer configured\n"),
         ] {
             assert!(shown.ends_with(end), "{shown}");
+        }
+    }
+
+    #[test]
+    fn attempts_that_are_not_shown_are_not_passed_over() {
+        let note = "The first attempts are not shown";
+        let attempt = r#"{"number":9,"why":"schedule","started_at":"2026-11-22T02:50:00.000Z","address":null,"reconnected":false,"phases":{},"request":null,
+              "response":{"status_code":500,"status":"500","headers":[],"body":"","body_truncated":false,"message":"","failure":null}}"#;
+        for (truncated, told) in [(",\"attempts_truncated\":true", true), ("", false)] {
+            let shown = show(format!("{{{},\"attempts\":[{attempt}]{truncated}}}", failed()));
+            assert_eq!(shown.contains(note), told, "{shown}");
         }
     }
 
