@@ -108,6 +108,8 @@ pub struct Patch {
     pub profile: Option<Option<String>>,
     /// Headers besides the profile's, by name: all of them.
     pub headers: Option<Vec<(String, Secret)>>,
+    /// Whether it is to go on, what is pending with it, or to be paused.
+    pub enabled: Option<bool>,
 }
 
 /// What becomes of what is pending when an endpoint is enabled.
@@ -368,7 +370,7 @@ impl Inner {
             own.secrets = self.first_secrets(None, &form)?;
         }
         self.check(account, &own, &form)?;
-        self.replace(&target, own, &form).await
+        self.replace(&target, own, &form, patch.enabled).await
     }
 
     async fn rotate(&self, number: EndpointNumber, overlap: Duration) -> Result<(), EndpointError> {
@@ -383,14 +385,21 @@ impl Inner {
         own.secrets =
             rotation::rotate(&own.secrets, self.make_secret(&form)?, self.parts.clock.age(), overlap);
         self.check(&target.stored.account, &own, &form)?;
-        self.replace(&target, own, &form).await
+        self.replace(&target, own, &form, None).await
     }
 
-    async fn replace(&self, target: &Target, own: Own, form: &Form) -> Result<(), EndpointError> {
+    async fn replace(
+        &self,
+        target: &Target,
+        own: Own,
+        form: &Form,
+        enabled: Option<bool>,
+    ) -> Result<(), EndpointError> {
         let change = Change::Replace {
             number: target.number,
             revision: target.stored.revision,
             own: Box::new(own),
+            enabled,
             expire: form.profile().expire,
             at: self.parts.clock.wall(),
         };

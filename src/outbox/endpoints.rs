@@ -79,6 +79,9 @@ pub enum Change {
         revision: u32,
         /// Its settings.
         own: Box<Own>,
+        /// Whether it goes on, as with `Enable`, or is paused by its operator; `None`: as it is. One that goes on stays as it
+        /// is with `true`.
+        enabled: Option<bool>,
         /// The `expire` of its profile.
         expire: Duration,
         /// When.
@@ -348,8 +351,15 @@ fn changed(change: Change, state: &State) -> Result<Endpoint, Changed> {
             let disabled = disabled.map(|reason| Disabled { reason, since: at });
             Ok(Endpoint { disabled, ..made(account, Source::Api(own), expire, at) })
         }
-        Change::Replace { number, revision, own, expire, at } => {
-            replace(endpoints.living(number)?, revision, own, expire, at)
+        Change::Replace { number, revision, own, enabled, expire, at } => {
+            let endpoint = endpoints.living(number)?;
+            let resumes = enabled == Some(true) && endpoint.disabled.is_some();
+            let endpoint = replace(endpoint, revision, own, expire, at, resumes)?;
+            Ok(match enabled {
+                Some(false) => disable(endpoint, DisableReason::Operator, at),
+                Some(true) => Endpoint { disabled: None, ..endpoint },
+                None => endpoint,
+            })
         }
         Change::Enable { number, discard, at } => {
             let endpoint = endpoints.living(number)?;
@@ -380,12 +390,13 @@ fn replace(
     own: Box<Own>,
     expire: Duration,
     at: Timestamp,
+    resumes: bool,
 ) -> Result<Endpoint, Changed> {
     let elsewhere = endpoint.own().ok_or(Changed::Missing)?.url != own.url;
     if endpoint.revision != revision {
         return Err(Changed::Stale);
     }
-    if elsewhere {
+    if elsewhere || resumes {
         endpoint = reset(endpoint);
     }
     endpoint.source = Source::Api(own);

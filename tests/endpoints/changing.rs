@@ -36,7 +36,9 @@ fn changes_that_cannot_be_are_refused_and_change_nothing() {
     let made = make(&world, "https://a.example/", &json!({}));
     let before = shown(&world, &made);
     for (document, status, code, part) in [
-        (json!({"enabled": false}), 400, "bad_request", "/disable"),
+        (json!({"enabled": null}), 400, "bad_request", "`enabled` must be true or false, and is null"),
+        (json!({"active": false}), 400, "bad_request", "write `enabled`"),
+        (json!({"enabled": false, "url": "nothing"}), 422, "url_refused", ""),
         (json!({"secret": "hushhush"}), 400, "bad_request", "/rotate-secret"),
         (json!({"account": "acme"}), 400, "bad_request", "cannot be changed"),
         (json!({"event_type": ["*"]}), 400, "bad_request", "did you mean `event_types`?"),

@@ -1,11 +1,12 @@
 //! What becomes of deliveries when endpoints are made, changed, disabled, enabled and deleted.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{call, id, make, numbers, path, running, shown};
 use crate::support::{
     eventually,
     receiver::{Receiver, Reply},
+    world::World,
 };
 
 #[test]
@@ -73,6 +74,56 @@ fn what_has_waited_can_be_discarded() {
     assert_eq!(world.ended(&next)["status"], "succeeded");
     world.settled();
     assert_eq!(numbers(&receiver, "/"), [7]);
+}
+
+#[test]
+fn enabled_is_changed_together_with_all_else() {
+    let receiver = Receiver::answering(|hook| Reply::Status(if hook.path == "/bad" { 500 } else { 204 }));
+    let mut world = running();
+    let made = make(&world, &receiver.url("/bad"), &json!({"profile": "quick"}));
+    let first = world.emit("a.b", &json!({"n": 1}));
+    receiver.wait_at("/bad", 2);
+    let change = |world: &World, document: Value| call(world, "PATCH", &path(&made), &document).expect(200);
+    let paused = change(&world, json!({"enabled": false, "description": "paused"}));
+    assert_eq!((&paused["enabled"], &paused["disabled_reason"]), (&json!(false), &json!("operator")));
+    assert_eq!(paused["description"], "paused");
+    let second = world.emit("a.b", &json!({"n": 2}));
+    assert_eq!(world.delivery(&second)["waiting"], "disabled");
+    // It holds over a restart, and over a change that does not name it; said again it is what it was.
+    world.stop();
+    world.start();
+    let described = change(&world, json!({"description": null}));
+    for field in ["enabled", "disabled_reason", "disabled_since"] {
+        assert_eq!(described[field], paused[field], "{field}");
+    }
+    assert_eq!(change(&world, json!({"enabled": false}))["disabled_since"], paused["disabled_since"]);
+    let resumed = change(&world, json!({"enabled": true, "url": receiver.url("/good")}));
+    assert_eq!((&resumed["enabled"], &resumed["disabled_reason"]), (&json!(true), &Value::Null));
+    assert_eq!(resumed["consecutive_failures"], 0);
+    for event in [&first, &second] {
+        assert_eq!(world.ended(event)["status"], "succeeded", "what waited is delivered");
+    }
+    assert_eq!(numbers(&receiver, "/good").len(), 2);
+}
+
+#[test]
+fn enabling_counts_from_0_what_was_disabled_alone() {
+    let receiver = Receiver::answering(|_| Reply::Status(500));
+    let world = running();
+    let made = make(&world, &receiver.url("/"), &json!({"profile": "quick"}));
+    world.emit("a.b", &json!({"n": 1}));
+    let failures = || shown(&world, &made)["consecutive_failures"].as_u64().expect("a number");
+    eventually("failures are counted", || (failures() > 1).then_some(()));
+    let change = |document: Value| call(&world, "PATCH", &path(&made), &document).expect(200);
+    let same = change(json!({"enabled": true}));
+    assert!(same["consecutive_failures"].as_u64() > Some(1), "it was enabled: {same}");
+    let paused = change(json!({"enabled": false}));
+    assert!(paused["consecutive_failures"].as_u64() > Some(1), "{paused}");
+    eventually("nothing is in flight", || (shown(&world, &made)["in_flight"] == 0).then_some(()));
+    let before = receiver.hooks().len();
+    let resumed = change(json!({"enabled": true}));
+    assert!(resumed["consecutive_failures"].as_u64() < Some(2), "{resumed}");
+    receiver.wait(before + 1);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::{
     engine::endpoints::{Patch, Pending},
 };
 
-const FIELDS: [&str; 5] = ["url", "event_types", "description", "profile", "headers"];
+const FIELDS: [&str; 6] = ["url", "event_types", "description", "profile", "headers", "enabled"];
 
 /// Changes an endpoint: what is not named stays as it is, `null` is what it would be had it never been said.
 pub(super) async fn change(
@@ -46,15 +46,14 @@ fn patch(body: &Bytes) -> Result<Patch, Problem> {
         event_types: document.get("event_types").map(Field::texts).transpose()?,
         profile: text("profile")?,
         headers: document.get("headers").map(headers_of).transpose()?,
+        enabled: document.get("enabled").map(Field::flag).transpose()?,
     })
 }
 
 /// What there is to say about fields that cannot be changed like this.
 fn help(name: &str) -> Option<&'static str> {
     Some(match name {
-        "enabled" | "active" => {
-            "POST to …/enable, which says what becomes of what has waited, or to …/disable"
-        }
+        "active" => "write `enabled`",
         "secret" => "POST to …/rotate-secret",
         "account" | "id" | "name" | "created_at" | "updated_at" | "owner" => "it cannot be changed",
         _ => return None,

@@ -157,8 +157,17 @@ impl Model {
             },
             3..5 => {
                 let revision = self.endpoints.get(&number).map_or(0, |endpoint| endpoint.revision);
-                let revision = revision + u32::from(random.u8(..4) == 0);
-                Change::Replace { number, revision, own: Box::new(random_own(random, at)), expire, at }
+                let draw = random.u8(..12);
+                let revision = revision + u32::from(draw.is_multiple_of(4));
+                let enabled = [None, Some(false), Some(true)][usize::from(draw / 4)];
+                Change::Replace {
+                    number,
+                    revision,
+                    own: Box::new(random_own(random, at)),
+                    enabled,
+                    expire,
+                    at,
+                }
             }
             5..8 => Change::Enable { number, discard: random.bool(), at },
             8 => Change::Disable { number, reason, at },
@@ -177,17 +186,26 @@ impl Model {
 fn alter(endpoint: &mut Endpoint, change: &Change, below: Seq) -> Option<Changed> {
     let is_own = endpoint.own().is_some();
     match change {
-        Change::Replace { own, revision, expire, at, .. } => {
+        Change::Replace { own, revision, enabled, expire, at, .. } => {
             if !is_own {
                 return Some(Changed::Missing);
             }
             if *revision != endpoint.revision {
                 return Some(Changed::Stale);
             }
-            if endpoint.own().is_some_and(|before| before.url != own.url) {
+            let elsewhere = endpoint.own().is_some_and(|before| before.url != own.url);
+            if elsewhere || (endpoint.disabled.is_some() && *enabled == Some(true)) {
                 endpoint.consecutive_failures = 0;
                 endpoint.resets += 1;
             }
+            let operator = Disabled { reason: DisableReason::Operator, since: *at };
+            endpoint.disabled = match (endpoint.disabled, enabled) {
+                (_, Some(true)) => None,
+                (before, Some(false)) => {
+                    before.filter(|before| before.reason == DisableReason::Operator).or(Some(operator))
+                }
+                (before, None) => before,
+            };
             endpoint.source = Source::Api(own.clone());
             endpoint.expire_ms = Some(millis(*expire));
             endpoint.unavailable = None;
