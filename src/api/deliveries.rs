@@ -17,7 +17,9 @@ use super::{
     problem::Problem,
     query::Query,
     sent::SentBody,
-    view::{AttemptView, DeliveryDetail, DeliveryItem, Page, RequestView, ResponseView, Waiting},
+    view::{
+        AttemptView, DeliveryDetail, DeliveryItem, NOT_ALLOWED, Page, RequestView, ResponseView, Waiting,
+    },
 };
 use crate::{
     clock::Clock,
@@ -46,8 +48,6 @@ const ATTEMPTS: usize = 1_000;
 const CHANGED: &str = "the endpoint's settings, its profile, or posthaste's version have changed since";
 const GONE: &str = "the endpoint has no settings any more, or they lack something";
 const UNSENT: &str = "none could be made";
-/// The same to those who are no operators.
-const NOT_ALLOWED: &str = "it is for root and the daemon's own user alone";
 
 /// The parameters of lists of deliveries, besides which endpoint.
 const FILTERS: [&str; 8] = ["status", "event", "type", "account", "since", "until", "limit", "cursor"];

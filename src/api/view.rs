@@ -244,6 +244,9 @@ pub struct DeliveryDetail {
     pub attempts_truncated: bool,
 }
 
+/// Why those who are no operators see neither the request nor the address of an attempt.
+pub const NOT_ALLOWED: &str = "it is for root and the daemon's own user alone";
+
 /// One attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptView {

@@ -14,7 +14,7 @@ use super::{
     when::When,
 };
 use crate::{
-    api::view::{AttemptView, DeliveryDetail, DeliveryItem, RequestView, ResponseView, Waiting},
+    api::view::{AttemptView, DeliveryDetail, DeliveryItem, NOT_ALLOWED, RequestView, ResponseView, Waiting},
     model::{
         attempt::Why,
         delivery::Status,
@@ -242,7 +242,10 @@ fn print_attempt(
         screen.line(&format!("  message   {message}"))?;
     }
     screen.line(&format!("  why       {}", why(attempt.why)))?;
-    screen.line(&format!("  address   {}", address(attempt.address, attempt.reconnected)))?;
+    // Without one nothing is known of it, where it is not shown.
+    if attempt.request_note.as_deref() != Some(NOT_ALLOWED) {
+        screen.line(&format!("  address   {}", address(attempt.address, attempt.reconnected)))?;
+    }
     screen.line(&format!("  phases    {}", phases(&attempt.phases)))?;
     if newest {
         print_request(attempt, screen)?;
@@ -484,6 +487,14 @@ mod tests {
         ] {
             assert!(shown.ends_with(end), "{shown}");
         }
+    }
+
+    #[test]
+    fn what_is_for_operators_is_not_guessed_at() {
+        let shown = sent(&format!(r#""request":null,"request_note":"{NOT_ALLOWED}""#));
+        assert!(shown.ends_with(&format!("  request   not shown: {NOT_ALLOWED}\n")), "{shown}");
+        assert!(!shown.contains("  address "), "{shown}");
+        assert!(sent(r#""request":null"#).contains("  address   none was dialled\n"));
     }
 
     #[test]
