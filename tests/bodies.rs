@@ -55,3 +55,33 @@ fn binary_cloudevents() {
     let headers = &delivery["attempts"][0]["request"]["headers"];
     assert_eq!((&headers["ce-id"], &headers["ce-source"]), (&json!(id), &json!("//box-7.example/default")));
 }
+
+#[test]
+fn bodies_that_take_their_time_hold_up_nobody() {
+    let receiver = Receiver::start();
+    // Each step goes over much: it fails in the end, after what the budget allows.
+    let slow = "[profiles.slow]\nretry = [\"0s\"]\n[profiles.slow.body]\nformat = \"template\"\n\
+                template = '{% for a in data.l %}{{ data.l | tojson | length }}{% endfor %}'\n";
+    let quick = support::config::profile("quick", &["0s"], "");
+    let text = endpoint("slow", &receiver.url("/slow"), &["slow.*"], "slow")
+        + &endpoint("quick", &receiver.url("/quick"), &["quick.*"], "quick");
+    let world = World::running(&(text + slow + &quick));
+    let list: Vec<u32> = (0..20_000).collect();
+    let slow: Vec<_> = (0..6).map(|_| world.emit("slow.one", &json!({"l": list}))).collect();
+    support::eventually("two are being made", || {
+        (world.get("/v1/status")["pending"]["in_flight"] == 2).then_some(())
+    });
+    for n in 0..20 {
+        world.emit("quick.one", &json!(n));
+    }
+    receiver.wait_at("/quick", 20);
+    let status = world.get("/v1/status");
+    assert_eq!(status["since_start"]["failed"], 0, "they are still being made: {status}");
+    for event in &slow {
+        let delivery = world.ended(event);
+        assert_eq!((&delivery["status"], &delivery["reason"]), (&json!("failed"), &json!("template")));
+    }
+    let message = world.delivery(&slow[0])["message"].clone();
+    assert!(message.as_str().is_some_and(|said| said.contains("goes over too much of it")), "{message}");
+    assert!(receiver.hooks_at("/slow").is_empty());
+}

@@ -1,6 +1,6 @@
 //! `GET /v1/deliveries`, `GET /v1/deliveries/{id}`.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use axum::{
     body::Body,
@@ -31,7 +31,7 @@ use crate::{
     history::deliveries::{Ask, Found, page},
     model::{
         attempt::{Attempt, Outcome, Phases, Report, Response as Answer},
-        delivery::{FailReason, State as DeliveryState, Status},
+        delivery::{DeliveryKey, FailReason, State as DeliveryState, Status},
         endpoint::EndpointNumber,
         event::{Event, Seq},
         id::{DeliveryId, EndpointId, EventId},
@@ -163,7 +163,7 @@ async fn detail(app: &App, open: &Open, id: &str, asker: Asker) -> Result<Delive
     let missing = || Problem::not_found(format!("there is no delivery {}", shown(id)));
     let id: DeliveryId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
     let (accepted_at, key) = open.outbox.id_key().open_delivery(id).ok_or_else(missing)?;
-    let made_by = open.clone();
+    let directory = Arc::clone(&open.directory);
     let read = open.read(move |reader| {
         let Some((_, delivery)) = reader.delivery(key)? else { return Ok(None) };
         let Some(head) = reader.head(key.seq)? else { return Ok(None) };
@@ -172,16 +172,15 @@ async fn detail(app: &App, open: &Open, id: &str, asker: Asker) -> Result<Delive
         }
         let attempts = reader.attempts(delivery.last_attempt, ATTEMPTS)?;
         let event = reader.event(key.seq)?;
-        let target = made_by.directory.target(delivery.endpoint);
-        // Here, where a template may take its time.
-        let body = target.as_deref().zip(event.as_ref()).and_then(|(target, event)| {
-            let body = body_again(key, event, target, made_by.outbox.id_key())?;
-            Some(body.map(|body| SentBody::new(&body)))
-        });
-        Ok(Some((Found { key, head, delivery }, attempts, event, target, body)))
+        let target = directory.target(delivery.endpoint);
+        Ok(Some((Found { key, head, delivery }, attempts, event, target)))
     });
-    let Some((found, attempts, event, target, body)) = read.await? else { return Err(missing()) };
+    let Some((found, attempts, event, target)) = read.await? else { return Err(missing()) };
     let attempts_truncated = begins_late(&attempts);
+    let body = match (&target, &event) {
+        (Some(target), Some(event)) => body(key, event, target, open).await,
+        _ => None,
+    };
     let failed_as_template = found.delivery.state == DeliveryState::Failed(FailReason::Template);
     let message = failed_as_template.then(|| template_message(body.as_ref()));
     let body = body.and_then(Result::ok);
@@ -201,6 +200,20 @@ async fn detail(app: &App, open: &Open, id: &str, asker: Asker) -> Result<Delive
 /// Whether a delivery had attempts before the first of these.
 fn begins_late(attempts: &[Attempt]) -> bool {
     attempts.first().is_some_and(|first| first.number > 1)
+}
+
+/// The body of a delivery. It is made when the store has been read: a template may take its time, and others wait for their
+/// turn to read.
+async fn body(
+    key: DeliveryKey,
+    event: &Event,
+    target: &Arc<Target>,
+    open: &Open,
+) -> Option<Result<SentBody, RenderError>> {
+    let (event, target, outbox) = (event.clone(), Arc::clone(target), open.outbox.clone());
+    let work = move || body_again(key, &event, &target, outbox.id_key());
+    let body = open.readers.kitchen.make(work).await?;
+    Some(body.map(|body| SentBody::new(&body)))
 }
 
 /// Why a template failed, as it does when it is tried again.

@@ -43,7 +43,7 @@ use tokio::{
 use self::problem::Problem;
 use crate::{
     clock::Clock,
-    engine::{self, directory::Directory, endpoints::Endpoints},
+    engine::{self, attempt::Kitchen, directory::Directory, endpoints::Endpoints},
     ingest::{
         intake::Intake,
         patience::Patient,
@@ -106,11 +106,15 @@ pub struct Open {
 
 /// Lets a few requests read the store at once: the threads for blocking work are needed for other things too.
 #[derive(Clone)]
-pub struct Readers(Arc<Semaphore>);
+pub struct Readers {
+    turns: Arc<Semaphore>,
+    /// Where bodies are made again for people to see.
+    kitchen: Kitchen,
+}
 
 impl Default for Readers {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(READERS)))
+        Self { turns: Arc::new(Semaphore::new(READERS)), kitchen: Kitchen::default() }
     }
 }
 
@@ -130,7 +134,7 @@ impl Open {
         &self,
         work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let _turn = self.readers.0.acquire().await.expect("the semaphore is never closed");
+        let _turn = self.readers.turns.acquire().await.expect("the semaphore is never closed");
         let outbox = self.outbox.clone();
         let done = tokio::task::spawn_blocking(move || work(&outbox.read()?)).await;
         Ok(done.unwrap_or(Err(StoreError::Stopped))?)

@@ -3,19 +3,22 @@
 use std::{panic::resume_unwind, sync::Arc};
 
 use bytes::Bytes;
-use tokio::{sync::watch, task};
+use tokio::{
+    sync::{Semaphore, watch},
+    task,
+};
 
 use super::{
     Stop,
     directory::Target,
-    memory::Memory,
-    settings::{Active, Settings},
+    memory::{Memory, Taken},
+    settings::Active,
 };
 use crate::{
     clock::Clock,
     delivery::{
         exchange::Request,
-        request::{PrepareError, headers_again, prepare},
+        request::{PrepareError, Prepared, headers_again, prepare},
         sign::Signatures,
     },
     model::{
@@ -33,6 +36,10 @@ use crate::{
 /// Payloads up to so many bytes are read where the attempt runs: some ten microseconds. Larger ones would keep others
 /// from running.
 const INLINE: u32 = 64 << 10;
+/// So many bodies are made at once of those that take their time.
+const COOKS: usize = 2;
+/// A body may be so much longer than its payload without further room: an envelope is.
+const SLACK: usize = 4 << 10;
 
 /// What every attempt needs to know; they share it.
 pub(super) struct Surroundings {
@@ -41,6 +48,38 @@ pub(super) struct Surroundings {
     pub(super) crash: Crash,
     /// The room for payloads.
     pub(super) memory: Memory,
+    /// Where bodies are made that take their time.
+    pub(super) kitchen: Kitchen,
+}
+
+/// Where bodies are made that take their time: on threads of their own, few at once. Clones share them.
+#[derive(Clone)]
+pub struct Kitchen(Arc<Semaphore>);
+
+impl Default for Kitchen {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(COOKS)))
+    }
+}
+
+impl Kitchen {
+    /// Does something that takes its time, when it is its turn.
+    pub async fn make<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let turn = Arc::clone(&self.0).acquire_owned().await.expect("the semaphore is never closed");
+        // The turn is over when the work is, also where nobody waits for it any more.
+        let made = task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        match made.await {
+            Ok(made) => made,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // The runtime is going away, and what waits for this with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
 }
 
 /// What the start knows of the end before it.
@@ -117,7 +156,7 @@ pub(super) async fn attempt(
     if target.expire().is_some_and(|expire| before.expires(expire) <= now) {
         return Ended::Expired { before };
     }
-    let Some((active, settings)) = target.ready() else {
+    let Some((active, _)) = target.ready() else {
         return Ended::NoTarget { due: before.due };
     };
     if before.due > now {
@@ -127,37 +166,59 @@ pub(super) async fn attempt(
         return Ended::NotDue { due: before.due };
     }
     // Room first, then the payload; as a rule both are there at once.
-    let at_once = around.memory.try_take(brief.size, doubtful);
-    let event = at_once.as_ref().filter(|_| brief.size <= INLINE).map(|_| read_event(key.seq, &view));
+    let mut at_once = around.memory.try_take(brief.size, doubtful);
+    let mut read = at_once.as_ref().filter(|_| brief.size <= INLINE).map(|_| read_event(key.seq, &view));
     drop(view);
-    let _room = if let Some(room) = at_once {
-        room
-    } else {
-        let mut stop = watch::Receiver::clone(&stop);
-        tokio::select! {
-            biased;
-            // The daemon's end, also when nobody is left to speak of it.
-            _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ended::NotDue { due: before.due },
-            room = around.memory.take(brief.size, doubtful) => room,
-        }
-    };
-    let event = match event {
-        Some(event) => event,
-        None => load_event(key.seq, brief.size, &around.outbox).await,
-    };
-    let event = match event {
-        Ok(event) => event,
-        Err(error) => return Ended::Store { accepted_at: Some(brief.accepted_at), error },
-    };
     let why = around.crash.why(key, &before, start.probe);
     let identity = Identity { key, accepted_at: brief.accepted_at, number: before.attempt.saturating_add(1) };
     let id_key = around.outbox.id_key();
-    match exchange(&identity, &event, &target, (active, settings), around.clock, id_key).await {
-        Ok((report, _)) => {
-            Ended::Attempted { before, why, report: Box::new(report), form: Arc::clone(&active.form) }
-        }
-        Err(error) => Ended::Template { before, accepted_at: brief.accepted_at, error },
+    let mut size = brief.size;
+    loop {
+        let _room = if let Some(room) = at_once.take() {
+            room
+        } else {
+            let mut stop = watch::Receiver::clone(&stop);
+            tokio::select! {
+                biased;
+                // The daemon's end, also when nobody is left to speak of it.
+                _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ended::NotDue { due: before.due },
+                room = around.memory.take(size, doubtful) => room,
+            }
+        };
+        let event = match read.take() {
+            Some(event) => event,
+            None => load_event(key.seq, brief.size, &around.outbox).await,
+        };
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => return Ended::Store { accepted_at: Some(brief.accepted_at), error },
+        };
+        let ready = make_ready(&identity, &event, &target, (around.clock, id_key), &around.kitchen).await;
+        let ready = match ready {
+            Ok(ready) => ready,
+            Err(error) => return Ended::Template { before, accepted_at: brief.accepted_at, error },
+        };
+        // Who waited for more and held this could wait for others that do the same: it begins anew, with room for all.
+        let Ok(_more) = more_room(&ready, &mut size, doubtful, &around.memory) else { continue };
+        let (report, _) = send(ready, &target, active).await;
+        return Ended::Attempted { before, why, report: Box::new(report), form: Arc::clone(&active.form) };
     }
+}
+
+/// Room for a body that is longer than the `size` for which there is room already. If there is none at once, `size` is
+/// what it takes.
+fn more_room<'a>(
+    ready: &Ready,
+    size: &mut u32,
+    doubtful: bool,
+    memory: &'a Memory,
+) -> Result<Option<Taken<'a>>, ()> {
+    let more = ready.body_length().saturating_sub(usize::try_from(*size).unwrap_or(usize::MAX));
+    if more <= SLACK {
+        return Ok(None);
+    }
+    let more = u32::try_from(more).unwrap_or(u32::MAX);
+    memory.try_take(more, doubtful).map(Some).ok_or_else(|| *size = size.saturating_add(more))
 }
 
 /// Reads an event; a large one where it may take its time.
@@ -182,31 +243,66 @@ fn read_event(seq: Seq, reader: &Reader) -> Result<Event, StoreError> {
 }
 
 /// Which attempt of which delivery.
+#[derive(Clone, Copy)]
 struct Identity {
     key: DeliveryKey,
     accepted_at: Timestamp,
     number: u32,
 }
 
-async fn exchange(
+/// A request that can be sent, or an attempt that has failed for want of one.
+struct Ready {
+    started_at: Timestamp,
+    made: Result<Prepared, PrepareError>,
+}
+
+impl Ready {
+    fn body_length(&self) -> usize {
+        self.made.as_ref().map_or(0, |prepared| prepared.body.len())
+    }
+}
+
+/// Makes the request, where that holds up nobody. `target` has what it takes.
+async fn make_ready(
+    identity: &Identity,
+    event: &Event,
+    target: &Arc<Target>,
+    (clock, id_key): (Clock, &IdKey),
+    kitchen: &Kitchen,
+) -> Result<Ready, RenderError> {
+    let slow = target.active.as_ref().is_some_and(|active| active.form.takes_its_time(event.new.data.len()));
+    if !slow {
+        return ready(identity, event, target, clock, id_key);
+    }
+    let (identity, event, target, id_key) = (*identity, event.clone(), Arc::clone(target), id_key.clone());
+    kitchen.make(move || ready(&identity, &event, &target, clock, &id_key)).await
+}
+
+fn ready(
     identity: &Identity,
     event: &Event,
     target: &Target,
-    (active, settings): (&Active, &Settings),
     clock: Clock,
     id_key: &IdKey,
-) -> Result<(Report, Bytes), RenderError> {
+) -> Result<Ready, RenderError> {
+    let (active, settings) =
+        target.active.as_ref().zip(target.settings.as_deref()).expect("it was looked for");
     let (started_at, age) = clock.wall_and_age();
     let names = Names::new(identity, &active.form, id_key);
     let facts = names.facts(identity, target, event, (started_at, age));
-    let profile = active.form.profile();
-    let prepared = match prepare(&active.form, &active.signer, &settings.headers, &facts) {
+    match prepare(&active.form, &active.signer, &settings.headers, &facts) {
+        Err(PrepareError::Body(error)) => Err(error),
+        made => Ok(Ready { started_at, made }),
+    }
+}
+
+async fn send(ready: Ready, active: &Active) -> (Report, Bytes) {
+    let Ready { started_at, made } = ready;
+    let prepared = match made {
         Ok(prepared) => prepared,
-        Err(PrepareError::Body(error)) => return Err(error),
-        Err(error @ PrepareError::Header { .. }) => {
-            return Ok((unsent(started_at, &error), Bytes::new()));
-        }
+        Err(error) => return (unsent(started_at, &error), Bytes::new()),
     };
+    let profile = active.form.profile();
     let body = prepared.body.clone();
     let request = Request { headers: prepared.headers, body: prepared.body, timeout: profile.timeout };
     let exchange = active.lane.attempt(request, |status| profile.is_success(status)).await;
@@ -221,26 +317,28 @@ async fn exchange(
         success: exchange.outcome.status().is_some_and(|status| profile.is_success(status)),
         outcome: exchange.outcome,
     };
-    Ok((report, body))
+    (report, body)
 }
 
 /// Makes one attempt of `event` at `target`, paused or not, and says what was sent as its body; nothing is kept of it.
 /// `None`: the target lacks something.
 pub(super) async fn try_once(
     event: &Event,
-    target: &Target,
+    target: &Arc<Target>,
     clock: Clock,
     id_key: &IdKey,
+    kitchen: &Kitchen,
 ) -> Option<Result<(Attempt, Bytes), RenderError>> {
-    let (active, settings) = (target.active.as_ref()?, target.settings.as_deref()?);
+    let (active, _) = target.active.as_ref().zip(target.settings.as_ref())?;
     let key = DeliveryKey { seq: event.seq, slot: 0 };
     let identity = Identity { key, accepted_at: event.accepted_at, number: 1 };
-    let made = exchange(&identity, event, target, (active, settings), clock, id_key).await;
-    let attempt = |(report, body)| {
-        let (delivery, endpoint) = (key, target.number);
-        (Attempt { delivery, endpoint, number: 1, previous: None, why: Why::Schedule, report }, body)
+    let ready = match make_ready(&identity, event, target, (clock, id_key), kitchen).await {
+        Ok(ready) => ready,
+        Err(error) => return Some(Err(error)),
     };
-    Some(made.map(attempt))
+    let (report, body) = send(ready, active).await;
+    let (delivery, endpoint) = (key, target.number);
+    Some(Ok((Attempt { delivery, endpoint, number: 1, previous: None, why: Why::Schedule, report }, body)))
 }
 
 /// A request that could not be made for what a secret has in it: a failed attempt, so that history shows it.
@@ -348,4 +446,72 @@ pub fn body_again(
     let identity = Identity { key, accepted_at, number: 1 };
     let names = Names::new(&identity, form, id_key);
     Some(form.body(&names.facts(&identity, target, event, (accepted_at, accepted_at))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(length: usize) -> Ready {
+        let signatures = Signatures { newest: String::new(), all: String::new() };
+        let made = Ok(Prepared { headers: Vec::new(), body: Bytes::from(vec![0; length]), signatures });
+        Ready { started_at: Timestamp::EPOCH, made }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_longer_than_its_payload_takes_room() {
+        let memory = Memory::new(64 << 10);
+        let mut size = 10 << 10;
+        let payload = memory.take(size, false).await;
+        let short = more_room(&ready((10 << 10) + SLACK), &mut size, false, &memory);
+        assert!(matches!(short, Ok(None)), "an envelope's");
+        let taken = more_room(&ready(40 << 10), &mut size, false, &memory).expect("there is room");
+        assert!(taken.is_some() && memory.try_take(30 << 10, false).is_none(), "it is taken");
+        assert_eq!(size, 10 << 10);
+        drop(taken);
+        // While others have it, nothing is waited for with the payload's room in hand.
+        let others = memory.take(40 << 10, false).await;
+        assert!(more_room(&ready(40 << 10), &mut size, false, &memory).is_err());
+        assert_eq!(size, 40 << 10, "room for all of it");
+        drop((payload, others));
+        let _whole = memory.try_take(size, false).expect("it is free");
+        assert!(matches!(more_room(&ready(40 << 10), &mut size, false, &memory), Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn few_take_their_time_at_once() {
+        let kitchen = Kitchen::default();
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let receiver = Arc::new(std::sync::Mutex::new(receiver));
+        let began = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let waiting: Vec<_> = (0..COOKS + 3)
+            .map(|_| {
+                let (kitchen, receiver, began) = (kitchen.clone(), Arc::clone(&receiver), Arc::clone(&began));
+                tokio::spawn(async move {
+                    kitchen
+                        .make(move || {
+                            began.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                            receiver.lock().expect("nobody panics").recv().expect("it is told");
+                        })
+                        .await;
+                })
+            })
+            .collect();
+        while began.load(std::sync::atomic::Ordering::SeqCst) < COOKS {
+            tokio::task::yield_now().await;
+        }
+        // One who does not wait any more does not let another begin.
+        waiting[0].abort();
+        waiting[1].abort();
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(began.load(std::sync::atomic::Ordering::SeqCst), COOKS);
+        for _ in 0..waiting.len() {
+            sender.send(()).expect("somebody waits");
+        }
+        for one in waiting {
+            let _ = one.await;
+        }
+    }
 }

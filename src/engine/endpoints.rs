@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Handle,
-    attempt::try_once,
+    attempt::{Kitchen, try_once},
     directory::{Directory, Target},
     given::{self, field},
     settings::{Unusable, Workshop},
@@ -52,6 +52,8 @@ struct Inner {
     /// One change at a time.
     change: Mutex<()>,
     tests: Semaphore,
+    /// Where their bodies are made.
+    kitchen: Kitchen,
 }
 
 /// What it takes to change endpoints.
@@ -199,7 +201,12 @@ fn suggestion(near: Option<&str>) -> String {
 impl Endpoints {
     /// With these parts.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Inner { parts, change: Mutex::new(()), tests: Semaphore::new(TESTS) }))
+        Self(Arc::new(Inner {
+            parts,
+            change: Mutex::new(()),
+            tests: Semaphore::new(TESTS),
+            kitchen: Kitchen::default(),
+        }))
     }
 
     /// Makes an endpoint.
@@ -456,7 +463,7 @@ impl Inner {
             },
         };
         let id_key = self.parts.outbox.id_key();
-        let Some(tried) = try_once(&event, &target, self.parts.clock, id_key).await else {
+        let Some(tried) = try_once(&event, &target, self.parts.clock, id_key, &self.kitchen).await else {
             let why = target.disabled().map_or("its settings", |disabled| disabled.reason.as_str());
             let message = format!("cannot be reached ({why}): see to that first");
             return Err(field("endpoint", message));

@@ -32,7 +32,7 @@ use tokio::{
 };
 
 use self::{
-    attempt::{Crash, Ended, Surroundings, attempt},
+    attempt::{Crash, Ended, Kitchen, Surroundings, attempt},
     directory::{Directory, Target},
     memory::Memory,
     standing::Standing,
@@ -305,6 +305,7 @@ impl Engine {
                 clock,
                 crash,
                 memory: Memory::new(limits.in_flight_bytes),
+                kitchen: Kitchen::default(),
             }),
             timeline: Timeline::new(clock, require_clock),
             chance,

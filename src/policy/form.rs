@@ -122,6 +122,14 @@ impl Form {
         }
     }
 
+    /// Whether making a body of so large a payload may take longer than others should wait for the thread.
+    pub fn takes_its_time(&self, payload: usize) -> bool {
+        match &self.body {
+            Body::CloudEvents(_) | Body::Envelope | Body::Raw => false,
+            Body::Template(template) => template.takes_its_time(payload),
+        }
+    }
+
     /// The body; the same for every attempt of a delivery. A raw one shares `data`'s memory.
     pub fn body(&self, facts: &Facts<'_>) -> Result<Bytes, RenderError> {
         match &self.body {

@@ -16,7 +16,7 @@
 //! (`True`, `None`); put `| string` behind what may be neither text nor number.
 //!
 //! A template is the operator's, a payload anybody's. So everything that a payload could blow up is bounded:
-//! steps (fuel), text built by a filter, the output. And what a mistake could blow up before anything runs is
+//! steps (fuel), the bytes that it looks at, which operators and filters go over (`meter`), text built by a filter, the output. And what a mistake could blow up before anything runs is
 //! refused at [`BodyTemplate::compile`], see `scan`: the engine's compiler and its values recurse, and would
 //! overflow the stack on long chains of operators; `set`, macros, `*` and building text in the head of a `for`
 //! would let a few lines double a value until memory is full.
@@ -25,15 +25,20 @@
 //! payload brings in, as [`RenderError`], which shows nothing of it.
 
 mod filters;
+mod meter;
 mod scan;
 
-use std::{collections::BTreeSet, fmt, io};
+use std::{collections::BTreeSet, fmt, io, sync::Arc};
 
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 pub use self::{
     filters::{FILTERS, TESTS},
     scan::ScanError,
+};
+use self::{
+    meter::{BUDGET, Budget, Scope},
+    scan::Seen,
 };
 use super::facts::Facts;
 use crate::model::content::ContentType;
@@ -60,6 +65,8 @@ pub const MAX_OUTPUT: usize = 16 << 20;
 
 /// Steps that one rendering may take: some 100,000 turns of a loop.
 const FUEL: u64 = 2_000_000;
+/// Bytes of a payload that is gone over in no time, once.
+const SMALL: usize = 4 << 10;
 /// The engine's own bound on loops within loops; the scan allows fewer.
 const FRAMES: usize = 64;
 const NAME: &str = "body";
@@ -68,19 +75,24 @@ const NAME: &str = "body";
 pub struct BodyTemplate {
     environment: Environment<'static>,
     variables: BTreeSet<&'static str>,
+    /// A loop is in another.
+    nested: bool,
+    /// What a rendering may cost.
+    budget: u64,
 }
 
 impl BodyTemplate {
     /// Compiles `source` and tries it on `sample`, forgiving only what another payload could put right.
     pub fn compile(source: &str, sample: &Facts<'_>) -> Result<Self, TemplateError> {
-        scan::scan(source)?;
+        let Seen { nested, variables: seen } = scan::scan(source)?;
         let mut environment = Environment::empty();
         filters::add(&mut environment);
         environment.set_recursion_limit(FRAMES);
         environment.set_fuel(Some(FUEL));
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| TemplateError::of(&error))?;
-        let variables = variables(&environment)?;
-        let mut template = Self { environment, variables };
+        // The engine does not find those of which a slice is taken.
+        let variables = variables(&environment)?.into_iter().chain(seen).collect();
+        let mut template = Self { environment, variables, nested, budget: BUDGET };
         let reads_data = template.variables.contains("data");
         let undefined = if reads_data { UndefinedBehavior::Chainable } else { UndefinedBehavior::SemiStrict };
         template.environment.set_undefined_behavior(undefined);
@@ -89,17 +101,22 @@ impl BodyTemplate {
         Ok(template)
     }
 
+    /// Whether a rendering may take more than a millisecond or so: loops in loops over little go over much.
+    pub(super) fn takes_its_time(&self, payload: usize) -> bool {
+        self.nested || payload > SMALL
+    }
+
     /// The body for `facts`; the same for every attempt, since no variable tells attempts apart.
     pub fn render(&self, facts: &Facts<'_>) -> Result<Vec<u8>, RenderError> {
-        self.run(facts).map_err(|Failed { error, full }| RenderError {
+        self.run(facts).map_err(|Failed { error, why }| RenderError {
             line: error.line(),
-            why: if full { RenderProblem::TooLarge } else { RenderProblem::of(error.kind()) },
+            why: why.unwrap_or_else(|| RenderProblem::of(error.kind())),
         })
     }
 
     /// Renders the sample. A template that reads `data` may fail for what the sample's `data` lacks.
     fn attempt(&self, sample: &Facts<'_>) -> Result<(), TemplateError> {
-        let Err(Failed { error, .. }) = self.run(sample) else { return Ok(()) };
+        let Err(Failed { error, why }) = self.run(sample) else { return Ok(()) };
         let hopeless = matches!(
             error.kind(),
             ErrorKind::OutOfFuel
@@ -108,23 +125,37 @@ impl BodyTemplate {
                 | ErrorKind::UnknownMethod
                 | ErrorKind::UnknownTest
         );
-        if hopeless || !self.variables.contains("data") { Err(TemplateError::of(&error)) } else { Ok(()) }
+        if hopeless || why.is_some() || !self.variables.contains("data") {
+            Err(TemplateError::of(&error))
+        } else {
+            Ok(())
+        }
     }
 
     fn run(&self, facts: &Facts<'_>) -> Result<Vec<u8>, Failed> {
-        let failed = |error| Failed { error, full: false };
+        let failed = |error| Failed { error, why: None };
         let template = self.environment.get_template(NAME).map_err(failed)?;
-        let context = self.context(facts).map_err(failed)?;
+        let budget = Budget::new(self.budget, facts.data.len(), self.nested);
+        let values = self.values(facts).map_err(failed)?;
+        let context = Value::from_object(Scope::new(values, Arc::clone(&budget)));
         let mut out = Bounded::new(facts.data.len().saturating_add(MAX_OUTPUT));
         let ended = template.render_captured_to(context, &mut out).map(drop);
-        let full = out.full;
-        ended.map(|()| out.bytes).map_err(|error| Failed { error, full })
+        // Whatever went wrong after that: what was not found was not looked for.
+        let why = match (out.full, budget.is_spent()) {
+            (true, _) => Some(RenderProblem::TooLarge),
+            (false, true) => Some(RenderProblem::TooLong),
+            (false, false) => None,
+        };
+        match (ended, why) {
+            (Ok(()), None) => Ok(out.bytes),
+            (Ok(()), Some(_)) => Err(Failed { error: ErrorKind::OutOfFuel.into(), why }),
+            (Err(error), why) => Err(Failed { error, why }),
+        }
     }
 
     /// The variables that the template names, and no others.
-    fn context(&self, facts: &Facts<'_>) -> Result<Value, minijinja::Error> {
-        let values = self.variables.iter().map(|name| Ok((*name, variable(name, facts)?)));
-        values.collect::<Result<Vec<_>, _>>().map(Value::from_pairs)
+    fn values(&self, facts: &Facts<'_>) -> Result<Vec<(&'static str, Value)>, minijinja::Error> {
+        self.variables.iter().map(|name| Ok((*name, variable(name, facts)?))).collect()
     }
 }
 
@@ -187,8 +218,8 @@ pub enum RenderProblem {
     /// `data` is not JSON.
     #[error("data is not JSON, or nested too deeply to be parsed")]
     NotJson,
-    /// Too many steps.
-    #[error("it takes too many steps for this payload")]
+    /// Too many steps, or too much looked at.
+    #[error("it takes too many steps for this payload, or goes over too much of it too often")]
     TooLong,
     /// Too much output.
     #[error("it writes more than 16MiB beyond the payload")]
@@ -210,10 +241,10 @@ impl RenderProblem {
     }
 }
 
-/// A rendering that failed, and whether for want of room in the output.
+/// A rendering that failed, and why, where the error does not say it: a bound was met before.
 struct Failed {
     error: minijinja::Error,
-    full: bool,
+    why: Option<RenderProblem>,
 }
 
 /// A buffer that takes so much and no more.

@@ -1,11 +1,15 @@
 //! The filters and tests of templates: minijinja's, but for those whose text a payload could make too long,
-//! for `tojson`, which there escapes for HTML, and `string`, which there writes `True` and `None`.
+//! for `tojson`, which there escapes for HTML, and `string`, which there writes `True` and `None`. All of them pay
+//! ([`meter`]).
 
 use std::borrow::Cow;
 
-use minijinja::{Environment, Error, ErrorKind, Output, State, Value, filters, tests};
+use minijinja::{
+    Environment, Error, ErrorKind, Output, State, Value, filters, tests,
+    value::{Rest, ValueOrKwargs},
+};
 
-use super::Bounded;
+use super::{Bounded, meter};
 
 /// The filters that templates know.
 pub const FILTERS: [&str; 34] = [
@@ -72,61 +76,75 @@ const MAX_TEXT: usize = 64 << 20;
 /// Adds [`FILTERS`] and [`TESTS`] to an environment, and the way values are written: [`text`].
 pub(super) fn add(environment: &mut Environment<'_>) {
     environment.set_formatter(write);
-    environment.add_filter("abs", filters::abs);
-    environment.add_filter("attr", filters::attr);
-    environment.add_filter("bool", filters::bool);
-    environment.add_filter("capitalize", filters::capitalize);
-    environment.add_filter("count", filters::length);
-    environment.add_filter("d", filters::default);
-    environment.add_filter("default", filters::default);
-    environment.add_filter("dictsort", filters::dictsort);
-    environment.add_filter("first", filters::first);
-    environment.add_filter("float", filters::float);
-    environment.add_filter("int", filters::int);
-    environment.add_filter("items", filters::items);
-    environment.add_filter("join", join);
-    environment.add_filter("last", filters::last);
-    environment.add_filter("length", filters::length);
-    environment.add_filter("list", filters::list);
-    environment.add_filter("lower", filters::lower);
-    environment.add_filter("map", filters::map);
-    environment.add_filter("max", filters::max);
-    environment.add_filter("min", filters::min);
-    environment.add_filter("reject", filters::reject);
-    environment.add_filter("rejectattr", filters::rejectattr);
-    environment.add_filter("replace", replace);
-    environment.add_filter("reverse", filters::reverse);
-    environment.add_filter("round", filters::round);
-    environment.add_filter("select", filters::select);
-    environment.add_filter("selectattr", filters::selectattr);
-    environment.add_filter("sort", filters::sort);
-    environment.add_filter("split", filters::split);
-    environment.add_filter("string", string);
-    environment.add_filter("sum", sum);
-    environment.add_filter("tojson", tojson);
-    environment.add_filter("trim", filters::trim);
-    environment.add_filter("upper", filters::upper);
+    filter(environment, "abs", Value::from_function(filters::abs));
+    filter(environment, "attr", Value::from_function(filters::attr));
+    filter(environment, "bool", Value::from_function(filters::bool));
+    filter(environment, "capitalize", Value::from_function(filters::capitalize));
+    filter(environment, "count", Value::from_function(filters::length));
+    filter(environment, "d", Value::from_function(filters::default));
+    filter(environment, "default", Value::from_function(filters::default));
+    filter(environment, "dictsort", Value::from_function(filters::dictsort));
+    filter(environment, "first", Value::from_function(filters::first));
+    filter(environment, "float", Value::from_function(filters::float));
+    filter(environment, "int", Value::from_function(filters::int));
+    filter(environment, "items", Value::from_function(filters::items));
+    filter(environment, "join", Value::from_function(join));
+    filter(environment, "last", Value::from_function(filters::last));
+    filter(environment, "length", Value::from_function(filters::length));
+    filter(environment, "list", Value::from_function(filters::list));
+    filter(environment, "lower", Value::from_function(filters::lower));
+    filter(environment, "map", Value::from_function(filters::map));
+    filter(environment, "max", Value::from_function(filters::max));
+    filter(environment, "min", Value::from_function(filters::min));
+    filter(environment, "reject", Value::from_function(filters::reject));
+    filter(environment, "rejectattr", Value::from_function(filters::rejectattr));
+    filter(environment, "replace", Value::from_function(replace));
+    filter(environment, "reverse", Value::from_function(filters::reverse));
+    filter(environment, "round", Value::from_function(filters::round));
+    filter(environment, "select", Value::from_function(filters::select));
+    filter(environment, "selectattr", Value::from_function(filters::selectattr));
+    filter(environment, "sort", Value::from_function(filters::sort));
+    filter(environment, "split", Value::from_function(filters::split));
+    filter(environment, "string", Value::from_function(string));
+    filter(environment, "sum", Value::from_function(sum));
+    filter(environment, "tojson", Value::from_function(tojson));
+    filter(environment, "trim", Value::from_function(filters::trim));
+    filter(environment, "upper", Value::from_function(filters::upper));
     add_tests(environment);
 }
 
 fn add_tests(environment: &mut Environment<'_>) {
-    environment.add_test("boolean", tests::is_boolean);
-    environment.add_test("defined", tests::is_defined);
-    environment.add_test("endingwith", tests::is_endingwith);
-    environment.add_test("eq", tests::is_eq);
-    environment.add_test("even", tests::is_even);
-    environment.add_test("false", tests::is_false);
-    environment.add_test("in", tests::is_in);
-    environment.add_test("integer", tests::is_integer);
-    environment.add_test("iterable", tests::is_iterable);
-    environment.add_test("mapping", tests::is_mapping);
-    environment.add_test("none", tests::is_none);
-    environment.add_test("number", tests::is_number);
-    environment.add_test("odd", tests::is_odd);
-    environment.add_test("sequence", tests::is_sequence);
-    environment.add_test("startingwith", tests::is_startingwith);
-    environment.add_test("string", tests::is_string);
-    environment.add_test("true", tests::is_true);
+    test(environment, "boolean", Value::from_function(tests::is_boolean));
+    test(environment, "defined", Value::from_function(tests::is_defined));
+    test(environment, "endingwith", Value::from_function(tests::is_endingwith));
+    test(environment, "eq", Value::from_function(tests::is_eq));
+    test(environment, "even", Value::from_function(tests::is_even));
+    test(environment, "false", Value::from_function(tests::is_false));
+    test(environment, "in", Value::from_function(tests::is_in));
+    test(environment, "integer", Value::from_function(tests::is_integer));
+    test(environment, "iterable", Value::from_function(tests::is_iterable));
+    test(environment, "mapping", Value::from_function(tests::is_mapping));
+    test(environment, "none", Value::from_function(tests::is_none));
+    test(environment, "number", Value::from_function(tests::is_number));
+    test(environment, "odd", Value::from_function(tests::is_odd));
+    test(environment, "sequence", Value::from_function(tests::is_sequence));
+    test(environment, "startingwith", Value::from_function(tests::is_startingwith));
+    test(environment, "string", Value::from_function(tests::is_string));
+    test(environment, "true", Value::from_function(tests::is_true));
+}
+
+/// Adds a filter that pays for what it works on.
+fn filter(environment: &mut Environment<'_>, name: &'static str, function: Value) {
+    environment.add_filter(name, move |state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>| {
+        meter::call(&function, state, &args.into_values())
+    });
+}
+
+/// Adds a test, as [`filter`] adds a filter.
+fn test(environment: &mut Environment<'_>, name: &'static str, function: Value) {
+    environment.add_test(name, move |state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>| {
+        meter::call(&function, state, &args.into_values())
+    });
 }
 
 /// A string as it is, nothing for what is undefined, anything else as JSON: so `{{ data.paid }}` is `true`, not

@@ -5,8 +5,11 @@
 //! within a stack of 2 MiB. The tags are those that cannot double a value. It reads tags exactly as the engine's
 //! lexer does: a tag ends at its marker outside brackets and strings, comments and raw blocks are passed over.
 
+use std::collections::BTreeSet;
+
 use super::{
     super::nearest,
+    VARIABLES,
     filters::{FILTERS, TESTS},
 };
 
@@ -113,12 +116,21 @@ pub enum ScanError {
     },
 }
 
+/// What there is to know of a template.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// A `for` is within another.
+    pub(super) nested: bool,
+    /// The variables that are named, as far as their text says.
+    pub(super) variables: BTreeSet<&'static str>,
+}
+
 /// Checks the whole of `source`.
-pub(super) fn scan(source: &str) -> Result<(), ScanError> {
+pub(super) fn scan(source: &str) -> Result<Seen, ScanError> {
     if source.len() > MAX_SOURCE {
         return Err(ScanError::TooLong);
     }
-    let mut scan = Scan { source, at: 0, blocks: Vec::new() };
+    let mut scan = Scan { source, at: 0, blocks: Vec::new(), nested: false, variables: BTreeSet::new() };
     while let Some(start) = ["{{", "{%", "{#"].iter().filter_map(|marker| scan.rest().find(marker)).min() {
         scan.at += start;
         let marker = &scan.rest()[..2];
@@ -126,12 +138,13 @@ pub(super) fn scan(source: &str) -> Result<(), ScanError> {
             "{#" => scan.comment()?,
             "{{" => {
                 let tag = scan.tag("}}")?;
-                pieces(tag, scan.line())?;
+                let pieces = pieces(tag, scan.line())?;
+                scan.note(&pieces);
             }
             _ => scan.block()?,
         }
     }
-    Ok(())
+    Ok(Seen { nested: scan.nested, variables: scan.variables })
 }
 
 struct Scan<'a> {
@@ -139,11 +152,19 @@ struct Scan<'a> {
     at: usize,
     /// The open blocks; an `if` counts its branches.
     blocks: Vec<Block>,
+    /// A `for` is within another.
+    nested: bool,
+    variables: BTreeSet<&'static str>,
 }
 
 enum Block {
-    For,
-    If { branches: usize },
+    /// Over a list that its head builds: its line.
+    For {
+        builds: Option<usize>,
+    },
+    If {
+        branches: usize,
+    },
 }
 
 impl<'a> Scan<'a> {
@@ -194,6 +215,7 @@ impl<'a> Scan<'a> {
         }
         let tag = self.tag("%}")?;
         let pieces = pieces(tag, line)?;
+        self.note(&pieces);
         let sign = usize::from(matches!(pieces.first(), Some(&("-" | "+"))));
         match pieces.get(sign).copied().unwrap_or_default() {
             "if" => self.blocks.push(Block::If { branches: 1 }),
@@ -204,7 +226,8 @@ impl<'a> Scan<'a> {
             }
             "for" => {
                 for_head(&pieces, line)?;
-                self.blocks.push(Block::For);
+                self.around()?;
+                self.blocks.push(Block::For { builds: builds(&pieces).then_some(line) });
             }
             "else" => {}
             "endif" | "endfor" => drop(self.blocks.pop()),
@@ -213,12 +236,31 @@ impl<'a> Scan<'a> {
         self.depth(line)
     }
 
+    /// Takes note of the variables that a tag names.
+    fn note(&mut self, pieces: &[&str]) {
+        let named = pieces.iter().enumerate().filter(|(at, _)| *at == 0 || pieces[at - 1] != ".");
+        self.variables
+            .extend(named.filter_map(|(_, piece)| VARIABLES.into_iter().find(|name| name == piece)));
+    }
+
+    /// Takes note of the loops around the one that begins here. What such a loop goes over pays for each use that the inner
+    /// one may make of it, unless its head has just built it.
+    fn around(&mut self) -> Result<(), ScanError> {
+        for block in &self.blocks {
+            if let Block::For { builds } = block {
+                self.nested = true;
+                builds.map_or(Ok(()), |line| Err(ScanError::ForHead { line, what: "list of values" }))?;
+            }
+        }
+        Ok(())
+    }
+
     fn depth(&self, line: usize) -> Result<(), ScanError> {
         let depth = self.blocks.iter().map(|block| match block {
-            Block::For => 1,
+            Block::For { .. } => 1,
             Block::If { branches } => *branches,
         });
-        let loops = self.blocks.iter().filter(|block| matches!(block, Block::For)).count();
+        let loops = self.blocks.iter().filter(|block| matches!(block, Block::For { .. })).count();
         if loops > MAX_LOOPS {
             Err(ScanError::Loops { line })
         } else if depth.sum::<usize>() > MAX_BLOCKS {
@@ -334,6 +376,41 @@ fn for_head(pieces: &[&str], line: usize) -> Result<(), ScanError> {
         }
     }
     Ok(())
+}
+
+/// Whether the head of a `for` builds a list of what is not written there itself.
+fn builds(pieces: &[&str]) -> bool {
+    const WORDS: [&str; 11] =
+        ["true", "false", "none", "True", "False", "None", "and", "or", "not", "if", "else"];
+    let is_word = |piece: &str| piece.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    let Some(head) = pieces.iter().position(|piece| *piece == "in") else { return false };
+    // Brackets that are open: what opened them, whether they build something, and what is in them.
+    let mut open = vec![("(", true, false, false)];
+    let mut before = "in";
+    for piece in &pieces[head + 1..] {
+        match *piece {
+            "[" | "{" | "(" => {
+                let follows = (is_word(before) && before != "in" && !WORDS.contains(&before))
+                    || matches!(before, "]" | ")" | "}" | "'" | "\"");
+                open.push((piece, !follows, false, false));
+            }
+            "]" | "}" | ")" => {
+                let Some((bracket, literal, words, commas)) = open.pop() else { return false };
+                if literal && words && (bracket != "(" || commas) {
+                    return true;
+                }
+            }
+            "," => open.iter_mut().last().into_iter().for_each(|(.., commas)| *commas = true),
+            word if is_word(word) && !WORDS.contains(&word) => {
+                for (_, _, words, _) in &mut open {
+                    *words = true;
+                }
+            }
+            _ => {}
+        }
+        before = piece;
+    }
+    open.first().is_some_and(|(_, _, words, commas)| *words && *commas)
 }
 
 fn mean(nearest: Option<&'static str>) -> String {

@@ -98,6 +98,7 @@ fn the_language() {
         ("{{ data.name }}", "a<b>\"&'"),
         ("{{ data.id is string and data.list is not mapping }}", "true"),
         ("{{ data_text | tojson | length > data_json | length }}", "true"),
+        ("{{ type[:3] }}{% for x in data.list[1:] %} {{ x }}{% endfor %}", "job 2 3"),
     ] {
         assert_eq!(render(source), text, "{source}");
     }
@@ -182,6 +183,13 @@ fn what_does_not_compile() {
         ("{% for x in data | join %}{% endfor %}", head("join")),
         ("{% for x in data recursive %}{% endfor %}", head("recursive")),
         ("{% for x in data recursive -%}{% endfor %}", head("recursive")),
+        ("{% for x in [data.a] %}{% for y in data.b %}{% endfor %}{% endfor %}", head("list of values")),
+        ("{% for x in {'a': id} %}{% for y in data.b %}{% endfor %}{% endfor %}", head("list of values")),
+        ("{% for x in (1, id) %}{% for y in data.b %}{% endfor %}{% endfor %}", head("list of values")),
+        (
+            "{% for x in data.c or [[id]] %}{% for y in data.b %}{% endfor %}{% endfor %}",
+            head("list of values"),
+        ),
         ("{{ 'x' * 100000000 }}", ScanError::Star { line: 1 }.into()),
         ("\n{{ 2 ** 3 }}", ScanError::Star { line: 2 }.into()),
         ("{{ id ", ScanError::TagTooLong { line: 1 }.into()),
@@ -208,6 +216,10 @@ fn what_does_not_compile() {
 fn what_fails_on_the_sample_is_an_error_unless_the_payload_can_help() {
     for (source, compiles) in [
         ("{{ data.a.b.c }}", true),
+        ("{% for x in [data.a, id] %}{{ x }}{% endfor %}", true),
+        ("{% for x in ['a', 1, none] %}{% for y in data.b %}{% endfor %}{% endfor %}", true),
+        ("{% for x in (data.a | default([])) %}{% for y in data.b['c'] %}{% endfor %}{% endfor %}", true),
+        ("{% for x in data['a'][1:] %}{% for k, y in data.b | items %}{% endfor %}{% endfor %}", true),
         ("{{ data.a - 1 }}", true),
         ("{% for a, b in data.pairs %}{{ a - b }}{% endfor %}", true),
         ("{{ id.x.y }}", false),
@@ -284,6 +296,70 @@ fn steps_and_output_are_bounded() {
     let error = render_with(replaced, data.as_bytes()).expect_err("too much text");
     assert_eq!(error.why, RenderProblem::TooLarge);
     assert_eq!(render_with("{{ data | length }}", data.as_bytes()).as_deref(), Ok("1001"));
+}
+
+/// Renders with a hundredth of what there is to spend, and so in a hundredth of the time.
+fn cheaply(source: &str, data: &str) -> Result<String, RenderError> {
+    let mut template = compile(source).unwrap_or_else(|error| panic!("{source}: {error}"));
+    template.budget = BUDGET / 100;
+    let data = Bytes::copy_from_slice(data.as_bytes());
+    template.render(&sample::facts(&data)).map(|body| String::from_utf8(body).expect("UTF-8"))
+}
+
+/// One step may go over all of a payload, and some hundred thousand are taken: what they go over is bounded as well.
+#[test]
+fn what_operators_and_filters_go_over_is_bounded() {
+    let words: Vec<_> = (0..1_000).map(|n| format!("\"w{n}\"")).collect();
+    let text = "y".repeat(40_000);
+    let data = format!("{{\"l\":[{}],\"long\":\"{text}\",\"longs\":[\"{text}\"]}}", words.join(","));
+    for body in [
+        "{{ data | tojson | length }}",
+        "{{ data.l | tojson | length }}",
+        "{{ data.l | join | length }}",
+        "{{ data.l | sort | first }}",
+        "{{ data.l | reverse | join | length }}",
+        "{{ data.l | select('eq', 'no') | first | default('') }}",
+        "{{ data.l | map('upper') | first }}",
+        "{{ data.l | max }}",
+        "{{ data.l is in([data.l]) }}",
+        "{{ 'no' is in(data.l) }}",
+        "{{ 'no' is in(data.long) }}",
+        "{% if 'no' in data.l %}{% endif %}",
+        "{% if 'no' in data_text %}{% endif %}",
+        "{% if 'no' in data.long %}{% endif %}",
+        "{% if data.l == data.l %}{% endif %}",
+        "{% if data.long ~ a == data.long ~ 'x' %}{% endif %}",
+        "{% if [data_text ~ a] %}{% endif %}",
+        "{{ data_text | replace('y', 'z') | first }}",
+        "{{ data_text | split('y') | first }}",
+        "{{ data_text | upper | first }}",
+        "{{ data_text | length }}",
+        "{{ (data_text | string)[0] }}",
+        "{{ data_text[-1:] }}",
+        "{% for x in [data.long] %}{% if 'no' in x %}{% endif %}{% endfor %}",
+    ] {
+        let source = format!("\n{{% for a in data.l %}}{body}{{% endfor %}}");
+        let error = cheaply(&source, &data).map(|text| text.len()).expect_err(body);
+        assert_eq!(error.why, RenderProblem::TooLong, "{body}");
+        // Once it costs little.
+        let source = format!("{{% for a in data.l | select('eq', 'w1') %}}{body}{{% endfor %}}");
+        cheaply(&source, &data).unwrap_or_else(|error| panic!("{source}: {error}"));
+    }
+    // What a loop around another holds is used without a look at it.
+    for around in ["data.longs", "data.longs | list", "data_text | split('no')", "data.longs | select"] {
+        let source = format!(
+            "{{% for x in {around} %}}{{% for a in data.l %}}{{% if 'no' in x %}}{{% endif %}}{{% endfor %}}{{% endfor %}}"
+        );
+        let error = cheaply(&source, &data).map(|text| text.len()).expect_err(&source);
+        assert_eq!(error.why, RenderProblem::TooLong, "{source}");
+    }
+    // Each once, and some of them again.
+    for source in [
+        "{% for w in data.l %}{{ w | upper }}{% if w == 'w7' %}!{% endif %}{% endfor %}{{ data | tojson }}{{ data_json }}",
+        "{% for x in data.longs %}{{ x }}{% endfor %}",
+    ] {
+        cheaply(source, &data).unwrap_or_else(|error| panic!("{source}: {error}"));
+    }
 }
 
 /// Random texts of the language's pieces: nothing panics, and what compiles ends.
