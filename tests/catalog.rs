@@ -158,3 +158,23 @@ fn subscriptions_must_mean_something_in_the_catalog() {
     assert!(text.contains("the catalog has the event type `video.media.ready` twice"), "{text}");
     assert!(text.contains("the first is at posthaste.toml:3:8"), "{text}");
 }
+
+#[test]
+fn a_batch_of_thousands_that_are_misspelt_is_answered_soon() {
+    let receiver = Receiver::start();
+    let name = |n: usize| format!("{}.{n:04}", "segment.".repeat(14) + "ready");
+    let types: Vec<_> =
+        (0..300).map(|n| format!("[[accounts.default.event_type]]\nname = \"{}\"\n", name(n))).collect();
+    let world = World::running(&(types.concat() + &endpoint("erp", &receiver.url("/"), &["*"], "raw")));
+    let lines: Vec<_> =
+        (0..10_000).map(|n| format!("{{\"type\":\"x{}\",\"data\":{n}}}\n", name(n))).collect();
+    let headers = [("content-type", "application/x-ndjson")];
+    let answer = world.request("POST", "/v1/events", &headers, lines.concat().as_bytes()).expect(202);
+    let items = answer["items"].as_array().expect("a list");
+    let said = |item: &Value| item["error"]["message"].as_str().expect("a text").to_owned();
+    assert!(items.len() == 10_000 && items.iter().all(|item| item["error"]["code"] == "unknown_event_type"));
+    assert!(said(&items[0]).contains("did you mean `segment."), "{}", said(&items[0]));
+    let suggesting = items.iter().filter(|item| said(item).contains("did you mean")).count();
+    assert!(suggesting < 1_000, "{suggesting} searches");
+    assert!(said(&items[9_999]).ends_with("[[accounts.default.event_type]]"), "{}", said(&items[9_999]));
+}

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::answer::{Code, Refusal};
@@ -11,13 +11,33 @@ use crate::{
     model::{
         account::AccountName,
         event::{Effect, EventType, NewEvent},
+        time::Timestamp,
     },
     policy::catalog::{Catalog, Entry},
 };
 
+/// How many searches for what may have been meant are made in a second. One takes up to some milliseconds of the doors' only
+/// thread, and a batch may have ten thousand refusals; whoever reads the first few knows.
+const SEARCHES: u32 = 16;
+
+/// How many have been made in this second.
+#[derive(Debug, Default)]
+struct Suggestions(Mutex<(u64, u32)>);
+
+impl Suggestions {
+    fn may_search(&self, now: Timestamp) -> bool {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.0 != now.as_secs() {
+            *made = (now.as_secs(), 0);
+        }
+        made.1 += u32::from(made.1 <= SEARCHES);
+        made.1 <= SEARCHES
+    }
+}
+
 /// Those of all accounts that have one; clones share the counts.
 #[derive(Clone, Debug, Default)]
-pub struct Catalogs(Arc<HashMap<AccountName, Counted>>);
+pub struct Catalogs(Arc<HashMap<AccountName, Counted>>, Arc<Suggestions>);
 
 /// One account's.
 #[derive(Debug)]
@@ -50,7 +70,7 @@ impl Catalogs {
             let accepted = catalog.iter().map(|(name, _)| (name.clone(), Arc::default())).collect();
             (account, Counted { catalog, accepted })
         };
-        Self(Arc::new(catalogs.into_iter().map(counted).collect()))
+        Self(Arc::new(catalogs.into_iter().map(counted).collect()), Arc::default())
     }
 
     /// An account's, if it has one.
@@ -58,18 +78,28 @@ impl Catalogs {
         self.0.get(account)
     }
 
-    /// Looks an event's type up.
+    /// Whether what may have been meant by an unknown name is searched for, at this time of the schedule.
+    pub(super) fn may_search(&self, now: Timestamp) -> bool {
+        self.1.may_search(now)
+    }
+
+    /// Looks an event's type up, at this time of the schedule.
     ///
     /// # Errors
     /// Its account's catalog does not know it.
-    pub(super) fn find(&self, event: &NewEvent) -> Result<Found, Refusal> {
+    pub(super) fn find(&self, event: &NewEvent, now: Timestamp) -> Result<Found, Refusal> {
         let Some(Counted { catalog, accepted }) = self.0.get(&event.account) else {
             return Ok(Found::default());
         };
         let (event_type, account) = (&event.event_type, &event.account);
-        let entry = catalog.find(event_type).map_err(|unknown| {
+        let entry = catalog.get(event_type).ok_or_else(|| {
+            let unknown = if self.may_search(now) {
+                format!("{} ", catalog.unknown(event_type))
+            } else {
+                String::new()
+            };
             let message = format!(
-                "the account `{account}` has no event type `{event_type}`: {unknown} Its catalog is in the configuration, [[accounts.{account}.event_type]]"
+                "the account `{account}` has no event type `{event_type}`: {unknown}Its catalog is in the configuration, [[accounts.{account}.event_type]]"
             );
             Refusal::new(Code::UnknownEventType, message)
         })?;
@@ -82,5 +112,41 @@ impl Counted {
     pub fn types(&self) -> impl Iterator<Item = (&EventType, &Entry, u64)> {
         let count = |name| self.accepted.get(name).map_or(0, |counter| counter.get());
         self.catalog.iter().map(move |(name, entry)| (name, entry, count(name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::event::Effect;
+
+    #[test]
+    fn of_thousands_that_are_refused_the_first_few_say_what_may_have_been_meant() {
+        let types = [("video.media.ready".parse().expect("a type"), Entry::default())];
+        let catalog = Arc::new(Catalog::new(types.into_iter().collect()));
+        let catalogs = Catalogs::new([(AccountName::default(), catalog)]);
+        let event = NewEvent {
+            account: AccountName::default(),
+            event_type: "video.media.redy".parse().expect("a type"),
+            data: bytes::Bytes::new(),
+            producer_id: None,
+            time: None,
+            not_before: None,
+            effect: Effect::Live,
+        };
+        let now = Timestamp::RELEASED;
+        let refused = |at| catalogs.find(&event, at).expect_err("it is unknown").message;
+        for (at, most) in
+            [(now, 16), (now.plus(Duration::from_millis(999)), 0), (now.plus(Duration::from_secs(1)), 16)]
+        {
+            let said: Vec<String> = (0..10_000).map(|_| refused(at)).collect();
+            let suggesting =
+                said.iter().filter(|said| said.contains("did you mean `video.media.ready`?")).count();
+            assert_eq!(suggesting, most);
+            assert!(said.iter().all(|said| said.contains("no event type `video.media.redy`: ")
+                && said.contains("Its catalog is in")));
+        }
     }
 }

@@ -256,9 +256,9 @@ impl Intake {
     /// Says who gets an event, and what its account's catalog says of it.
     fn route(&self, mut event: NewEvent, routes: &Routes) -> Result<(Routed, Found), Refusal> {
         let Some(routes) = routes.0.get(&event.account) else {
-            return Err(unknown_account(&event, routes));
+            return Err(self.unknown_account(&event, routes));
         };
-        let found = self.0.catalogs.find(&event)?;
+        let found = self.0.catalogs.find(&event, self.0.clock.now())?;
         event.effect = found.effect;
         let routes: &[Route] = if event.effect == Effect::None { &[] } else { routes };
         let from = self.first(&event)?;
@@ -279,16 +279,18 @@ impl Intake {
         let first = later::first(not_before, now, self.0.clock.wall());
         first.map_err(|error| Refusal::new(Code::InvalidEvent, format!("`at`: {error}")))
     }
-}
 
-fn unknown_account(event: &NewEvent, routes: &Routes) -> Refusal {
-    let account = &event.account;
-    let near = nearest(account.as_str(), routes.0.keys().map(AccountName::as_str));
-    let near = near.map(|near| format!(" did you mean `{near}`?")).unwrap_or_default();
-    let message = format!(
-        "there is no account `{account}`:{near} accounts are made in the configuration, [accounts.{account}]"
-    );
-    Refusal::new(Code::UnknownAccount, message)
+    fn unknown_account(&self, event: &NewEvent, routes: &Routes) -> Refusal {
+        let account = &event.account;
+        let known = routes.0.keys().map(AccountName::as_str);
+        let may_search = self.0.catalogs.may_search(self.0.clock.now());
+        let near = may_search.then(|| nearest(account.as_str(), known)).flatten();
+        let near = near.map(|near| format!(" did you mean `{near}`?")).unwrap_or_default();
+        let message = format!(
+            "there is no account `{account}`:{near} accounts are made in the configuration, [accounts.{account}]"
+        );
+        Refusal::new(Code::UnknownAccount, message)
+    }
 }
 
 impl Submitted {

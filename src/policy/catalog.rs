@@ -29,14 +29,14 @@ impl Catalog {
         Self(types)
     }
 
-    /// What it says of a type.
-    ///
-    /// # Errors
-    /// It does not know the type.
-    pub fn find(&self, event_type: &EventType) -> Result<&Entry, Unknown> {
-        self.0
-            .get(event_type)
-            .ok_or_else(|| Unknown { nearest: nearest(event_type.as_str(), self.names()).map(str::to_owned) })
+    /// What it says of a type; `None`: it does not know it.
+    pub fn get(&self, event_type: &EventType) -> Option<&Entry> {
+        self.0.get(event_type)
+    }
+
+    /// What may have been meant by a type that it does not know. That is searched for: not for each of thousands.
+    pub fn unknown(&self, event_type: &EventType) -> Unknown {
+        Unknown { nearest: nearest(event_type.as_str(), self.names()).map(str::to_owned) }
     }
 
     /// Whether a pattern means at least one of its types.
@@ -123,7 +123,8 @@ mod tests {
             ("collection.file.job.procesing", Err(Some("collection.file.job.processing"))),
             ("scan.done", Err(None)),
         ] {
-            let found = catalog().find(&name.parse().expect("a type")).map(|entry| entry.effect);
+            let (catalog, name) = (catalog(), name.parse().expect("a type"));
+            let found = catalog.get(&name).map(|entry| entry.effect).ok_or_else(|| catalog.unknown(&name));
             let expected =
                 expected.map_err(|nearest: Option<&str>| Unknown { nearest: nearest.map(Into::into) });
             assert_eq!(found, expected, "{name}");

@@ -21,6 +21,7 @@ pub mod facts;
 pub mod form;
 pub mod key;
 pub mod later;
+mod nearest;
 pub mod outage;
 pub mod placeholder;
 pub mod proxy;
@@ -32,58 +33,4 @@ pub mod route;
 pub mod template;
 pub mod verdict;
 
-use std::cmp::Reverse;
-
-/// The name among `known` that is most like `name`, if one is like it at all: for "did you mean".
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|known| (distance(name, known), known))
-        .filter(|(distance, known)| *distance <= known.len() / 3 + 1)
-        .min_by_key(|(distance, known)| (*distance, Reverse(common_beginning(name, known))))
-        .map(|(_, known)| known)
-}
-
-/// How many letters two names have in common at their beginning: of two names as near, this is the likelier one.
-fn common_beginning(a: &str, b: &str) -> usize {
-    a.chars().zip(b.chars()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count()
-}
-
-/// The Levenshtein distance of the first 128 characters, letters' case aside.
-fn distance(a: &str, b: &str) -> usize {
-    let letters = |text: &str| -> Vec<char> { text.chars().take(128).flat_map(char::to_lowercase).collect() };
-    let (a, b) = (letters(a), letters(b));
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nearest_names() {
-        let known = ["body", "timestamp", "timestamp_ms", "event_id"];
-        for (name, near) in [
-            ("bod", Some("body")),
-            ("Timestamp", Some("timestamp")),
-            ("timestampms", Some("timestamp_ms")),
-            ("eventid", Some("event_id")),
-            ("zzzzzz", None),
-            ("", None),
-        ] {
-            assert_eq!(nearest(name, known), near, "{name}");
-        }
-        assert_eq!(nearest("cash", ["path", "cache"]), Some("cache"));
-        assert_eq!(distance("kitten", "sitting"), 3);
-    }
-}
+pub use nearest::nearest;
