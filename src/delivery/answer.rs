@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{DATE, RETRY_AFTER},
+};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
@@ -16,6 +19,10 @@ const BODY: usize = 16 << 10;
 const HEADERS: usize = 64;
 /// Bytes of names and values that are kept.
 const HEADER_BYTES: usize = 8 << 10;
+/// What says when to come again.
+const OBEYED: [HeaderName; 2] = [DATE, RETRY_AFTER];
+/// Bytes of a value of these; a date has 29.
+const OBEYED_BYTES: usize = 64;
 
 /// A body, as far as it was read.
 #[derive(Debug, Default)]
@@ -67,19 +74,35 @@ impl Body {
     }
 }
 
-/// Headers as they are kept: whole ones only, in their order, those left out for which there is no room.
+/// Headers as they are kept: whole ones only, in their order, those left out for which there is no room. There always is
+/// for the first of those that an answer is obeyed by, wherever they stand.
 pub(super) fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    let mut room = HEADER_BYTES;
+    let mut obeyed: Vec<_> = OBEYED
+        .iter()
+        .filter_map(|name| Some((name, headers.get(name)?)))
+        .filter(|(_, value)| value.len() <= OBEYED_BYTES)
+        .collect();
+    let mut places = HEADERS - obeyed.len();
+    let mut room = HEADER_BYTES - obeyed.iter().map(|(name, value)| size(name, value)).sum::<usize>();
     let mut kept = Vec::with_capacity(headers.len().min(HEADERS));
     for (name, value) in headers {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        let size = name.as_str().len() + value.len();
-        if kept.len() < HEADERS && size <= room {
-            room -= size;
-            kept.push((name.as_str().to_owned(), value.into_owned()));
+        let first = obeyed.iter().position(|(other, _)| *other == name);
+        let size = size(name, value);
+        if let Some(first) = first {
+            obeyed.swap_remove(first);
+        } else if places > 0 && size <= room {
+            (places, room) = (places - 1, room - size);
+        } else {
+            continue;
         }
+        kept.push((name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     }
     kept
+}
+
+/// Bytes of a header as it is kept.
+fn size(name: &HeaderName, value: &HeaderValue) -> usize {
+    name.as_str().len() + String::from_utf8_lossy(value.as_bytes()).len()
 }
 
 impl Stopped {
@@ -94,8 +117,6 @@ impl Stopped {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
-
     use super::*;
 
     #[test]
@@ -117,6 +138,33 @@ mod tests {
             large.append("x-large", HeaderValue::from_bytes(&[b'x'; 1000]).expect("a value"));
         }
         assert_eq!(headers(&large).len(), HEADER_BYTES / 1007);
+    }
+
+    #[test]
+    fn what_an_answer_is_obeyed_by_is_kept_wherever_it_stands() {
+        for padding in ["v".repeat(4), "v".repeat(120)] {
+            let mut many = HeaderMap::new();
+            for number in 0..90 {
+                let name = HeaderName::try_from(format!("x-{number}")).expect("a name");
+                many.append(name, HeaderValue::try_from(&padding).expect("a value"));
+            }
+            many.append("retry-after", HeaderValue::from_static("120"));
+            many.append("retry-after", HeaderValue::from_static("7"));
+            many.append("date", HeaderValue::from_static("Sun, 22 Nov 2026 12:01:00 GMT"));
+            let kept = headers(&many);
+            let of = |name: &str| {
+                kept.iter()
+                    .filter(|(other, _)| other == name)
+                    .map(|(_, value)| value.as_str())
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!((of("retry-after"), of("date").len()), (vec!["120"], 1), "the first");
+            let bytes: usize = kept.iter().map(|(name, value)| name.len() + value.len()).sum();
+            assert!(kept.len() <= HEADERS && bytes <= HEADER_BYTES, "{} of {bytes} bytes", kept.len());
+        }
+        let mut long = HeaderMap::new();
+        long.append("retry-after", HeaderValue::try_from("1".repeat(HEADER_BYTES)).expect("a value"));
+        assert_eq!(headers(&long), [], "no room for that");
     }
 
     #[test]

@@ -686,7 +686,8 @@ impl Engine {
         let end = now.plus(Duration::from_millis(1));
         let chance = self.chance.fraction();
         let wall = self.around.clock.wall();
-        let decision = decide::decide(before, &report.outcome, profile, failures, chance, end, wall);
+        let set = (!self.around.clock.is_unset()).then_some(wall);
+        let decision = decide::decide(before, &report.outcome, profile, failures, chance, end, set);
         let down = self.down();
         self.scheduler.handle_sign(start.key, |shared| shared.sign(&report.outcome));
         self.scheduler.handle_finished(start.key, decision.verdict, chance, end);

@@ -276,7 +276,7 @@ impl Intake {
     fn first(&self, event: &NewEvent) -> Result<Timestamp, Refusal> {
         let now = self.0.clock.now();
         let Some(not_before) = event.not_before else { return Ok(now) };
-        let first = later::first(not_before, now, self.0.clock.wall());
+        let first = later::first(not_before, now, &self.0.clock.mark());
         first.map_err(|error| Refusal::new(Code::InvalidEvent, format!("`at`: {error}")))
     }
 

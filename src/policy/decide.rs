@@ -36,7 +36,7 @@ pub struct Decision {
 }
 
 /// Decides what becomes of `delivery`, of which one more attempt has ended at `now` with `outcome`; it is `wall` then by
-/// the clock that people read.
+/// the clock that people read, if that is set.
 ///
 /// `consecutive_failures` is the endpoint's count before, `chance` in [0, 1) draws the jitter of the next delay.
 /// A delivery whose next attempt would come after its expiry stays pending until then: it fails as expired when due.
@@ -47,7 +47,7 @@ pub fn decide(
     consecutive_failures: u32,
     chance: f64,
     now: Timestamp,
-    wall: Timestamp,
+    wall: Option<Timestamp>,
 ) -> Decision {
     let mut next = *delivery;
     next.attempt = delivery.attempt.saturating_add(1);
@@ -87,12 +87,10 @@ pub fn decide(
     Decision { delivery: next, consecutive_failures, disable, verdict: Verdict::of_failure(outcome) }
 }
 
-/// How long the answer asks to be left alone, where that is heard. Before the release's date the clock has not been set:
-/// then no date can be held against it.
-fn asked(outcome: &Outcome, profile: &Profile, wall: Timestamp) -> Option<Duration> {
+/// How long the answer asks to be left alone, where that is heard. No date can be held against a clock that is not set.
+fn asked(outcome: &Outcome, profile: &Profile, wall: Option<Timestamp>) -> Option<Duration> {
     let Outcome::Response(answer) = outcome else { return None };
-    let clock = (wall >= Timestamp::RELEASED).then_some(wall);
-    profile.retry_after.then(|| retry_after(&answer.headers, clock)).flatten()
+    profile.retry_after.then(|| retry_after(&answer.headers, wall)).flatten()
 }
 
 /// Whether an endpoint of which so many attempts have failed in a row, the last with a 410 that counts if `gone`, is
@@ -182,7 +180,7 @@ mod tests {
         ] {
             let mut delivery = Delivery::pending(EndpointNumber::new(1), at);
             (delivery.step, delivery.attempt) = (step, 11);
-            let decision = decide(&delivery, &outcome, &profile(), 7, chance, at, at);
+            let decision = decide(&delivery, &outcome, &profile(), 7, chance, at, Some(at));
             let case = format!("step {step}, {outcome:?}");
             assert_eq!(decision.delivery.state, state, "{case}");
             assert_eq!((decision.delivery.step, decision.delivery.attempt), (new_step, 12), "{case}");
@@ -223,7 +221,7 @@ mod tests {
         ] {
             let mut delivery = Delivery::pending(EndpointNumber::new(1), at);
             (delivery.step, delivery.attempt) = (step, 11);
-            let decision = decide(&delivery, &local, &profile, 7, chance, at, at);
+            let decision = decide(&delivery, &local, &profile, 7, chance, at, Some(at));
             let expected = Delivery {
                 attempt: 12,
                 due: at.plus(Duration::from_millis(wait)),
@@ -235,7 +233,7 @@ mod tests {
         }
         profile.expire = Duration::from_secs(3);
         let delivery = Delivery::pending(EndpointNumber::new(1), at);
-        let next = decide(&delivery, &local, &profile, 7, 0.0, at, at).delivery;
+        let next = decide(&delivery, &local, &profile, 7, 0.0, at, Some(at)).delivery;
         assert_eq!(next.due, at.plus(profile.expire), "it does not outlast its expiry");
     }
 
@@ -278,7 +276,7 @@ mod tests {
             let mut delivery = Delivery::pending(EndpointNumber::new(1), now);
             (delivery.step, delivery.asked) = (step, true);
             let outcome = asking(status, &[("retry-after", value)]);
-            let next = decide(&delivery, &outcome, &profile, 0, 0.5, now, wall).delivery;
+            let next = decide(&delivery, &outcome, &profile, 0, 0.5, now, Some(wall)).delivery;
             let case = format!("{heard} {step} {status} {value}");
             assert_eq!(next.due, now.plus(Duration::from_millis(wait)), "{case}");
             assert_eq!(next.asked, by_request, "{case}");
@@ -289,9 +287,9 @@ mod tests {
         let of = |profile: &Profile, wall| {
             decide(&delivery, &asking(503, &[("retry-after", at)]), profile, 0, 0.0, now, wall).delivery
         };
-        assert!(!of(&profile, Timestamp::EPOCH).asked, "no clock to hold the date against");
+        assert!(!of(&profile, None).asked, "no clock to hold the date against");
         profile.expire = Duration::from_secs(100);
-        assert_eq!(of(&profile, wall).due, now.plus(profile.expire), "it does not outlast its expiry");
+        assert_eq!(of(&profile, Some(wall)).due, now.plus(profile.expire), "it does not outlast its expiry");
     }
 
     #[test]
@@ -322,13 +320,13 @@ mod tests {
             let profile = Profile { gone_disables, disable_after, ..profile() };
             let mut delivery = Delivery::pending(EndpointNumber::new(1), at);
             delivery.step = step;
-            let decision = decide(&delivery, &outcome, &profile, before, 0.0, at, at);
+            let decision = decide(&delivery, &outcome, &profile, before, 0.0, at, Some(at));
             let case = format!("{gone_disables} {disable_after} {before} {step} {outcome:?}");
             assert_eq!((decision.disable, decision.delivery.state), (disable, state), "{case}");
         }
         let profile = Profile { gone_disables: true, success: Success::Codes(vec![410]), ..profile() };
         let delivery = Delivery::pending(EndpointNumber::new(1), at);
-        let decision = decide(&delivery, &status(410), &profile, 0, 0.0, at, at);
+        let decision = decide(&delivery, &status(410), &profile, 0, 0.0, at, Some(at));
         assert_eq!((decision.disable, decision.delivery.state), (None, State::Succeeded));
     }
 
@@ -338,8 +336,7 @@ mod tests {
         profile.success = Success::Codes(vec![200]);
         let delivery = Delivery::pending(EndpointNumber::new(1), Timestamp::EPOCH);
         for (code, verdict) in [(200, Verdict::Success), (202, Verdict::Rejected)] {
-            let decision =
-                decide(&delivery, &status(code), &profile, 0, 0.0, Timestamp::EPOCH, Timestamp::EPOCH);
+            let decision = decide(&delivery, &status(code), &profile, 0, 0.0, Timestamp::EPOCH, None);
             assert_eq!(decision.verdict, verdict, "{code}");
         }
     }
@@ -351,17 +348,17 @@ mod tests {
         let start = Timestamp::RELEASED;
         let delivery = Delivery::pending(EndpointNumber::new(1), start);
         let now = start.plus(Duration::from_secs(5));
-        let next = decide(&delivery, &status(500), &profile, 0, 0.0, now, now).delivery;
+        let next = decide(&delivery, &status(500), &profile, 0, 0.0, now, None).delivery;
         assert_eq!((next.state, next.due), (State::Pending, start.plus(profile.expire)));
         let late = start.plus(Duration::from_secs(40));
-        assert_eq!(decide(&delivery, &status(500), &profile, 0, 0.0, late, late).delivery.due, late);
+        assert_eq!(decide(&delivery, &status(500), &profile, 0, 0.0, late, None).delivery.due, late);
     }
 
     #[test]
     fn what_a_clock_that_was_not_set_began_does_not_expire() {
         let delivery = Delivery::pending(EndpointNumber::new(1), Timestamp::from_millis(7_000));
         let now = Timestamp::RELEASED;
-        let next = decide(&delivery, &status(500), &profile(), 0, 0.0, now, now).delivery;
+        let next = decide(&delivery, &status(500), &profile(), 0, 0.0, now, None).delivery;
         assert_eq!(next.due, Timestamp::RELEASED.plus(Duration::from_secs(60)), "by the schedule");
         assert_eq!(delivery.expires(Duration::from_secs(1)), Timestamp::MAX);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::{
     event::NotBefore,
-    time::{Timestamp, format_duration},
+    time::{Mark, Timestamp, format_duration},
 };
 
 /// How far ahead it may be.
@@ -26,18 +26,20 @@ pub fn check_delay(delay: Duration) -> Result<(), TooFar> {
 }
 
 /// From when the schedule of an event counts that is handed in at `now`, on the schedule's clock, while the wall clock
-/// says `wall`. What it says is a time of the wall clock: it is as far ahead of `now` as of `wall`.
+/// stands as `mark` says. What it says is a time of the wall clock: it is as far ahead of `now` as of `wall`.
 ///
-/// A wall clock that has not been set is taken to say the release's date, which it cannot be before; an event is not
-/// refused for its error, but goes [`FARTHEST`] ahead at most.
+/// A wall clock that is not set is taken to say what it cannot be before: the release's date, and the greatest time that was
+/// seen. An event is not refused for its error, but goes [`FARTHEST`] ahead at most.
 ///
 /// # Errors
 /// It is farther ahead than [`FARTHEST`].
-pub fn first(not_before: NotBefore, now: Timestamp, wall: Timestamp) -> Result<Timestamp, TooFar> {
+pub fn first(not_before: NotBefore, now: Timestamp, mark: &Mark) -> Result<Timestamp, TooFar> {
     let ahead = match not_before {
         NotBefore::After(delay) => delay,
-        NotBefore::At(at) if wall < Timestamp::RELEASED => at.since(Timestamp::RELEASED).min(FARTHEST),
-        NotBefore::At(at) => at.since(wall),
+        NotBefore::At(at) if mark.is_unset() => {
+            at.since(mark.greatest.max(Timestamp::RELEASED)).min(FARTHEST)
+        }
+        NotBefore::At(at) => at.since(mark.wall),
     };
     check_delay(ahead)?;
     Ok(now.plus(ahead))
@@ -53,6 +55,8 @@ mod tests {
         // The schedule's clock is a minute behind, as after the wall clock was set.
         let now = Timestamp::from_millis(wall.as_millis() - 60_000);
         let unset = Timestamp::from_millis(5_000);
+        // Behind a time that was seen already.
+        let (behind, seen) = (Timestamp::RELEASED.plus(Duration::from_secs(60)), wall);
         let (second, day) = (Duration::from_secs(1), Duration::from_secs(86_400));
         let millis = Duration::from_millis(1);
         for (not_before, wall, expected) in [
@@ -69,8 +73,13 @@ mod tests {
             (NotBefore::At(Timestamp::MAX), wall, Err(TooFar)),
             (NotBefore::At(Timestamp::RELEASED.plus(day)), unset, Ok(now.plus(day))),
             (NotBefore::At(Timestamp::MAX), unset, Ok(now.plus(FARTHEST))),
+            (NotBefore::At(seen.plus(day)), behind, Ok(now.plus(day))),
+            (NotBefore::At(behind.plus(second)), behind, Ok(now)),
+            (NotBefore::At(Timestamp::MAX), behind, Ok(now.plus(FARTHEST))),
         ] {
-            assert_eq!(first(not_before, now, wall), expected, "{not_before:?} at {wall}");
+            let greatest = if wall == behind { seen } else { wall };
+            let mark = Mark { schedule: now, wall, greatest };
+            assert_eq!(first(not_before, now, &mark), expected, "{not_before:?} at {wall}");
         }
         assert_eq!(TooFar.to_string(), "at most 365d ahead; hand the event in nearer to its time");
     }
