@@ -200,6 +200,10 @@ pub(super) async fn attempt(
         };
         // Who waited for more and held this could wait for others that do the same: it begins anew, with room for all.
         let Ok(_more) = more_room(&ready, &mut size, doubtful, &around.memory) else { continue };
+        // The body may have taken its time.
+        if *stop.borrow() != Stop::Run {
+            return Ended::NotDue { due: before.due };
+        }
         let (report, _) = send(ready, &target, active).await;
         return Ended::Attempted { before, why, report: Box::new(report), form: Arc::clone(&active.form) };
     }
@@ -479,39 +483,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn few_take_their_time_at_once() {
+    async fn who_does_not_wait_any_more_lets_nobody_begin_before_the_end() {
         let kitchen = Kitchen::default();
         let (sender, receiver) = std::sync::mpsc::channel::<()>();
         let receiver = Arc::new(std::sync::Mutex::new(receiver));
-        let began = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let waiting: Vec<_> = (0..COOKS + 3)
-            .map(|_| {
-                let (kitchen, receiver, began) = (kitchen.clone(), Arc::clone(&receiver), Arc::clone(&began));
-                tokio::spawn(async move {
-                    kitchen
-                        .make(move || {
-                            began.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                            receiver.lock().expect("nobody panics").recv().expect("it is told");
-                        })
-                        .await;
-                })
-            })
-            .collect();
-        while began.load(std::sync::atomic::Ordering::SeqCst) < COOKS {
-            tokio::task::yield_now().await;
+        let (began, mut beginnings) = tokio::sync::mpsc::unbounded_channel();
+        for _ in 0..COOKS {
+            let (kitchen, receiver, began) = (kitchen.clone(), Arc::clone(&receiver), began.clone());
+            let work = move || {
+                began.send(()).expect("it is heard");
+                receiver.lock().expect("nobody panics").recv().expect("it is told");
+            };
+            let waiting = tokio::spawn(async move { kitchen.make(work).await });
+            beginnings.recv().await.expect("it began");
+            waiting.abort();
+            assert!(waiting.await.expect_err("it waits no more").is_cancelled());
         }
-        // One who does not wait any more does not let another begin.
-        waiting[0].abort();
-        waiting[1].abort();
-        for _ in 0..1_000 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(began.load(std::sync::atomic::Ordering::SeqCst), COOKS);
-        for _ in 0..waiting.len() {
+        assert_eq!(kitchen.0.available_permits(), 0, "all of them are still at it");
+        for _ in 0..COOKS {
             sender.send(()).expect("somebody waits");
         }
-        for one in waiting {
-            let _ = one.await;
-        }
+        kitchen.make(|| ()).await;
     }
 }

@@ -78,6 +78,28 @@ async fn what_need_not_wait_does_not() {
 }
 
 #[tokio::test]
+async fn a_date_to_come_again_is_held_against_a_clock_that_is_set_alone() {
+    for (step, asked) in [(0, true), (-DAYS, false)] {
+        let (directory, receiver) = (tempfile::tempdir().expect("a directory"), listen().await);
+        let mut config = config(directory.path(), &receiver);
+        config.network.require_clock = false;
+        let running = Running::start(open(&directory), &config).await;
+        running.clock.step(step);
+        submit(&running, "p-1").await;
+        let mut stream = receiver.accept().await.expect("a connection").0;
+        let in_an_hour = running.clock.wall().plus(Duration::from_secs(3_600));
+        let date = std::time::UNIX_EPOCH + Duration::from_millis(in_an_hour.as_millis());
+        let status = format!("503 No\r\nRetry-After: {}", httpdate::fmt_http_date(date));
+        answer_with(&mut stream, 2, &status).await.expect("a request");
+        while delivery(&running.outbox, 1).0.attempt == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(delivery(&running.outbox, 1).0.asked, asked, "{step}");
+        running.end().await;
+    }
+}
+
+#[tokio::test]
 async fn over_a_restart_what_was_due_in_five_minutes_is_due_in_five_minutes() {
     for step in STEPS {
         let (directory, receiver) = (tempfile::tempdir().expect("a directory"), listen().await);
