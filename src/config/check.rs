@@ -398,9 +398,13 @@ fn spools(
 fn spool_type(account: Option<&Account>, key: &Key, node: &Node) -> Result<EventType, Fault> {
     let wrong = |error: ParseTypeError| Fault::new("is no event type", error.to_string());
     let event_type: EventType = read::text(key, node)?.parse().map_err(wrong)?;
-    match account.and_then(|account| account.catalog.as_deref()).map(|catalog| catalog.find(&event_type)) {
-        None | Some(Ok(_)) => Ok(event_type),
-        Some(Err(unknown)) => Err(Fault::new("is not in its account's catalog", unknown.to_string())),
+    let catalog = account.and_then(|account| account.catalog.as_deref());
+    match catalog.filter(|catalog| catalog.get(&event_type).is_none()) {
+        None => Ok(event_type),
+        Some(catalog) => {
+            let unknown = catalog.unknown(&event_type);
+            Err(Fault::new("is not in its account's catalog", unknown.to_string()))
+        }
     }
 }
 

@@ -204,7 +204,7 @@ pub(super) async fn attempt(
         if *stop.borrow() != Stop::Run {
             return Ended::NotDue { due: before.due };
         }
-        let (report, _) = send(ready, &target, active).await;
+        let (report, _) = send(ready, active).await;
         return Ended::Attempted { before, why, report: Box::new(report), form: Arc::clone(&active.form) };
     }
 }

@@ -134,6 +134,7 @@ mod tests {
             producer_id: None,
             time: None,
             not_before: None,
+            content_type: None,
             effect: Effect::Live,
         };
         let now = Timestamp::RELEASED;
