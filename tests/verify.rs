@@ -62,6 +62,7 @@ fn delivered(profile: &str, secret: &str) -> (World, Hook) {
         body: hook.body.clone(),
         at: hook.at,
         earlier: 0,
+        from: 0,
     };
     (world, hook)
 }

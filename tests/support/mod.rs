@@ -1,5 +1,5 @@
 //! What the tests of the built binary share: a daemon with its directory ([`world`]), a receiver of webhooks
-//! ([`receiver`]), one that is a program of its own ([`program`]), one that means no good ([`hostile`]), a proxy ([`proxy`]), clients of the
+//! ([`receiver`]), one that is a program of its own ([`program`]), one that means no good ([`hostile`]), its certificates ([`authority`]), a proxy ([`proxy`]), clients of the
 //! socket ([`http`], [`stream`]) and a check of signatures of its own ([`sign`]).
 //!
 //! Nothing here calls the crate: what is tested is what a user has, the binary, the socket and the wire. (The kill test
@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub mod authority;
 pub mod config;
 pub mod hostile;
 pub mod http;

@@ -26,6 +26,8 @@ pub struct Hook {
     pub at: Instant,
     /// How many requests of the same delivery came before.
     pub earlier: usize,
+    /// The port that it came from, by which connections can be told apart.
+    pub from: u16,
 }
 
 impl Hook {
@@ -196,12 +198,13 @@ impl Shared {
 
     fn serve(&self, stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
+        let from = stream.peer_addr()?.port();
         match &self.tls {
-            None => self.serve_on(stream),
+            None => self.serve_on(stream, from),
             Some(config) => {
                 let session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
                 let mut raw = stream.try_clone()?;
-                let served = self.serve_on(StreamOwned::new(session, stream));
+                let served = self.serve_on(StreamOwned::new(session, stream), from);
                 if served.is_err() {
                     // What was said of that is heard before the connection is closed.
                     io::copy(&mut raw, &mut io::sink())?;
@@ -211,10 +214,10 @@ impl Shared {
         }
     }
 
-    fn serve_on(&self, mut stream: impl Read + Write) -> io::Result<()> {
+    fn serve_on(&self, mut stream: impl Read + Write, from: u16) -> io::Result<()> {
         let mut buffer = Vec::new();
         while let Some(hook) = read_request(&mut stream, &mut buffer)? {
-            let hook = self.record(hook);
+            let hook = self.record(Hook { from, ..hook });
             let reply = (self.script)(&hook);
             if let Reply::Stall(bytes) = reply {
                 stream.write_all(bytes)?;
@@ -310,5 +313,5 @@ pub fn read_request(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<
     }
     let body = buffer[end..end + length].to_vec();
     buffer.drain(..end + length);
-    Ok(Some(Hook { method, path, headers, body, at: now(), earlier: 0 }))
+    Ok(Some(Hook { method, path, headers, body, at: now(), earlier: 0, from: 0 }))
 }

@@ -225,6 +225,14 @@ impl World {
         });
     }
 
+    /// Waits until the backlog is read and so many deliveries are pending.
+    pub fn settled_to(&self, pending: u64) {
+        eventually("so many are pending", || {
+            let status = self.get("/v1/status");
+            (status["state"] == "running" && status["pending"]["total"] == pending).then_some(())
+        });
+    }
+
     /// All items of a list, page after page.
     pub fn list(&self, path: &str) -> Vec<Value> {
         let mut items = Vec::new();
