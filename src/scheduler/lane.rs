@@ -34,6 +34,8 @@ pub(super) struct Lane {
     brake: Option<Brake>,
     /// How its requests go; who changes this takes it out of [`super::turns::Turns`] before.
     pub(super) way: Way,
+    /// Nothing new comes for it: it goes with its last key.
+    pub(super) retired: bool,
     /// Until when its brake keeps it from starting; [`super::pauses::Pauses`] alone sets this.
     pub(super) paused: Option<Timestamp>,
     /// Its keys in memory and on disk, as [`super::room::Room`] counts them.
@@ -71,6 +73,7 @@ impl Lane {
             holds: 0,
             brake: None,
             way: Way::Direct,
+            retired: false,
             paused: None,
             keys: Keys::default(),
             standing: Standing::Nowhere,
@@ -93,6 +96,11 @@ impl Lane {
         } else {
             self.holds &= !reason.bit();
         }
+    }
+
+    /// Whether it may go: nothing new comes for it, and nothing of the scheduler's leads to it.
+    pub(super) fn is_over(&self) -> bool {
+        self.retired && self.in_flight == 0 && self.keys.is_empty() && self.standing == Standing::Nowhere
     }
 
     /// Whether it is held.

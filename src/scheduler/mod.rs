@@ -60,7 +60,7 @@ use wheel::{Timer, Wheel};
 /// The concurrency of a lane that [`Scheduler::set_lane`] has not named.
 const UNKNOWN_CONCURRENCY: u16 = 1;
 
-const MADE: &str = "a lane stays once it is made";
+const MADE: &str = "a lane stays as long as it has a key";
 
 /// When and in which order attempts start.
 ///
@@ -242,6 +242,19 @@ impl Scheduler {
     pub fn forget(&mut self, lane: EndpointNumber) {
         if self.lanes.contains_key(&lane) {
             self.change(lane, Lane::forget);
+        }
+    }
+
+    /// Lets a lane go, at once or with the last of its keys: those that still come up have ended, and nothing new comes for
+    /// it. It is not held, or they would not come up.
+    pub fn retire(&mut self, lane: EndpointNumber) {
+        if self.lanes.contains_key(&lane) {
+            self.change(lane, |lane| {
+                lane.retired = true;
+                for reason in Hold::ALL {
+                    lane.hold(reason, false);
+                }
+            });
         }
     }
 
@@ -469,6 +482,9 @@ impl Scheduler {
         self.turns.note(number, lane);
         let held = lane.held();
         self.room.note(number, &mut lane.keys, held);
+        if lane.is_over() {
+            self.lanes.remove(&number);
+        }
     }
 
     /// Starts the lane's key.

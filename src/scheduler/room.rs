@@ -92,6 +92,13 @@ impl Pool {
     }
 }
 
+impl Keys {
+    /// Whether there are none, in memory or known to be on disk.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.near == 0 && self.far == 0 && self.loading == 0 && self.parked.is_none()
+    }
+}
+
 impl Room {
     /// Room for `keys`.
     pub(super) fn new(keys: usize, now: Timestamp) -> Self {

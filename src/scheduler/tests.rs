@@ -54,6 +54,82 @@ fn with_due(in_flight: usize, count: u32, concurrency: u16, keys: u64) -> Schedu
 }
 
 #[test]
+fn a_lane_that_is_retired_goes_with_its_last_key() {
+    // Each leaves something that leads to the lane, and then takes it away.
+    type Step = fn(&mut Scheduler);
+    let minute = NOW.minute();
+    let load = |scheduler: &mut Scheduler| scheduler.poll_load().expect("a load").lane;
+    let cases: [(&str, Step, Step); 6] = [
+        ("nothing", |_| (), |_| ()),
+        (
+            "a due key",
+            |scheduler| scheduler.handle_scheduled(key(1), lane(1), NOW, NOW),
+            |scheduler| {
+                let started = starts(scheduler);
+                finish(scheduler, &started, Verdict::Nothing);
+            },
+        ),
+        (
+            "a timer",
+            |scheduler| scheduler.handle_scheduled(key(1), lane(1), later(500), NOW),
+            |scheduler| {
+                scheduler.handle_timeout(later(600));
+                let started = starts(scheduler);
+                finish(scheduler, &started, Verdict::Nothing);
+            },
+        ),
+        (
+            "an attempt",
+            |scheduler| {
+                scheduler.handle_scheduled(key(1), lane(1), NOW, NOW);
+                assert_eq!(starts(scheduler).len(), 1);
+            },
+            |scheduler| scheduler.handle_finished(key(1), Verdict::Failure, 0.0, NOW),
+        ),
+        (
+            "a held key",
+            |scheduler| {
+                scheduler.hold(lane(1), Hold::Disabled, true);
+                scheduler.hold(lane(1), Hold::Clock, true);
+                scheduler.handle_scheduled(key(1), lane(1), NOW, NOW);
+            },
+            |scheduler| {
+                let started = starts(scheduler);
+                assert_eq!(started.len(), 1, "it is let go");
+                finish(scheduler, &started, Verdict::Nothing);
+            },
+        ),
+        (
+            "keys on disk",
+            |scheduler| scheduler.handle_parked(lane(1), NOW.minute()),
+            |scheduler| {
+                assert_eq!(scheduler.poll_load().map(|load| load.lane), Some(lane(1)));
+                assert!(scheduler.lane(lane(1)).is_some(), "while they are loaded");
+                scheduler.handle_loaded(lane(1), &[], None, NOW);
+            },
+        ),
+    ];
+    for (what, leave, take) in cases {
+        let mut scheduler = Scheduler::new(4, 1_000, NOW);
+        scheduler.handle_timeout(NOW);
+        scheduler.set_lane(lane(1), &LaneRules::plain(4));
+        scheduler.set_lane(lane(2), &LaneRules::plain(4));
+        leave(&mut scheduler);
+        scheduler.retire(lane(1));
+        assert_eq!(scheduler.lane(lane(1)).is_none(), what == "nothing", "{what}");
+        take(&mut scheduler);
+        assert_eq!(scheduler.lane(lane(1)), None, "{what}");
+        assert!(scheduler.lane(lane(2)).is_some(), "the other stays");
+        // What was written to disk meanwhile still finds its way.
+        scheduler.handle_parked(lane(1), minute);
+        assert_eq!(load(&mut scheduler), lane(1), "{what}");
+        let one = Scheduled { key: key(7), endpoint: lane(1), due: NOW };
+        scheduler.handle_loaded(lane(1), &[one], None, NOW);
+        assert_eq!(lanes(&starts(&mut scheduler)), [1], "{what}");
+    }
+}
+
+#[test]
 fn what_is_forgotten_of_a_lane_is_as_at_first() {
     let mut scheduler = Scheduler::new(8, usize::MAX, NOW);
     let circuit = Some(Rules {
