@@ -8,7 +8,7 @@ use super::endpoints::EndpointError;
 use crate::{
     model::{pattern::TypePattern, secret::Secret},
     policy::{
-        address::{Scope, Stance},
+        address::Scope,
         catalog::Catalog,
         destination,
         form::{Form, is_reserved},
@@ -29,12 +29,8 @@ const SECRET_BYTES: usize = 1_024;
 
 /// Where it is to be: by the rule for URLs of endpoints from outside, and for the address in it, if it has one.
 pub(super) fn url(text: &str, https_only: bool, scope: &Scope) -> Result<Url, EndpointError> {
-    let refused = |message| EndpointError::UrlRefused { message };
-    let url = destination::judge(text, Stance::Outside, https_only)
-        .map_err(|problem| refused(format!("the URL {}: {}", problem.what(), problem.help())))?;
-    destination::judge_literal(&url, scope)
-        .map_err(|refusals| refused(format!("the URL is refused: {refusals}")))?;
-    Ok(url)
+    destination::admit(text, https_only, scope)
+        .map_err(|error| EndpointError::UrlRefused { message: error.to_string() })
 }
 
 /// What somebody has written down about it.
@@ -148,7 +144,10 @@ mod tests {
     use super::*;
     use crate::{
         model::account::AccountName,
-        policy::{address::Rules, catalog::Entry},
+        policy::{
+            address::{Rules, Stance},
+            catalog::Entry,
+        },
     };
 
     #[test]

@@ -114,6 +114,25 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Why somebody from outside may not have something delivered to a URL.
+#[derive(Debug, Error)]
+pub enum Inadmissible {
+    /// For what its text says.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    /// For the address in it.
+    #[error("the URL is refused: {0}")]
+    Refused(#[from] Refusals),
+}
+
+/// The URL that `text` is, if those from outside may have something delivered to it for all that can be said before it is
+/// dialled.
+pub fn admit(text: &str, https_only: bool, scope: &Scope) -> Result<Url, Inadmissible> {
+    let url = judge(text, Stance::Outside, https_only)?;
+    judge_literal(&url, scope)?;
+    Ok(url)
+}
+
 /// The URL that `text` is, if something may be delivered to it for all that its text says. `who` gives it;
 /// `https_only` is their account's, and binds those from outside alone.
 pub fn judge(text: &str, who: Stance, https_only: bool) -> Result<Url, Problem> {
