@@ -40,6 +40,7 @@ use crate::{
         settings::{EndpointUnusable, Workshop},
     },
     ingest::{
+        callbacks::Callbacks,
         catalogs::Catalogs,
         intake::Intake,
         socket::{BindError, Doors, Socket},
@@ -309,11 +310,20 @@ async fn start(
         }
     };
     // Nothing fails from here on: the store would have to be closed.
-    let directory = Arc::new(Directory::new(stored, &workshop, outbox.id_key()));
+    let workshop = Arc::new(workshop);
+    let directory = Arc::new(Directory::new(stored, Arc::clone(&workshop), outbox.id_key()));
     warn_disabled(&directory);
+    warn_unsigned(&directory);
     let routes = directory.routes(workshop.accounts());
-    let intake =
-        Intake::new(outbox.clone(), routes, catalogs(config), &config.limits, clock, Chance, metrics.clone());
+    let intake = Intake::new(
+        outbox.clone(),
+        routes,
+        (catalogs(config), Callbacks::new(config)),
+        &config.limits,
+        clock,
+        Chance,
+        metrics.clone(),
+    );
     let timing = (clock, config.network.require_clock);
     let engine = Engine::new(&opened, Arc::clone(&directory), &config.limits, timing, Chance, metrics);
     let mut spools = JoinSet::new();
@@ -378,6 +388,15 @@ fn warn_disabled(directory: &Directory) {
             let (name, reason) = (target.label(), disabled.reason.as_str());
             tracing::warn!("endpoint `{name}` is disabled ({reason}): its deliveries are held");
         }
+    }
+}
+
+/// Origins are many: what they lack is their accounts'.
+fn warn_unsigned(directory: &Directory) {
+    for (account, credential) in directory.missing_for_callbacks() {
+        tracing::warn!(
+            "the credential `{credential}` of the account `{account}` is not in $CREDENTIALS_DIRECTORY: its callbacks are held"
+        );
     }
 }
 

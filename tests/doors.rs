@@ -253,9 +253,9 @@ fn what_is_wrong_with_a_request_is_said_in_a_problem_document() {
         (post(&[JSON], "/v1/events", "{\"type\":\"a..b\"}"), 400, "invalid_event", "segment"),
         (
             post(&[JSON], "/v1/events", "{\"type\":\"a.b\",\"url\":\"http://x/\"}"),
-            400,
-            "invalid_event",
-            "not available",
+            422,
+            "url_refused",
+            "only https is taken",
         ),
         (
             post(&[JSON], "/v1/events", "{\"type\":\"a.b\",\"account\":\"acm\"}"),

@@ -1,6 +1,10 @@
 //! `GET /v1/deliveries`, `GET /v1/deliveries/{id}`.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use axum::{
     body::Body,
@@ -49,6 +53,9 @@ const CHANGED: &str = "the endpoint's settings, its profile, or posthaste's vers
 const GONE: &str = "the endpoint has no settings any more, or they lack something";
 const UNSENT: &str = "none could be made";
 
+/// The same, where nothing was pending for a callback's origin any more, and others were to be remembered.
+const FORGOTTEN: &str = "nothing is remembered of the origin that the callback went to";
+
 /// The parameters of lists of deliveries, besides which endpoint.
 const FILTERS: [&str; 8] = ["status", "event", "type", "account", "since", "until", "limit", "cursor"];
 
@@ -92,7 +99,7 @@ async fn listed(
     });
     let page = read.await?.ok_or_else(|| no_event(query.text("event").unwrap_or_default()))?;
     let next_cursor = page.next.map(|(key, at)| open.outbox.id_key().delivery_id(at, key).to_string());
-    let items = items(app, open, page.items.into_iter()).await;
+    let items = items(app, open, page.items.into_iter()).await?;
     Ok(json(StatusCode::OK, &Page { items, next_cursor }))
 }
 
@@ -193,7 +200,7 @@ async fn detail(app: &App, open: &Open, id: &str, asker: Asker) -> Result<Delive
         attempt_view(attempt, request)
     });
     let attempts = shown.collect();
-    let item = items(app, open, std::iter::once(found)).await.pop().ok_or_else(missing)?;
+    let item = items(app, open, std::iter::once(found)).await?.pop().ok_or_else(missing)?;
     Ok(DeliveryDetail { item, message, attempts, attempts_truncated })
 }
 
@@ -229,7 +236,7 @@ fn template_message(body: Option<&Result<SentBody, RenderError>>) -> String {
 
 /// Whether an attempt's request is what `target` would make of it today, or why that cannot be said.
 fn sent_alike<'a>(attempt: &Attempt, target: Option<&'a Target>) -> Result<&'a Target, &'static str> {
-    let target = target.ok_or(GONE)?;
+    let target = target.ok_or(FORGOTTEN)?;
     let sent = attempt.report.fingerprint.ok_or(UNSENT)?;
     let today = target.active.as_ref().ok_or(GONE)?.fingerprint;
     if sent == today { Ok(target) } else { Err(CHANGED) }
@@ -245,7 +252,10 @@ pub(super) fn request(
 ) -> Option<RequestView> {
     let headers = request_headers(attempt, event, target, open.outbox.id_key())?;
     Some(RequestView {
-        url: target.settings.as_ref()?.url.to_string(),
+        url: match target.stored.origin() {
+            Some(_) => event.new.url.clone()?.into(),
+            None => target.settings.as_ref()?.url.to_string(),
+        },
         headers: headers.into_iter().collect(),
         body: body.map(|body| body.text.clone()),
         body_encoding: body.and_then(|body| body.encoding).map(str::to_owned),
@@ -351,26 +361,60 @@ fn answered(answer: &Answer, success: bool) -> ResponseView {
 }
 
 /// Deliveries as lists show them.
-pub(super) async fn items(app: &App, open: &Open, found: impl Iterator<Item = Found>) -> Vec<DeliveryItem> {
+pub(super) async fn items(
+    app: &App,
+    open: &Open,
+    found: impl Iterator<Item = Found>,
+) -> Result<Vec<DeliveryItem>, Problem> {
     let found: Vec<_> = found.collect();
+    let callbacks = callbacks(open, &found).await?;
     let pending = |one: &&Found| one.delivery.state == DeliveryState::Pending;
     let keys: Vec<_> = found.iter().filter(pending).map(|one| (one.key, one.delivery.endpoint)).collect();
     let mut waits = if keys.is_empty() { Vec::new() } else { open.engine.waiting(keys).await }.into_iter();
     let view = |one: Found| {
         let pending = one.delivery.state == DeliveryState::Pending;
         let waits = pending.then(|| waits.next().unwrap_or_default());
-        item(&one, waits, app.clock, open)
+        let callback = callbacks.get(&one.key.seq);
+        item(&one, waits, callback, app.clock, open)
     };
-    found.into_iter().filter_map(view).collect()
+    Ok(found.into_iter().map(view).collect())
 }
 
-/// `waits`: what it waits for, if it is pending. `None` for a delivery whose endpoint the store does not know, which does not happen.
-fn item(found: &Found, waits: Option<Waits>, clock: Clock, open: &Open) -> Option<DeliveryItem> {
+/// The URLs of the callbacks among these deliveries, by their events; what cannot be read is empty.
+async fn callbacks(open: &Open, found: &[Found]) -> Result<HashMap<Seq, String>, Problem> {
+    let is_callback = |one: &&Found| endpoint_of(open, one.delivery.endpoint).is_none();
+    let events: Vec<_> = found.iter().filter(is_callback).map(|one| one.key.seq).collect();
+    if events.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let url = |reader: &Reader, seq| match reader.callback(seq) {
+        Ok(url) => Ok((seq, url.unwrap_or_default())),
+        Err(StoreError::Row { .. }) => Ok((seq, String::new())),
+        Err(error) => Err(error),
+    };
+    open.read(move |reader| events.into_iter().map(|seq| url(reader, seq)).collect()).await
+}
+
+/// The endpoint with this number. What goes to none is a callback, also where its origin is not known any more, or not
+/// yet.
+fn endpoint_of(open: &Open, number: EndpointNumber) -> Option<Arc<Target>> {
+    open.directory.target(number).filter(|target| target.stored.origin().is_none())
+}
+
+/// `waits`: what it waits for, if it is pending. `callback`: the URL of its event's, if that is what it is.
+fn item(
+    found: &Found,
+    waits: Option<Waits>,
+    callback: Option<&String>,
+    clock: Clock,
+    open: &Open,
+) -> DeliveryItem {
     let Found { key, head, delivery } = found;
-    let target = open.directory.target(delivery.endpoint)?;
+    let target = open.directory.target(delivery.endpoint);
+    let endpoint = target.as_ref().filter(|target| target.stored.origin().is_none());
     let mut delivery = *delivery;
     if delivery.state == DeliveryState::Pending
-        && let Some((reason, at)) = target.stored.calls_off(key.seq)
+        && let Some((reason, at)) = target.as_ref().and_then(|target| target.stored.calls_off(key.seq))
     {
         // Its record is still to say so.
         delivery = decide::call_off(&delivery, reason, at);
@@ -380,20 +424,21 @@ fn item(found: &Found, waits: Option<Waits>, clock: Clock, open: &Open) -> Optio
     let waiting = waits.map(|waits| match waits {
         Waits::InFlight => Waiting::InFlight,
         Waits::Disabled => Waiting::Disabled,
-        _ if target.disabled().is_some() => Waiting::Disabled,
+        _ if target.as_ref().is_some_and(|target| target.disabled().is_some()) => Waiting::Disabled,
         _ if delivery.due > clock.now() => Waiting::Due,
         Waits::Clock => Waiting::Clock,
         Waits::Circuit => Waiting::Circuit,
         Waits::Rate => Waiting::Rate,
         Waits::Turn => Waiting::Turn,
     });
-    Some(DeliveryItem {
+    DeliveryItem {
         id: id_key.delivery_id(head.accepted_at, *key),
         event_id: id_key.event_id(head.accepted_at, key.seq),
         event_type: head.event_type.clone(),
         account: head.account.clone(),
-        endpoint_id: target.id,
-        endpoint: target.stored.name().map(str::to_owned),
+        endpoint_id: endpoint.map(|target| target.id),
+        endpoint: endpoint.and_then(|target| target.stored.name()).map(str::to_owned),
+        callback: endpoint.is_none().then(|| callback.cloned().unwrap_or_default()),
         status: delivery.state.status(),
         reason: delivery.state.reason().map(str::to_owned),
         waiting,
@@ -403,7 +448,7 @@ fn item(found: &Found, waits: Option<Waits>, clock: Clock, open: &Open) -> Optio
         ended_at: (!pending).then_some(delivery.due),
         last_status_code: delivery.last_status,
         accepted_at: head.accepted_at,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -242,7 +242,7 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<EventDetail, Problem
     if event.accepted_at != accepted_at {
         return Err(missing());
     }
-    let deliveries = deliveries::items(app, open, rows.into_iter().flat_map(unfold)).await;
+    let deliveries = deliveries::items(app, open, rows.into_iter().flat_map(unfold)).await?;
     let time = event.time();
     let NewEvent { data, content_type, .. } = &event.new;
     let (data, data_base64) = if content_type.as_ref().is_none_or(ContentType::is_json) {
@@ -263,6 +263,7 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<EventDetail, Problem
         not_before: event.new.not_before.map(|not_before| not_before.time(accepted_at)),
         clock_unset: event.clock_unset,
         producer_id: event.new.producer_id,
+        url: event.new.url.map(String::from),
         effect: event.new.effect,
         content_type,
         data,

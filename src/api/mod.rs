@@ -5,6 +5,7 @@
 //! answered 503 with Retry-After.
 
 mod body;
+mod callbacks;
 mod deliveries;
 mod document;
 mod endpoints;

@@ -9,6 +9,7 @@ use serde_json::json as object;
 
 use super::{
     App, Open,
+    callbacks::{self, missing},
     endpoints::{circuit, open_view},
     json,
     problem::Problem,
@@ -90,6 +91,7 @@ pub(super) async fn status(
                 .filter_map(|target| open_circuit(&target, lanes.get(&target.number)?, app.clock))
                 .collect(),
             outages: outages(&overview, app.clock),
+            callbacks: callbacks::view(&open, &lanes),
             clock_unset: clock_unset(&app, &open),
             store: store(&open),
             spools: open.spools.iter().map(spool).collect(),
@@ -166,8 +168,7 @@ fn disabled(target: &Target) -> Option<DisabledView> {
     let help = match reason {
         DisableReason::NoCredential => {
             let names = target.settings.iter().flat_map(|settings| &settings.missing_credentials);
-            let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
-            format!("the credential {} is not in $CREDENTIALS_DIRECTORY; provide it and start again", names.join(", "))
+            missing(&names.map(String::as_str).collect::<Vec<_>>())
         }
         DisableReason::Failures | DisableReason::Gone | DisableReason::Operator => {
             format!("its deliveries are held; `posthaste endpoint enable {}` lets it go on", target.id)

@@ -122,6 +122,9 @@ pub struct EventDetail {
     pub clock_unset: bool,
     /// The producer's own id.
     pub producer_id: Option<String>,
+    /// Where it goes besides the endpoints that match, if its producer said so.
+    #[serde(default)]
+    pub url: Option<String>,
     /// What its account's catalog said of its type.
     #[serde(default)]
     pub effect: Effect,
@@ -169,10 +172,13 @@ pub struct DeliveryItem {
     pub event_type: EventType,
     /// Whose it is.
     pub account: AccountName,
-    /// To whom.
-    pub endpoint_id: EndpointId,
-    /// The endpoint's name in the configuration; `null` for one made over the API.
+    /// To whom; `null` for a callback.
+    pub endpoint_id: Option<EndpointId>,
+    /// The endpoint's name in the configuration; `null` for one made over the API, and for a callback.
     pub endpoint: Option<String>,
+    /// The URL of a callback; `null` for what goes to an endpoint.
+    #[serde(default)]
+    pub callback: Option<String>,
     /// Where it stands.
     pub status: Status,
     /// Why it ended, when it did not succeed.
@@ -386,6 +392,9 @@ pub struct StatusView {
     /// What all attempts share, or all that go through the proxy, and is down.
     #[serde(default)]
     pub outages: Vec<OutageView>,
+    /// The callbacks.
+    #[serde(default)]
+    pub callbacks: CallbacksView,
     /// How the clock stands, while it is not set.
     #[serde(default)]
     pub clock_unset: Option<ClockView>,
@@ -453,6 +462,32 @@ pub struct DisabledView {
     pub reason: DisableReason,
     /// Since when.
     pub since: Timestamp,
+    /// What to do about it.
+    pub help: String,
+}
+
+/// Callbacks, all of them together: where they go is the producers' choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallbacksView {
+    /// The origins (scheme, host and port) that are remembered.
+    pub origins: u64,
+    /// Of these, those whose circuit is open.
+    pub open_circuits: u64,
+    /// Their deliveries that are pending.
+    pub pending: u64,
+    /// The accounts whose callbacks are held.
+    pub held: Vec<HeldCallbacksView>,
+}
+
+/// An account whose callbacks are held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldCallbacksView {
+    /// Which.
+    pub account: AccountName,
+    /// Why.
+    pub reason: DisableReason,
+    /// Deliveries that wait for this.
+    pub pending: u64,
     /// What to do about it.
     pub help: String,
 }

@@ -106,10 +106,11 @@ pub fn row(item: &DeliveryItem, now: Timestamp) -> Vec<String> {
     ]
 }
 
-/// The endpoint's name, else its id.
+/// The endpoint's name, else its id; a callback's URL.
 fn endpoint(item: &DeliveryItem) -> String {
-    let id = || item.endpoint_id.to_string();
-    item.endpoint.as_deref().map_or_else(id, |name| text::plain(name).into_owned())
+    let id = || item.endpoint_id.map(|id| id.to_string()).unwrap_or_default();
+    let named = item.callback.as_deref().or(item.endpoint.as_deref());
+    named.map_or_else(id, |name| text::plain(name).into_owned())
 }
 
 /// `failed: exhausted`.
@@ -169,7 +170,9 @@ fn print_summary(delivery: &DeliveryDetail, screen: &mut Screen<'_>) -> Result<(
     screen.line(&screen.bold(&item.id.to_string()))?;
     let ended = item.ended_at.map(|at| format!(", {}", text::time_and_relative(at, now))).unwrap_or_default();
     screen.line(&format!("  status    {}{ended}", screen.paint(&status(item))))?;
-    if let Some(meaning) = item.reason.as_deref().and_then(meaning_of) {
+    if let Some(meaning) =
+        item.reason.as_deref().and_then(|reason| meaning_of(reason, item.callback.is_some()))
+    {
         screen.line(&format!("            {meaning}"))?;
     }
     if let Some(message) = &delivery.message {
@@ -178,17 +181,27 @@ fn print_summary(delivery: &DeliveryDetail, screen: &mut Screen<'_>) -> Result<(
     if item.status == Status::Pending {
         screen.line(&format!("  next      {}", next(item, now)))?;
     }
-    let name = item.endpoint.as_deref().map(|name| format!("{}  ", text::plain(name))).unwrap_or_default();
-    screen.line(&format!("  endpoint  {name}{}", item.endpoint_id))?;
+    match (&item.callback, item.endpoint_id) {
+        (Some(url), _) => screen.line(&format!("  callback  {}", text::plain(url)))?,
+        (None, Some(id)) => {
+            let name = item.endpoint.as_deref().map(|name| format!("{}  ", text::plain(name)));
+            screen.line(&format!("  endpoint  {}{id}", name.unwrap_or_default()))?;
+        }
+        (None, None) => {}
+    }
     screen.line(&format!("  event     {}  {}", item.event_type, item.event_id))?;
     screen.line(&format!("  account   {}", item.account))?;
     screen.line(&format!("  accepted  {}", text::time_and_relative(item.accepted_at, now)))?;
     screen.line(&format!("  attempts  {}, of which {} failed by the schedule", item.attempt, item.step))
 }
 
-/// What a reason means, in a sentence.
-fn meaning_of(reason: &str) -> Option<&'static str> {
+/// What a reason means, in a sentence; a `callback` goes to an origin, and to no endpoint.
+fn meaning_of(reason: &str, callback: bool) -> Option<&'static str> {
     Some(match reason {
+        "endpoint_full" if callback => {
+            "its origin had as many pending deliveries as it may have, or its account as many origins"
+        }
+        "gone" if callback => "it was answered with 410: it is not wanted any more",
         "discarded" => "the endpoint was enabled again without what had waited",
         "endpoint_deleted" => "the endpoint was deleted",
         "endpoint_full" => "the endpoint already had as many pending deliveries as it may have",
@@ -205,6 +218,12 @@ fn meaning_of(reason: &str) -> Option<&'static str> {
 fn next(item: &DeliveryItem, now: Timestamp) -> String {
     let due = item.due_at.map(|at| text::time_and_relative(at, now));
     match item.waiting {
+        Some(Waiting::Disabled) if item.callback.is_some() => {
+            "held: its account's callbacks cannot be made (`posthaste status` tells why)".to_owned()
+        }
+        Some(Waiting::Circuit) if item.callback.is_some() => {
+            "waits for the circuit of its origin: one at a time is tried until one succeeds".to_owned()
+        }
         Some(Waiting::Disabled) => {
             "held: its endpoint is disabled (`posthaste endpoint list` tells why)".to_owned()
         }

@@ -47,6 +47,9 @@ pub struct Args {
     /// Whose event it is [default: default]
     #[arg(long)]
     account: Option<AccountName>,
+    /// A URL that it goes to besides the endpoints that match, signed with the account's secret
+    #[arg(long)]
+    url: Option<String>,
     /// When it happened: RFC 3339, or how long ago (5m) [default: now]
     #[arg(long)]
     time: Option<When>,
@@ -67,6 +70,8 @@ struct Event<'a> {
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<&'a AccountName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,6 +115,7 @@ fn encode(args: &Args, data: &[u8], now: Timestamp) -> Result<Vec<u8>, CliError>
         name: &args.event_type,
         id: args.id.as_deref(),
         account: args.account.as_ref(),
+        url: args.url.as_deref(),
         time: args.time.map(|when| when.resolve(now)),
         at: args.at,
         delay: args.delay.map(format_duration),
@@ -164,10 +170,10 @@ mod tests {
         ] {
             assert_eq!(encoded(&["a.b"], data), format!("{{\"type\":\"a.b\",\"data\":{data}}}"));
         }
-        let all = ["a.b", "--id", "x\"y", "--account", "acme", "--time", "1h"];
+        let all = ["a.b", "--id", "x\"y", "--account", "acme", "--url", "https://x.example/", "--time", "1h"];
         assert_eq!(
             encoded(&all, "{}"),
-            r#"{"type":"a.b","id":"x\"y","account":"acme","time":"2026-11-22T02:00:00.000Z","data":{}}"#
+            r#"{"type":"a.b","id":"x\"y","account":"acme","url":"https://x.example/","time":"2026-11-22T02:00:00.000Z","data":{}}"#
         );
     }
 

@@ -130,6 +130,9 @@ fn print(event: &EventDetail, screen: &mut Screen<'_>) -> Result<(), CliError> {
     if let Some(id) = &event.producer_id {
         screen.line(&format!("  producer id  {}", text::plain(id)))?;
     }
+    if let Some(url) = &event.url {
+        screen.line(&format!("  url          {}", text::plain(url)))?;
+    }
     screen.line(&format!("  accepted     {}", text::time_and_relative(event.accepted_at, now)))?;
     if event.clock_unset {
         screen.line("               while the clock was not set")?;

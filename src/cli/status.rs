@@ -11,7 +11,8 @@ use super::{
     text,
 };
 use crate::api::view::{
-    CircuitView, ClockView, DaemonState, DisabledView, OpenCircuitView, OutageView, SpoolView, StatusView,
+    CallbacksView, CircuitView, ClockView, DaemonState, DisabledView, OpenCircuitView, OutageView, SpoolView,
+    StatusView,
 };
 
 /// `posthaste status`.
@@ -54,6 +55,7 @@ fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let size = text::size(status.store.size);
     screen.line(&format!("store        {}, {size}{unclean}", text::plain(&status.store.path)))?;
     status.spools.iter().try_for_each(|spool| print_spool(spool, screen))?;
+    print_callbacks(&status.callbacks, screen)?;
     if let Some(clock) = &status.clock_unset {
         print_clock(clock, screen)?;
     }
@@ -82,6 +84,28 @@ fn print_spool(spool: &SpoolView, screen: &mut Screen<'_>) -> Result<(), CliErro
         Some(problem) => screen.line(&format!("             {}", text::plain(problem))),
         None => Ok(()),
     }
+}
+
+fn print_callbacks(callbacks: &CallbacksView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    if callbacks.origins > 0 {
+        let (origins, pending) = (callbacks.origins, callbacks.pending);
+        let circuits = match callbacks.open_circuits {
+            0 => String::new(),
+            1 => ", 1 of them with an open circuit".to_owned(),
+            open => format!(", {open} of them with open circuits"),
+        };
+        let noun = if origins == 1 { "origin" } else { "origins" };
+        screen.line(&format!("callbacks    {pending} pending; {origins} {noun}{circuits}"))?;
+    }
+    for held in &callbacks.held {
+        let (word, reason) = (screen.paint("held"), held.reason.as_str());
+        screen.line(&format!(
+            "{word}         the callbacks of the account {}: {reason}, {} pending",
+            held.account, held.pending
+        ))?;
+        screen.line(&format!("             {}", text::plain(&held.help)))?;
+    }
+    Ok(())
 }
 
 fn print_clock(clock: &ClockView, screen: &mut Screen<'_>) -> Result<(), CliError> {
@@ -137,6 +161,7 @@ mod tests {
         "disabled_endpoints":[{"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","name":"erp","reason":"no_credential","since":"2026-11-22T02:57:00.000Z","help":"put the secret into erp-secret"}],
         "open_circuits":[{"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","name":"shop","open_since":"2026-11-22T02:57:00.000Z","failed_probes":3,"next_probe_at":"2026-11-22T03:02:00.000Z"}],
         "outages":[{"what":"proxy","open_since":"2026-11-22T02:57:00.000Z","failed_probes":1,"next_probe_at":"2026-11-22T03:02:00.000Z","help":"see to it"}],
+        "callbacks":{"origins":3,"open_circuits":1,"pending":9,"held":[{"account":"acme","reason":"no_credential","pending":4,"help":"provide it"}]},
         "clock_unset":{"time":"2026-11-22T03:00:00.000Z","known":"2026-11-22T04:00:00.000Z","help":"set it"},
         "store":{"path":"/var/lib/posthaste/outbox.redb","size":1572864,"unclean_start":true},
         "spools":[{"path":"/var/spool/posthaste","taken":3,"failed":1,"problem":"the disk is full"}]}"#;
@@ -157,6 +182,8 @@ mod tests {
              deliveries   98 succeeded, 1 failed, in 130 attempts\n\
              store        /var/lib/posthaste/outbox.redb, 1.5 MiB, not closed cleanly by the daemon before\n\
              spool        /var/spool/posthaste: 3 files taken, 1 moved to failed/\n             the disk is full\n\
+             callbacks    9 pending; 3 origins, 1 of them with an open circuit\n\
+             held         the callbacks of the account acme: no_credential, 4 pending\n             provide it\n\
              clock        unset: it says 2026-11-22 03:00:00, and it was 2026-11-22 04:00:00 already\n             set it\n\
              down         proxy: since 2026-11-22 02:57:00 (3m ago), 1 probe failed since\n             the next probe may begin 2026-11-22 03:02:00 (in 2m)\n             see to it\n\
              circuit      shop (ep_01hqr2p1qq8k3v7r5m6n0x9y2z): open since 2026-11-22 02:57:00 (3m ago), 3 probes failed since\n             the next probe may begin 2026-11-22 03:02:00 (in 2m)\n\

@@ -16,7 +16,7 @@ use super::{
     Account, Config, Limits, Listen, Network, Spool, Store,
     catalog::catalog,
     credential::{self, Found},
-    endpoint::Endpoints,
+    endpoint::{Endpoints, fits},
     error::{Problems, Reported},
     keys::Key,
     profile,
@@ -73,7 +73,7 @@ pub(super) fn config(
     let limits = limits(document.get("limits"), problems);
     let network = network(context, document.get("network"), problems);
     let rules = network.as_ref().ok().map(|network| Rules::new(network.allow.clone(), Vec::new()));
-    let shared = Shared { forms: &forms, rules: rules.as_ref() };
+    let shared = Shared { forms: &forms, rules: rules.as_ref(), credentials: context.credentials };
     let accounts = accounts(table(document, "accounts"), shared, problems);
     let spools = spools(context, items(document, "spool"), &accounts, problems);
     let endpoints =
@@ -281,6 +281,7 @@ struct Shared<'a> {
     forms: &'a Forms,
     /// With `[network] allow`, unless that is wrong itself.
     rules: Option<&'a Rules>,
+    credentials: Option<&'a Path>,
 }
 
 fn accounts(written: Option<&Table>, shared: Shared<'_>, problems: &mut Problems) -> Accounts {
@@ -314,15 +315,32 @@ fn account(
     let form = fields.get(problems, "profile", |key, node| known_profile(shared.forms, key, node));
     let max_endpoints = fields.get(problems, "max_endpoints", read::integer);
     let https_only = fields.get(problems, "https_only", read::boolean);
+    let max_origins = fields.get(problems, "max_origins", read::integer);
+    let fitting = form.as_ref().ok().and_then(|form| form.as_deref().ok());
+    let secret = fields.given(problems, "secret", |_, node| {
+        let found = credential::resolve(read::string(node)?, shared.credentials)?;
+        match (&found, fitting) {
+            (Found::Secret(secret), Some(form)) => fits(secret, form).map(|()| found),
+            (Found::Missing(_), _) | (_, None) => Ok(found),
+        }
+    });
     let allow = fields.given(problems, "allow", |key, node| kept(shared.rules, key, node));
     let deny = fields.get(problems, "deny", read::networks);
     let name = written.map_or("default", |(name, _)| name.as_str());
     let catalog = catalog(name, fields.node("event_type"), problems);
+    let (secret, missing_credential) = match secret? {
+        Some(Found::Secret(secret)) => (Some(secret), None),
+        Some(Found::Missing(name)) => (None, Some(name)),
+        None => (None, None),
+    };
     Ok(Account {
         form: form??,
         catalog: catalog?,
         max_endpoints: max_endpoints?,
         https_only: https_only?,
+        max_origins: max_origins?,
+        secret,
+        missing_credential,
         narrowing: Narrowing::new(allow?, deny?),
     })
 }

@@ -34,6 +34,9 @@ pub fn describe(config: &Config) -> String {
     }
     for (name, account) in &config.accounts {
         lines.push(format!("account   {name} (profile {})", account.form.profile().name));
+        if let Some(credential) = &account.missing_credential {
+            lines.push(format!("          callbacks held, credential missing: {credential}"));
+        }
     }
     let rules = config.rules();
     lines.extend(config.endpoints.iter().map(|listed| endpoint(listed, &rules)));

@@ -30,8 +30,8 @@ use crate::{
     },
 };
 
-/// An event can have at most so many deliveries: their slots are counted in 16 bits.
-const MAX_ENDPOINTS: usize = 1 << 16;
+/// An event can have at most so many deliveries besides its callback: their slots are counted in 16 bits.
+const MAX_ENDPOINTS: usize = (1 << 16) - 1;
 
 /// Reads the endpoints.
 pub(super) struct Endpoints<'a, 'p> {
@@ -246,7 +246,7 @@ impl Endpoints<'_, '_> {
 }
 
 /// Whether a secret is a key in the form that the profile needs.
-fn fits(secret: &Secret, form: &Form) -> Result<(), Fault> {
+pub(super) fn fits(secret: &Secret, form: &Form) -> Result<(), Fault> {
     let in_header = form.headers().iter().any(|(_, value)| value.holds(Placeholder::Secret));
     if in_header && HeaderValue::from_str(secret.expose()).is_err() {
         return Err(no_header_value());

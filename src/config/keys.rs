@@ -593,7 +593,18 @@ pub const SECTIONS: &[Section] = &[
                 Fallback::Value("[]"),
                 "Networks that none of its endpoints may reach, besides `network.deny`.",
             ),
-            later("secret", Kind::Secret, NONE, "Signs callbacks.", no("give each [[endpoint]] its secret")),
+            key(
+                "secret",
+                Kind::Secret,
+                NONE,
+                "What signs its callbacks, in the form that its profile's `signature.key` names. Without one, events with a `url` are refused if the profile signs.",
+            ),
+            key(
+                "max_origins",
+                Kind::Integer(1..=1_000_000),
+                Fallback::Value("10000"),
+                "How many origins (scheme, host and port) its callbacks may have something pending for at once, and how many are remembered. A callback to one more than these fails as `endpoint_full`.",
+            ),
         ],
     },
     Section {

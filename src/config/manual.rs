@@ -42,8 +42,9 @@ write instead.
 Durations are written `250ms`, `30s`, `5m`, `2h`, `7d`, sizes `64KiB`, `1MiB`. A path that is not absolute starts at the directory of
 `posthaste.toml`, in whichever file it is written.
 
-`@credential:NAME` as the value of an endpoint's `secret` or header is read from `$CREDENTIALS_DIRECTORY/NAME` (systemd's `LoadCredential=`),
-without the line break at its end. One that is not there is no error: it is named, and the endpoint is disabled until a start finds it.
+`@credential:NAME` as the value of a `secret` or of an endpoint's header is read from `$CREDENTIALS_DIRECTORY/NAME` (systemd's `LoadCredential=`),
+without the line break at its end. One that is not there is no error: it is named, and until a start finds it
+the endpoint is disabled, or the account's callbacks are held.
 ";
 
 const PLACEHOLDERS: &str = "

@@ -179,6 +179,12 @@ pub struct Account {
     pub catalog: Option<Arc<Catalog>>,
     /// Whether its endpoints made over the API, and its callbacks, must be https.
     pub https_only: bool,
+    /// How many origins its callbacks may have.
+    pub max_origins: u64,
+    /// What signs its callbacks; fits the form's key.
+    pub secret: Option<Secret>,
+    /// The credential of that, if it is not there.
+    pub missing_credential: Option<String>,
     /// What it narrows of `network`; its `allow` has nothing that the network's has not.
     pub narrowing: Narrowing,
 }

@@ -462,6 +462,45 @@ fn values() {
 }
 
 #[test]
+fn accounts_sign_their_callbacks() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("there"), format!("{SECRET}\n")).expect("a file");
+    let load = |text: &str| {
+        let file = directory.path().join("c.toml");
+        fs::write(&file, text).expect("a file");
+        load_with(&file, Some(directory.path())).expect("a configuration").accounts
+    };
+    let default = AccountName::default();
+    let plain = &load("")[&default];
+    assert_eq!(
+        (plain.secret.is_none(), plain.missing_credential.is_none(), plain.max_origins),
+        (true, true, 10_000)
+    );
+    for value in [SECRET, "@credential:there"] {
+        let account = &load(&format!("[accounts.default]\nsecret = '{value}'\nmax_origins = 7"))[&default];
+        assert_eq!(account.secret.as_ref().map(Secret::expose), Some(SECRET));
+        assert_eq!((&account.missing_credential, account.max_origins), (&None, 7));
+    }
+    let account = &load("[accounts.default]\nsecret = '@credential:nowhere'")[&default];
+    assert!(account.secret.is_none() && account.missing_credential.as_deref() == Some("nowhere"));
+    // By its own profile; one that signs nothing takes any.
+    let account =
+        &load("[accounts.a]\nprofile = 'cloudglue'\nsecret = 'anything goes'")[&"a".parse().expect("a name")];
+    assert_eq!(account.secret.as_ref().map(Secret::expose), Some("anything goes"));
+    for (text, at, wrong) in [
+        ("secret = 'opensesame'", "\"…\"", "does not fit its profile"),
+        ("secret = ''", "\"…\"", "is empty"),
+        ("secret = 5", "\"…\"", "cannot be an integer"),
+        ("profile = 'cloudglue'\nsecret = \"a\\nb\"", "\"…\"", "has a value that no header can carry"),
+        ("max_origins = 0", "0", "is out of bounds"),
+    ] {
+        let (place, message, _) = marked(&format!("[accounts.default]\n{text}"));
+        assert!(message.contains(wrong), "{text}: {message}");
+        assert_eq!(place, at, "{text}");
+    }
+}
+
+#[test]
 fn what_this_version_does_not_have() {
     for (text, place, help) in [
         ("[listen]\nhttp = '127.0.0.1:8470'", "http", "Unix socket"),
@@ -470,7 +509,6 @@ fn what_this_version_does_not_have() {
         ("[store]\nmax_size = '8GiB'", "max_size", "quota"),
         ("[store]\nreserve = '8GiB'", "reserve", "leave it out"),
         ("[store]\nretention = '7d'", "retention", "everything is kept"),
-        ("[accounts.default]\nsecret = 'x'", "secret", "[[endpoint]]"),
         ("[profiles.a]\norder = 'fifo'", "order", "leave it out, or write \"none\""),
     ] {
         let (at, message, advice) = marked(text);

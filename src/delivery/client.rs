@@ -16,7 +16,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-pub use super::target::TargetError;
+pub use super::target::{TargetError, path_and_query};
 use super::{
     answer::{self, Body},
     connect,
@@ -311,7 +311,7 @@ impl Lane {
         }
         let mut wire = http::Request::new(Full::new(request.body.clone()));
         *wire.method_mut() = Method::POST;
-        *wire.uri_mut() = self.target.path.clone();
+        *wire.uri_mut() = request.path.as_ref().unwrap_or(&self.target.path).clone();
         *wire.headers_mut() = headers;
         wire
     }

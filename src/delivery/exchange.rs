@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Uri};
 
 use super::failure;
 use crate::{
@@ -21,9 +21,11 @@ use crate::{
 /// the wire is made of it for each connection.
 pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
-/// What to send. The path and the Host header are the lane's.
+/// What to send. The Host header is the lane's.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// Path and query, where they are not the lane's.
+    pub path: Option<Uri>,
     /// Headers, signature and all. Those by which HTTP frames a message (Host, Content-Length, Transfer-Encoding,
     /// Connection and their like) are made by the transport and left out here.
     pub headers: Headers,

@@ -78,7 +78,11 @@ fn host_header(url: &Url) -> Result<HeaderValue, TargetError> {
     value.map_err(|_| TargetError::Host)
 }
 
-fn path_and_query(url: &Url) -> Result<Uri, TargetError> {
+/// What of a URL is the request's own: path and query; never empty, no fragment.
+///
+/// # Errors
+/// They cannot be sent.
+pub fn path_and_query(url: &Url) -> Result<Uri, TargetError> {
     let path = match url.query() {
         Some(query) => Uri::try_from(format!("{}?{query}", url.path())),
         None => Uri::try_from(url.path()),

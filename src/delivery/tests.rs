@@ -222,7 +222,7 @@ fn guard() -> Guard {
 }
 
 fn request(timeout: Duration) -> Request {
-    Request { headers: vec![], body: Bytes::from_static(b"{\"a\":1}"), timeout }
+    Request { path: None, headers: vec![], body: Bytes::from_static(b"{\"a\":1}"), timeout }
 }
 
 /// An attempt, as the engine makes them: on a task, under a rule for success.
@@ -262,7 +262,7 @@ async fn the_request_as_it_is_received() {
     {
         headers.push((HeaderName::from_static(own), HeaderValue::from_static("chunked")));
     }
-    let request = Request { headers, body: Bytes::from_static(b"body"), timeout: AMPLE };
+    let request = Request { path: None, headers, body: Bytes::from_static(b"body"), timeout: AMPLE };
     let exchange = lane(&peer.url("/a/b?c=d#e")).attempt(request, |_| true).await;
     assert_eq!(response(&exchange).status, 200);
     let expected = format!(
@@ -275,7 +275,7 @@ async fn the_request_as_it_is_received() {
 #[tokio::test]
 async fn an_empty_body_has_a_length() {
     let mut peer = Peer::start(vec![vec![answer(OK)]]).await;
-    let request = Request { headers: vec![], body: Bytes::new(), timeout: AMPLE };
+    let request = Request { path: None, headers: vec![], body: Bytes::new(), timeout: AMPLE };
     let exchange = lane(&peer.url("")).attempt(request, |_| true).await;
     assert_eq!(response(&exchange).status, 200);
     let expected = format!("POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n", peer.address);

@@ -3,10 +3,12 @@
 use std::{panic::resume_unwind, sync::Arc};
 
 use bytes::Bytes;
+use http::Uri;
 use tokio::{
     sync::{Semaphore, watch},
     task,
 };
+use url::Url;
 
 use super::{
     Stop,
@@ -17,6 +19,7 @@ use super::{
 use crate::{
     clock::Clock,
     delivery::{
+        client::path_and_query,
         exchange::Request,
         request::{PrepareError, Prepared, headers_again, prepare},
         sign::Signatures,
@@ -257,12 +260,13 @@ struct Identity {
 /// A request that can be sent, or an attempt that has failed for want of one.
 struct Ready {
     started_at: Timestamp,
-    made: Result<Prepared, PrepareError>,
+    /// Where to, if that is the event's to say, and what; or why it cannot be made.
+    made: Result<(Option<Uri>, Prepared), String>,
 }
 
 impl Ready {
     fn body_length(&self) -> usize {
-        self.made.as_ref().map_or(0, |prepared| prepared.body.len())
+        self.made.as_ref().map_or(0, |(_, prepared)| prepared.body.len())
     }
 }
 
@@ -296,19 +300,23 @@ fn ready(
     let facts = names.facts(identity, target, event, (started_at, age));
     match prepare(&active.form, &active.signer, &settings.headers, &facts) {
         Err(PrepareError::Body(error)) => Err(error),
-        made => Ok(Ready { started_at, made }),
+        made => {
+            let made = made.map_err(|error| error.to_string());
+            let made = made.and_then(|prepared| Ok((callback_path(event, target)?, prepared)));
+            Ok(Ready { started_at, made })
+        }
     }
 }
 
 async fn send(ready: Ready, active: &Active) -> (Report, Bytes) {
     let Ready { started_at, made } = ready;
-    let prepared = match made {
-        Ok(prepared) => prepared,
-        Err(error) => return (unsent(started_at, &error), Bytes::new()),
+    let (path, prepared) = match made {
+        Ok(made) => made,
+        Err(message) => return (unsent(started_at, message), Bytes::new()),
     };
     let profile = active.form.profile();
     let body = prepared.body.clone();
-    let request = Request { headers: prepared.headers, body: prepared.body, timeout: profile.timeout };
+    let request = Request { path, headers: prepared.headers, body: prepared.body, timeout: profile.timeout };
     let exchange = active.lane.attempt(request, |status| profile.is_success(status)).await;
     let report = Report {
         started_at,
@@ -345,8 +353,20 @@ pub(super) async fn try_once(
     Some(Ok((Attempt { delivery, endpoint, number: 1, previous: None, why: Why::Schedule, report }, body)))
 }
 
+/// Path and query of a callback, which are its event's; all callbacks to an origin share its connections. `None` for what
+/// goes to an endpoint.
+fn callback_path(event: &Event, target: &Target) -> Result<Option<Uri>, String> {
+    if target.stored.origin().is_none() {
+        return Ok(None);
+    }
+    let url = event.new.url.as_deref().and_then(|url| Url::parse(url).ok());
+    // Judged as it came in: the row is damaged.
+    let url = url.ok_or("the event has no URL that can be called any more")?;
+    path_and_query(&url).map(Some).map_err(|error| error.to_string())
+}
+
 /// A request that could not be made for what a secret has in it: a failed attempt, so that history shows it.
-fn unsent(started_at: Timestamp, error: &PrepareError) -> Report {
+fn unsent(started_at: Timestamp, message: String) -> Report {
     Report {
         started_at,
         fingerprint: None,
@@ -356,7 +376,7 @@ fn unsent(started_at: Timestamp, error: &PrepareError) -> Report {
         reconnected: false,
         phases: Phases::default(),
         success: false,
-        outcome: Outcome::Failure(Failure { kind: FailureKind::Protocol, message: error.to_string() }),
+        outcome: Outcome::Failure(Failure { kind: FailureKind::Protocol, message }),
     }
 }
 
@@ -458,7 +478,8 @@ mod tests {
 
     fn ready(length: usize) -> Ready {
         let signatures = Signatures { newest: String::new(), all: String::new() };
-        let made = Ok(Prepared { headers: Vec::new(), body: Bytes::from(vec![0; length]), signatures });
+        let made =
+            Ok((None, Prepared { headers: Vec::new(), body: Bytes::from(vec![0; length]), signatures }));
         Ready { started_at: Timestamp::EPOCH, made }
     }
 

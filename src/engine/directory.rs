@@ -22,9 +22,14 @@ use crate::{
     },
 };
 
-/// All endpoints that the store knows, those that have been deleted among them. Its lock is held for a look or a change
-/// of one entry, never over a wait.
-pub struct Directory(RwLock<Targets>);
+/// All endpoints that the store knows, those that have been deleted among them, and the origins of callbacks. Its lock is
+/// held for a look or a change of one entry, never over a wait.
+pub struct Directory {
+    targets: RwLock<Targets>,
+    /// Makes targets of the origins that come up.
+    workshop: Arc<Workshop>,
+    id_key: IdKey,
+}
 
 type Targets = HashMap<EndpointNumber, Arc<Target>, BuildNumberHasher>;
 
@@ -46,9 +51,10 @@ pub struct Target {
 
 impl Directory {
     /// What the store knows, joined with the configuration.
-    pub fn new(stored: Vec<(EndpointNumber, Endpoint)>, workshop: &Workshop, id_key: &IdKey) -> Self {
+    pub fn new(stored: Vec<(EndpointNumber, Endpoint)>, workshop: Arc<Workshop>, id_key: &IdKey) -> Self {
         let target = |(number, stored)| (number, Arc::new(workshop.target(number, stored, id_key, None)));
-        Self(RwLock::new(stored.into_iter().map(target).collect()))
+        let targets = RwLock::new(stored.into_iter().map(target).collect());
+        Self { targets, workshop, id_key: id_key.clone() }
     }
 
     /// The endpoint with this number, as it is now.
@@ -56,11 +62,42 @@ impl Directory {
         self.read().get(&number).cloned()
     }
 
-    /// All endpoints, newest first.
+    /// All endpoints, newest first; not where callbacks go.
     pub fn targets(&self) -> Vec<Arc<Target>> {
-        let mut targets: Vec<_> = self.read().values().cloned().collect();
+        self.sorted(|target| target.stored.origin().is_none())
+    }
+
+    /// The origins of callbacks, newest first.
+    pub fn origins(&self) -> Vec<Arc<Target>> {
+        self.sorted(|target| target.stored.origin().is_some())
+    }
+
+    /// All of both.
+    pub(super) fn all(&self) -> Vec<Arc<Target>> {
+        self.sorted(|_| true)
+    }
+
+    fn sorted(&self, takes: impl Fn(&Target) -> bool) -> Vec<Arc<Target>> {
+        let mut targets: Vec<_> = self.read().values().filter(|target| takes(target)).cloned().collect();
         targets.sort_by_key(|target| std::cmp::Reverse(target.number));
         targets
+    }
+
+    /// The credentials that accounts lack to sign their callbacks.
+    pub fn missing_for_callbacks(&self) -> impl Iterator<Item = (&AccountName, &str)> {
+        self.workshop.missing_for_callbacks()
+    }
+
+    /// Takes in that callbacks go to another origin.
+    pub(super) fn make(&self, number: EndpointNumber, stored: Endpoint) -> Arc<Target> {
+        let target = Arc::new(self.workshop.target(number, stored, &self.id_key, None));
+        self.write().insert(number, Arc::clone(&target));
+        target
+    }
+
+    /// Takes in that nothing goes to an origin any more.
+    pub(super) fn forget(&self, number: EndpointNumber) {
+        self.write().remove(&number);
     }
 
     /// Puts an endpoint in the place of what was there under its number.
@@ -115,11 +152,11 @@ impl Directory {
 
     fn read(&self) -> RwLockReadGuard<'_, Targets> {
         // Entries are replaced whole: a panic leaves no half of one.
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.targets.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Targets> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.targets.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -141,9 +178,9 @@ impl Target {
         Self { stored, settings, active, written_id: self.written_id.clone(), ..*self }
     }
 
-    /// What people call it: its name in the configuration, else its id.
+    /// What people call it: its name in the configuration, its origin, else its id.
     pub fn label(&self) -> &str {
-        self.stored.name().unwrap_or(&self.written_id)
+        self.stored.name().or(self.stored.origin()).unwrap_or(&self.written_id)
     }
 
     /// How its webhooks behave, if its profile is there.

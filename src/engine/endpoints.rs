@@ -65,7 +65,7 @@ pub struct Parts {
     /// Where events are routed to them.
     pub intake: Intake,
     /// What they are made with.
-    pub workshop: Workshop,
+    pub workshop: Arc<Workshop>,
     /// Whoever attempts.
     pub engine: Handle,
     /// The time of a change.
@@ -334,8 +334,8 @@ impl Inner {
             profile: new.profile,
         };
         self.check(&new.account, &own, &form)?;
-        // An event can have so many deliveries.
-        let others = self.parts.workshop.configured_of(&new.account);
+        // An event can have so many deliveries, one of them a callback's.
+        let others = self.parts.workshop.configured_of(&new.account) + 1;
         let room = u64::try_from(MAX_DELIVERIES.saturating_sub(others)).unwrap_or(u64::MAX);
         let most = account.max_endpoints.min(room);
         let change = Change::Make {
@@ -459,6 +459,7 @@ impl Inner {
                 time: None,
                 not_before: None,
                 content_type: None,
+                url: None,
                 effect: Effect::Live,
             },
         };
@@ -474,10 +475,11 @@ impl Inner {
         Ok(Tested { target, event, attempt, body })
     }
 
-    /// One that has not been deleted.
+    /// One that has not been deleted; where callbacks go is nobody's to change.
     fn living(&self, number: EndpointNumber) -> Result<Arc<Target>, EndpointError> {
         let target = self.parts.directory.target(number);
-        target.filter(|target| !target.stored.is_deleted()).ok_or(EndpointError::NotFound)
+        let is_there = |target: &Arc<Target>| !target.stored.is_deleted() && target.stored.origin().is_none();
+        target.filter(is_there).ok_or(EndpointError::NotFound)
     }
 
     /// One that was made over the API, with its settings.

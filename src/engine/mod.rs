@@ -50,7 +50,7 @@ use crate::{
         profile::Profile,
         time::{Minute, Timestamp},
     },
-    outbox::{self, Count, Loaded, NotSettled, Notice, Reader, Settle, StoreError},
+    outbox::{self, Count, Loaded, NotSettled, Notice, OriginNews, Reader, Settle, StoreError},
     policy::{decide, outage::Shared},
     scheduler::{Hold, LaneRules, LaneStatus, Open, Pause, Scheduler, Start, Verdict},
 };
@@ -400,7 +400,7 @@ impl Engine {
     }
 
     fn make_lanes(&mut self) {
-        for target in self.directory.targets() {
+        for target in self.directory.all() {
             if !target.stored.is_deleted() {
                 self.standings.insert(target.number, Standing::of(&target.stored));
                 self.set_lane(&target);
@@ -414,6 +414,20 @@ impl Engine {
         self.scheduler.set_lane(target.number, &rules);
         self.scheduler.hold(target.number, Hold::Disabled, self.is_held(target.number));
         self.hold_for_clock(target);
+    }
+
+    /// Takes in which origins callbacks go to, and which none goes to any more.
+    fn take_origins(&mut self, news: OriginNews) {
+        for (number, stored) in news.made {
+            let target = self.directory.make(number, stored);
+            self.standings.insert(number, Standing::of(&target.stored));
+            self.set_lane(&target);
+        }
+        for number in news.forgotten {
+            self.directory.forget(number);
+            self.standings.remove(&number);
+            self.scheduler.retire(number);
+        }
     }
 
     /// Whether what is due in a lane waits, as the directory has its endpoint at this moment, or will have it.
@@ -451,10 +465,7 @@ impl Engine {
             && let Some(start) = self.scheduler.poll_start()
         {
             let Some(target) = self.directory.target(start.lane) else {
-                // It is in the directory before anything is accepted for it: the store is damaged. Its keys are kept.
-                let now = self.around.clock.now();
-                self.scheduler.hold(start.lane, Hold::Disabled, true);
-                self.put_back(start, now, now);
+                self.without_target(start)?;
                 continue;
             };
             // What a pass has ended out of its turn is on its way to the disk: it is looked at again when that is known.
@@ -471,6 +482,26 @@ impl Engine {
             let attempt = Box::pin(attempt(start, view, target, doubtful, around, stop));
             let task = self.attempts.spawn(async move { (start, attempt.await) });
             self.tasks.insert(task.id(), start);
+        }
+        Ok(())
+    }
+
+    /// Sees to a key of a lane that the directory has nothing for. As a rule it is left of a delivery that has ended, and
+    /// its origin was forgotten since. Where something is pending the store is damaged, for what it goes to is in the
+    /// directory before it is scheduled: then its keys are kept.
+    fn without_target(&mut self, start: Start) -> Result<(), StoreError> {
+        let now = self.around.clock.now();
+        let pending = match self.view()?.delivery(start.key) {
+            Ok(found) => found.is_some_and(|(_, delivery)| delivery.state == State::Pending),
+            Err(StoreError::Row { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        if pending {
+            self.scheduler.hold(start.lane, Hold::Disabled, true);
+            self.put_back(start, now, now);
+        } else {
+            self.came_to_nothing(start, now);
+            self.scheduler.retire(start.lane);
         }
         Ok(())
     }
@@ -516,6 +547,7 @@ impl Engine {
         self.keep_mark(now);
         for notice in heard.drain(..) {
             match notice {
+                Notice::Origins(news) => self.take_origins(news),
                 Notice::Scheduled(scheduled) => self.schedule(&scheduled, now),
                 Notice::Settled(keys) => keys.into_iter().for_each(|key| self.settled(key, now)),
                 Notice::NotSettled(all) => all.into_iter().for_each(|(key, why)| self.not_settled(key, &why)),
@@ -585,6 +617,7 @@ impl Engine {
         self.parked(0, &page.parked);
         self.running = page.last;
         if self.running {
+            self.around.outbox.backlog_is_counted();
             // What was called off before the last end, and did not say so itself then.
             self.called_off.notify_one();
         }

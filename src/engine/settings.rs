@@ -43,7 +43,7 @@ pub struct Settings {
     pub url: Url,
     /// What somebody has written down about it.
     pub description: Option<String>,
-    /// What it subscribes to; never empty.
+    /// What it subscribes to; nothing for the origin of callbacks, for all others something.
     pub event_types: Vec<TypePattern>,
     /// Its profile's name as it was given; `None`: its account's.
     pub profile: Option<String>,
@@ -64,6 +64,8 @@ pub struct Settings {
 pub enum Owner {
     /// They were made over the API, and are changed there.
     Api,
+    /// They are its account's: callbacks go there.
+    Callback,
     /// They stand in the configuration.
     Configuration,
 }
@@ -73,6 +75,7 @@ impl Owner {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Api => "api",
+            Self::Callback => "callback",
             Self::Configuration => "configuration",
         }
     }
@@ -80,7 +83,7 @@ impl Owner {
     /// Who decides where it may be.
     const fn stance(self) -> Stance {
         match self {
-            Self::Api => Stance::Outside,
+            Self::Api | Self::Callback => Stance::Outside,
             Self::Configuration => Stance::Configuration,
         }
     }
@@ -140,6 +143,27 @@ pub struct Workshop {
     configured: Vec<Ready>,
     /// Where among them an endpoint is, by account and name.
     places: HashMap<(AccountName, String), usize>,
+    /// What signs each account's callbacks.
+    callbacks: BTreeMap<AccountName, CallbackKey>,
+}
+
+/// What signs an account's callbacks.
+struct CallbackKey {
+    missing_credentials: Vec<String>,
+    /// `None`: a credential is missing, or there is none where one is needed.
+    signer: Option<Arc<Signer>>,
+}
+
+impl CallbackKey {
+    fn of(account: &config::Account) -> Self {
+        let needed = account.form.needs_secret();
+        let secrets: Vec<_> = account.secret.iter().cloned().map(DatedSecret::lasting).collect();
+        let missing_credentials: Vec<_> =
+            account.missing_credential.iter().filter(|_| needed).cloned().collect();
+        let there = !needed || !secrets.is_empty();
+        let signer = if there { Signer::new(&account.form, &secrets).ok().map(Arc::new) } else { None };
+        Self { missing_credentials, signer }
+    }
 }
 
 /// An endpoint of the configuration.
@@ -173,7 +197,9 @@ impl Workshop {
         let places = configured.iter().enumerate();
         let places = places.map(|(at, ready)| ((ready.account.clone(), ready.name.clone()), at)).collect();
         let (forms, accounts) = (config.forms.clone(), config.accounts.clone());
-        Ok(Self { client, forms, accounts, rules: config.rules(), configured, places })
+        let callbacks =
+            accounts.iter().map(|(name, account)| (name.clone(), CallbackKey::of(account))).collect();
+        Ok(Self { client, forms, accounts, rules: config.rules(), configured, places, callbacks })
     }
 
     /// The accounts that there are.
@@ -213,18 +239,38 @@ impl Workshop {
         self.configured.iter().map(one).collect()
     }
 
-    /// Whether the endpoints that were made over the API can be used as the configuration is.
+    /// Whether the endpoints that were made over the API, and the origins of callbacks, can be used as the configuration is.
     pub fn judge(&self, stored: &[(EndpointNumber, Endpoint)]) -> Vec<Judged> {
-        let own = stored.iter().filter_map(|(number, endpoint)| Some((*number, endpoint, endpoint.own()?)));
-        own.map(|(number, endpoint, own)| {
-            let form = self.form(&endpoint.account, own.profile.as_deref());
-            Judged {
-                number,
-                unavailable: self.refuses(&endpoint.account, own),
-                expire: form.map(|form| form.profile().expire),
-            }
+        let judged = |(number, endpoint): &(EndpointNumber, Endpoint)| {
+            let account = &endpoint.account;
+            let (unavailable, profile) = match &endpoint.source {
+                Source::Api(own) => (self.refuses(account, own), own.profile.as_deref()),
+                Source::Callback { origin } => (self.refuses_callbacks(account, origin), None),
+                Source::Configuration { .. } | Source::Deleted { .. } => return None,
+            };
+            let expire = self.form(account, profile).map(|form| form.profile().expire);
+            Some(Judged { number: *number, unavailable, expire })
+        };
+        stored.iter().filter_map(judged).collect()
+    }
+
+    /// Why no callback could go to an origin, if so.
+    fn refuses_callbacks(&self, account: &AccountName, origin: &str) -> Option<DisableReason> {
+        let (Some(account), Some(key)) = (self.accounts.get(account), self.callbacks.get(account)) else {
+            return Some(DisableReason::NotConfigured);
+        };
+        if !key.missing_credentials.is_empty() {
+            return Some(DisableReason::NoCredential);
+        }
+        let url = destination::judge(origin, Stance::Outside, account.https_only);
+        (key.signer.is_none() || url.is_err()).then_some(DisableReason::Unfit)
+    }
+
+    /// The credentials that accounts lack to sign their callbacks.
+    pub fn missing_for_callbacks(&self) -> impl Iterator<Item = (&AccountName, &str)> {
+        self.callbacks.iter().flat_map(|(account, key)| {
+            key.missing_credentials.iter().map(move |name| (account, name.as_str()))
         })
-        .collect()
     }
 
     /// Why an endpoint of these settings could not be used, if so.
@@ -264,6 +310,11 @@ impl Workshop {
                 let settings = ready.map(|ready| Arc::clone(&ready.settings));
                 (settings, ready.and_then(|ready| ready.active.clone()))
             }
+            Source::Callback { origin } => {
+                let settings = self.callback(&stored.account, origin);
+                let active = settings.as_ref().and_then(|settings| self.call(&stored.account, settings));
+                (settings.map(Arc::new), active)
+            }
             Source::Api(own) => {
                 let settings = self.own(&stored.account, own).ok();
                 let active =
@@ -281,6 +332,34 @@ impl Workshop {
         });
         let lane = same.and_then(|target| target.active.as_ref()).map(|active| Arc::clone(&active.lane));
         activate(account, settings, settings.form.as_ref()?, &self.client, lane).ok()
+    }
+
+    /// What holds for callbacks to an origin; `None`: their account is not in the configuration.
+    fn callback(&self, account: &AccountName, origin: &str) -> Option<Settings> {
+        let (form, key) = (self.form(account, None)?, self.callbacks.get(account)?);
+        Some(Settings {
+            owner: Owner::Callback,
+            url: origin.parse().ok()?,
+            description: None,
+            event_types: Vec::new(),
+            profile: None,
+            form: Some(form),
+            headers: Vec::new(),
+            // Its account's key signs: see `call`.
+            secrets: Vec::new(),
+            terms: Terms::default(),
+            missing_credentials: key.missing_credentials.clone(),
+        })
+    }
+
+    /// What it takes to make callbacks; `None` where they cannot be made. All of an account share a key.
+    fn call(&self, account: &AccountName, settings: &Settings) -> Option<Active> {
+        let signer = Arc::clone(self.callbacks.get(account)?.signer.as_ref()?);
+        let lane = self.client.lane(&settings.url, settings.owner.stance(), account, &settings.terms).ok()?;
+        let form = Arc::clone(settings.form.as_ref()?);
+        // The rest of the URL is the event's, which never is another.
+        let fingerprint = fingerprint(&settings.url, &settings.headers, &form);
+        Some(Active { form, lane: Arc::new(lane), signer, fingerprint })
     }
 
     /// The settings of an endpoint that was made over the API.

@@ -19,6 +19,8 @@ pub(super) struct Standing {
     /// Attempts without success in a row.
     pub(super) consecutive_failures: u32,
     resets: u32,
+    /// Nothing disables where callbacks go.
+    is_origin: bool,
     /// It is disabled, or will be when an outcome is durable.
     disabled: Option<Disabled>,
     /// What outcomes have made of it is on disk.
@@ -31,6 +33,7 @@ impl Standing {
         Self {
             consecutive_failures: stored.consecutive_failures,
             resets: stored.resets,
+            is_origin: stored.origin().is_some(),
             disabled: stored.disabled,
             durable: true,
         }
@@ -44,7 +47,7 @@ impl Standing {
     /// Takes in what was decided at this time; says what is to be written of it, if anything is.
     pub(super) fn decided(&mut self, decision: &Decision, at: Timestamp) -> Option<Count> {
         // What is disabled stays so for its first reason.
-        let reason = decision.disable.filter(|_| self.disabled.is_none());
+        let reason = decision.disable.filter(|_| self.disabled.is_none() && !self.is_origin);
         let disable = reason.map(|reason| Disabled { reason, since: at });
         let changed = decision.consecutive_failures != self.consecutive_failures;
         self.consecutive_failures = decision.consecutive_failures;
@@ -143,6 +146,17 @@ mod tests {
         let count = standing.decided(&decision(0, None), AT);
         assert_eq!(count, Some(Count { consecutive_failures: 0, disable: None, resets: 7 }));
         assert!(!standing.is_disabled());
+    }
+
+    #[test]
+    fn nothing_disables_where_callbacks_go() {
+        let origin = Source::Callback { origin: "https://a.example".into() };
+        let mut standing = Standing::of(&Endpoint { source: origin, ..stored(7, None) });
+        for (failures, reason) in [(5, DisableReason::Failures), (6, DisableReason::Gone)] {
+            let count = standing.decided(&decision(failures, Some(reason)), AT);
+            assert_eq!(count, Some(Count { consecutive_failures: failures, disable: None, resets: 7 }));
+            assert!(!standing.is_disabled());
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The engine between a real store and a receiver on loopback.
 
+mod callbacks;
 mod changes;
 mod clock;
 
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     config::Config,
     delivery::client::{self, Client},
-    ingest::{catalogs::Catalogs, intake::Intake},
+    ingest::{callbacks::Callbacks, catalogs::Catalogs, intake::Intake},
     model::{
         attempt::Attempt,
         event::{Effect, NewEvent, Seq},
@@ -83,11 +84,11 @@ impl Running {
         let metrics = Metrics::default();
         clock.resume(opened.clocks.mark, opened.clocks.seen);
         opened.outbox.mark(clock.mark(), false);
-        let workshop = workshop(config);
+        let workshop = Arc::new(workshop(config));
         let outbox = opened.outbox.clone();
         let judged = workshop.judge(&outbox.read().and_then(|reader| reader.endpoints()).expect("endpoints"));
         let stored = outbox.configure(workshop.wanted(), judged, clock.wall()).await.expect("stored");
-        let directory = Arc::new(Directory::new(stored, &workshop, outbox.id_key()));
+        let directory = Arc::new(Directory::new(stored, Arc::clone(&workshop), outbox.id_key()));
         let engine = Engine::new(
             &opened,
             Arc::clone(&directory),
@@ -97,9 +98,9 @@ impl Running {
             metrics.clone(),
         );
         let routes = directory.routes(workshop.accounts());
-        let catalogs = Catalogs::default();
+        let doors = (Catalogs::default(), Callbacks::new(config));
         let intake =
-            Intake::new(outbox.clone(), routes, catalogs, &config.limits, clock, Chance, metrics.clone());
+            Intake::new(outbox.clone(), routes, doors, &config.limits, clock, Chance, metrics.clone());
         let endpoints = Endpoints::new(Parts {
             outbox: outbox.clone(),
             directory: Arc::clone(&directory),
@@ -139,9 +140,10 @@ async fn accept(outbox: &Outbox, count: usize, due: Timestamp, data: Bytes) {
         time: None,
         not_before: None,
         content_type: None,
+        url: None,
         effect: Effect::Live,
     };
-    let routed = || Routed { event: event.clone(), deliveries: deliveries.clone() };
+    let routed = || Routed { event: event.clone(), deliveries: deliveries.clone(), callback: None };
     let events = (0..count).map(|_| routed()).collect();
     outbox
         .accept(Batch { at: due, age: due, clock_unset: false, events, file: None, room: None })

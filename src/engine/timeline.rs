@@ -57,7 +57,7 @@ impl Engine {
         if mark.is_unset() != self.timeline.unset {
             self.timeline.unset = mark.is_unset();
             self.say_clock(&mark);
-            for target in self.directory.targets() {
+            for target in self.directory.all() {
                 self.hold_for_clock(&target);
             }
         }

@@ -96,6 +96,8 @@ pub enum Code {
     IdConflict,
     /// Not an event.
     InvalidEvent,
+    /// A callback cannot be signed.
+    SecretMissing,
     /// The store is being opened or repaired.
     Starting,
     /// What had begun did not come to its end in time.
@@ -112,6 +114,8 @@ pub enum Code {
     UnterminatedLine,
     /// What is spoken here is none of what the socket understands.
     UnknownDialect,
+    /// Nothing is delivered to the URL of its callback.
+    UrlRefused,
 }
 
 impl Code {
@@ -125,6 +129,7 @@ impl Code {
             Self::FileTooLarge => "file_too_large",
             Self::IdConflict => "id_conflict",
             Self::InvalidEvent => "invalid_event",
+            Self::SecretMissing => "secret_missing",
             Self::Starting => "starting",
             Self::TooSlow => "too_slow",
             Self::Stopping => "stopping",
@@ -133,6 +138,7 @@ impl Code {
             Self::UnknownEventType => "unknown_event_type",
             Self::UnterminatedLine => "unterminated_line",
             Self::UnknownDialect => "unknown_dialect",
+            Self::UrlRefused => "url_refused",
         }
     }
 
@@ -144,7 +150,7 @@ impl Code {
             Self::TooSlow => 408,
             Self::IdConflict => 409,
             Self::BatchTooLarge | Self::EventTooLarge | Self::FileTooLarge => 413,
-            Self::UnknownAccount | Self::UnknownEventType => 422,
+            Self::SecretMissing | Self::UnknownAccount | Self::UnknownEventType | Self::UrlRefused => 422,
             Self::Busy | Self::Starting | Self::Stopping | Self::StoreFailed => 503,
         }
     }

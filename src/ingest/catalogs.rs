@@ -135,6 +135,7 @@ mod tests {
             time: None,
             not_before: None,
             content_type: None,
+            url: None,
             effect: Effect::Live,
         };
         let now = Timestamp::RELEASED;

@@ -1,4 +1,4 @@
-//! An event as JSON: `{"type": "a.b", "data": {…}, "id": …, "account": …, "time": …, "at": … or "delay": …}`.
+//! An event as JSON: `{"type": "a.b", "data": {…}, "id": …, "account": …, "url": …, "time": …, "at": … or "delay": …}`.
 //!
 //! The bytes of `data` are taken as they stand (numbers, duplicate keys, white space and escapes included); nothing
 //! in them is parsed beyond what it takes to find their end. Every other key is known or an error: a misspelt
@@ -28,9 +28,9 @@ pub const MAX_DEPTH: usize = 128;
 /// Characters that a producer's id may have.
 pub const MAX_PRODUCER_ID: usize = 256;
 
-const KEYS: [&str; 7] = ["type", "data", "id", "account", "time", "at", "delay"];
+const KEYS: [&str; 8] = ["type", "data", "id", "account", "url", "time", "at", "delay"];
 /// Keys of events that this version does not act upon; to take them without a word would be to lose them.
-const NOT_AVAILABLE: [&str; 2] = ["url", "key"];
+const NOT_AVAILABLE: [&str; 1] = ["key"];
 
 /// Why bytes are no event. `Display` is for the producer; it carries nothing of the payload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +59,7 @@ pub fn parse(source: &Bytes, account: &AccountName) -> Result<NewEvent, InvalidE
         time: written.time,
         not_before: written.not_before,
         content_type: None,
+        url: written.url.map(String::into_boxed_str),
         effect: Effect::Live,
     })
 }
@@ -70,6 +71,7 @@ struct Written<'a> {
     account: Option<AccountName>,
     time: Option<Timestamp>,
     not_before: Option<NotBefore>,
+    url: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Written<'de> {
@@ -89,13 +91,14 @@ impl<'de> Visitor<'de> for WrittenVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut event_type, mut data, mut id, mut account, mut time) = (None, None, None, None, None);
-        let (mut at, mut delay) = (None, None);
+        let (mut at, mut delay, mut url) = (None, None, None);
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             match &*key {
                 "type" => once(&key, &mut event_type, map.next_value()?)?,
                 "data" => once(&key, &mut data, map.next_value::<&RawValue>()?)?,
                 "id" => once(&key, &mut id, map.next_value::<String>()?)?,
                 "account" => once(&key, &mut account, map.next_value()?)?,
+                "url" => once(&key, &mut url, map.next_value_seed(URL)?)?,
                 "time" => once(&key, &mut time, map.next_value()?)?,
                 "at" => once(&key, &mut at, read_at(&map.next_value_seed(AT)?)?)?,
                 "delay" => once(&key, &mut delay, read_delay(&map.next_value_seed(DELAY)?)?)?,
@@ -107,7 +110,7 @@ impl<'de> Visitor<'de> for WrittenVisitor {
         }
         let missing = || A::Error::custom("`type` is missing; write {\"type\":\"a.b\",\"data\":{…}}");
         let event_type = event_type.ok_or_else(missing)?;
-        Ok(Written { event_type, data, id, account, time, not_before: not_before(at, delay)? })
+        Ok(Written { event_type, data, id, account, time, not_before: not_before(at, delay)?, url })
     }
 }
 
@@ -119,6 +122,7 @@ fn once<T, E: serde::de::Error>(key: &str, place: &mut Option<T>, value: T) -> R
 struct Text(&'static str);
 
 const AT: Text = Text("`at` as an RFC 3339 time such as \"2026-11-22T02:57:00Z\"");
+const URL: Text = Text("`url` as a URL such as \"https://erp.example/hooks\"");
 const DELAY: Text = Text("`delay` as a duration such as \"30s\", \"5m\", \"2h\" or \"7d\"");
 
 impl<'de> DeserializeSeed<'de> for Text {
@@ -244,6 +248,13 @@ mod tests {
         let event = read(text).expect("an event");
         assert_eq!((event.producer_id.as_deref(), event.account.as_str()), (Some("o-7"), "acme"));
         assert_eq!(event.time.map(|time| time.to_string()).as_deref(), Some("2024-02-28T16:15:42.000Z"));
+        assert_eq!(event.url, None);
+        let event = read("{\"type\":\"a\",\"url\":\"not \\u0061 URL\"}").expect("an event");
+        assert_eq!(
+            event.url.as_deref(),
+            Some("not a URL"),
+            "its account is not known yet: it is judged when it is routed"
+        );
         let house: AccountName = "house".parse().expect("a name");
         let event = parse(&Bytes::from_static(b"{\"type\":\"a\"}"), &house).expect("an event");
         assert_eq!(event.account, house);
@@ -277,7 +288,10 @@ mod tests {
             ("{}", "`type` is missing"),
             ("{\"typ\":\"a\"}", "did you mean `type`?"),
             ("{\"payload\":1}", "what is yours goes into data"),
-            ("{\"type\":\"a\",\"url\":\"http://x\"}", "`url` is not available"),
+            ("{\"type\":\"a\",\"key\":\"k\"}", "`key` is not available"),
+            ("{\"type\":\"a\",\"url\":7}", "`7`, expected `url` as a URL such as"),
+            ("{\"type\":\"a\",\"url\":null}", "expected `url` as a URL such as"),
+            ("{\"type\":\"a\",\"url\":\"a\",\"url\":\"a\"}", "`url` is there twice"),
             ("{\"type\":\"a\",\"type\":\"b\"}", "`type` is there twice"),
             ("{\"type\":\"a\",\"dealy\":\"1s\"}", "did you mean `delay`?"),
             ("{\"type\":\"a\",\"delay\":\"1s\",\"delay\":\"1s\"}", "`delay` is there twice"),

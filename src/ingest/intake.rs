@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     answer::{Accepted, Answer, Code, Refusal},
+    callbacks::Callbacks,
     catalogs::{Catalogs, Found},
 };
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
         event::{Effect, NewEvent},
         time::Timestamp,
     },
-    outbox::{Acceptance, Accepting, Batch, BatchAnswer, FileIdentity, Outbox, Routed, StoreError},
+    outbox::{Acceptance, Accepting, Batch, BatchAnswer, Callback, FileIdentity, Outbox, Routed, StoreError},
     policy::{form::Form, later, nearest, retry, route::TypePattern},
 };
 
@@ -41,6 +42,7 @@ struct Inner {
     /// Replaced as a whole; a batch is routed by what was there when it came.
     routes: RwLock<Arc<Routes>>,
     catalogs: Catalogs,
+    callbacks: Callbacks,
     limits: config::Limits,
     clock: Clock,
     chance: Chance,
@@ -142,11 +144,11 @@ pub struct SubmittedFile {
 }
 
 impl Intake {
-    /// The way into `outbox`, along `routes`, for events that `catalogs` know.
+    /// The way into `outbox`, along `routes`, for events that `catalogs` know, with callbacks by these rules.
     pub fn new(
         outbox: Outbox,
         routes: Routes,
-        catalogs: Catalogs,
+        (catalogs, callbacks): (Catalogs, Callbacks),
         limits: &config::Limits,
         clock: Clock,
         chance: Chance,
@@ -157,6 +159,7 @@ impl Intake {
             outbox,
             routes: RwLock::new(Arc::new(routes)),
             catalogs,
+            callbacks,
             limits: limits.clone(),
             clock,
             chance,
@@ -269,7 +272,26 @@ impl Intake {
             let due = profile.and_then(|profile| retry::due(profile, 0, from, self.0.chance.fraction()));
             (route.endpoint, due.unwrap_or(from))
         });
-        Ok((Routed { deliveries: deliveries.collect(), event }, found))
+        let deliveries = deliveries.collect();
+        let callback = self.callback(&mut event, from)?;
+        Ok((Routed { event, deliveries, callback }, found))
+    }
+
+    /// Judges an event's URL, which is written from then on as it was judged, and says what is made of it.
+    fn callback(&self, event: &mut NewEvent, from: Timestamp) -> Result<Option<Callback>, Refusal> {
+        let Some(text) = &event.url else { return Ok(None) };
+        let (url, rule) = self.0.callbacks.judge(&event.account, text)?;
+        let profile = rule.form.profile();
+        let due = retry::due(profile, 0, from, self.0.chance.fraction());
+        let callback = Callback {
+            origin: url.origin().ascii_serialization().into(),
+            due: due.unwrap_or(from),
+            expire: profile.expire,
+            unavailable: rule.unavailable(),
+            most: rule.max_origins,
+        };
+        event.url = Some(String::from(url).into());
+        Ok((event.effect != Effect::None).then_some(callback))
     }
 
     /// From when an event's schedule counts: the time that it is not to go before, else this moment.

@@ -5,6 +5,7 @@
 //! nesting, connections, bytes on their way, and the time of each step.
 
 pub mod answer;
+pub mod callbacks;
 pub mod catalogs;
 pub mod event;
 pub mod intake;

@@ -325,7 +325,7 @@ mod tests {
     use crate::{
         clock::{Chance, Clock},
         config,
-        ingest::{catalogs::Catalogs, intake::Routes},
+        ingest::{callbacks::Callbacks, catalogs::Catalogs, intake::Routes},
         metrics::Metrics,
         outbox::{End, Options, Outbox},
     };
@@ -356,7 +356,15 @@ mod tests {
         let routes = Routes(HashMap::from([(AccountName::default(), Vec::new())]));
         let (outbox, catalogs) = (opened.outbox.clone(), Catalogs::default());
         let clock = Clock::start();
-        let intake = Intake::new(outbox, routes, catalogs, &limits, clock, Chance, Metrics::default());
+        let intake = Intake::new(
+            outbox,
+            routes,
+            (catalogs, Callbacks::default()),
+            &limits,
+            clock,
+            Chance,
+            Metrics::default(),
+        );
         let (ours, theirs) = UnixStream::pair().expect("two sockets");
         let (_stop, stopping) = watch::channel(false);
         let both = async { tokio::join!(act(theirs), serve_within(ours, b"", intake, stopping, SHORT)) };

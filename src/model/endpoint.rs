@@ -15,11 +15,14 @@ use super::{
     time::Timestamp,
 };
 
-/// An endpoint's number in the store, from 1, never given twice; 0 stands for a callback.
+/// An endpoint's number in the store, from 1, never given twice. The origins of callbacks have numbers of the same kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EndpointNumber(u32);
 
 impl EndpointNumber {
+    /// Of a callback that found no place at an origin: no endpoint has it.
+    pub const NONE: Self = Self(0);
+
     /// An endpoint's number.
     pub const fn new(number: u32) -> Self {
         Self(number)
@@ -68,7 +71,15 @@ impl Endpoint {
     pub fn name(&self) -> Option<&str> {
         match &self.source {
             Source::Configuration { name, .. } => Some(name),
-            Source::Api(_) | Source::Deleted { .. } => None,
+            Source::Api(_) | Source::Callback { .. } | Source::Deleted { .. } => None,
+        }
+    }
+
+    /// The origin that it is, if callbacks go there and nothing else.
+    pub fn origin(&self) -> Option<&str> {
+        match &self.source {
+            Source::Callback { origin } => Some(origin),
+            Source::Api(_) | Source::Configuration { .. } | Source::Deleted { .. } => None,
         }
     }
 
@@ -76,7 +87,7 @@ impl Endpoint {
     pub fn own(&self) -> Option<&Own> {
         match &self.source {
             Source::Api(own) => Some(own),
-            Source::Configuration { .. } | Source::Deleted { .. } => None,
+            Source::Callback { .. } | Source::Configuration { .. } | Source::Deleted { .. } => None,
         }
     }
 
@@ -108,6 +119,11 @@ impl Endpoint {
 pub enum Source {
     /// It was made over the API: they are here.
     Api(Box<Own>),
+    /// There are none: it is where callbacks of its account go, which use the account's.
+    Callback {
+        /// Scheme, host and port, as `https://a.example:8443`.
+        origin: Box<str>,
+    },
     /// The configuration has them.
     Configuration {
         /// With the account, its identity there.

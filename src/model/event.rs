@@ -157,6 +157,9 @@ pub struct NewEvent {
     pub time: Option<Timestamp>,
     /// Before when nothing of it is sent; `None`: it goes at once. What is read from the store says the time.
     pub not_before: Option<NotBefore>,
+    /// A URL that it goes to besides the endpoints that match: as its producer wrote it, and once it is routed as it was
+    /// judged.
+    pub url: Option<Box<str>>,
     /// What its account's catalog says of its type as it comes in.
     pub effect: Effect,
 }

@@ -1,5 +1,7 @@
 //! Accepting events: what one commit writes for each.
 
+use std::borrow::Cow;
+
 use redb::ReadableTable;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -8,6 +10,7 @@ use super::{
     append::Added,
     dedup::Known,
     error::StoreError,
+    origins::Callback,
     record::{any_pending, encode_row},
     schema::{ROW_DELIVERIES, Tables, row_key},
     store::State as StoreState,
@@ -44,6 +47,8 @@ pub struct Routed {
     pub event: NewEvent,
     /// The endpoints, each with the time of its first attempt; at most [`MAX_DELIVERIES`], no delivery is made for more.
     pub deliveries: Vec<(EndpointNumber, Timestamp)>,
+    /// Where else it goes, if its producer said so: the last of its deliveries.
+    pub callback: Option<Callback>,
 }
 
 /// What tells a spool file from every other.
@@ -167,21 +172,34 @@ fn accept_one<'a>(
     if let Some(row) = &id_row {
         state.dedup.insert(seq, row, tables)?;
     }
-    write_deliveries(routed, seq, at, state, added, scheduled);
+    let callback = match &routed.callback {
+        Some(callback) => {
+            let account = &routed.event.account;
+            let number = state.endpoints.origin(account, callback, at, &state.depths, tables)?;
+            Some((number, callback.due))
+        }
+        None => None,
+    };
+    write_deliveries(routed, callback, seq, at, state, added, scheduled);
     added.write_if_large(tables)?;
     Ok(Acceptance::Accepted(state.id_key.event_id(at, seq)))
 }
 
 fn write_deliveries(
     routed: &Routed,
+    callback: Option<(EndpointNumber, Timestamp)>,
     seq: Seq,
     at: Timestamp,
     state: &mut StoreState,
     added: &mut Added<'_>,
     scheduled: &mut Vec<Scheduled>,
 ) {
-    debug_assert!(routed.deliveries.len() <= MAX_DELIVERIES, "the slots of an event are counted in 16 bits");
-    let deliveries = &routed.deliveries[..routed.deliveries.len().min(MAX_DELIVERIES)];
+    let mut deliveries = Cow::Borrowed(routed.deliveries.as_slice());
+    if let Some(callback) = callback {
+        deliveries.to_mut().push(callback);
+    }
+    debug_assert!(deliveries.len() <= MAX_DELIVERIES, "the slots of an event are counted in 16 bits");
+    let deliveries = &deliveries[..deliveries.len().min(MAX_DELIVERIES)];
     let mut slot: u16 = 0;
     // An event that nobody subscribed to has one row without deliveries, so that lists show it.
     let empty: &[(EndpointNumber, Timestamp)] = &[];
@@ -219,6 +237,9 @@ fn first_state(
     let mut delivery = Delivery::pending(endpoint, due);
     if let Some((reason, _)) = state.endpoints.calls_off(endpoint, seq) {
         (delivery.state, delivery.due) = (State::Cancelled(reason), at);
+    } else if endpoint == EndpointNumber::NONE {
+        state.depths.find_no_place();
+        (delivery.state, delivery.due) = (State::Failed(FailReason::EndpointFull), at);
     } else if !state.depths.take_place(endpoint, state.pending_per_endpoint) {
         (delivery.state, delivery.due) = (State::Failed(FailReason::EndpointFull), at);
     }

@@ -65,6 +65,11 @@ impl Dedup {
         write_text(&mut content, event.event_type.as_str());
         content.write(&event.time.map_or(0, |time| time.as_millis() + 1).to_le_bytes());
         write_not_before(&mut content, event.not_before);
+        if let Some(url) = &event.url {
+            // No JSON begins with this byte, nor with those before the time.
+            content.write(&[3]);
+            write_text(&mut content, url);
+        }
         write_content_type(&mut content, event.content_type.as_ref());
         content.write(&event.data);
         Some(IdRow { id: id.finish128().as_u128(), content: content.finish128().as_u128(), at, age })
@@ -178,6 +183,7 @@ mod tests {
             time: Some(Timestamp::from_millis(7)),
             not_before: None,
             content_type: None,
+            url: None,
             effect: Effect::Live,
         };
         let row = dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id");
@@ -236,6 +242,7 @@ mod tests {
                 time: None,
                 not_before: None,
                 content_type: None,
+                url: None,
                 effect: Effect::Live,
             };
             dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id")

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -23,6 +23,7 @@ type Counts = HashMap<EndpointNumber, u64, BuildNumberHasher>;
 struct Shared {
     counts: Mutex<Counts>,
     full: AtomicU64,
+    whole: AtomicBool,
 }
 
 impl Depths {
@@ -42,6 +43,16 @@ impl Depths {
         self.0.full.load(Ordering::Relaxed)
     }
 
+    /// Says that the scan at start is at its end: from now on no count is too low.
+    pub(super) fn set_whole(&self) {
+        self.0.whole.store(true, Ordering::Release);
+    }
+
+    /// Whether the scan at start is at its end.
+    pub(super) fn are_whole(&self) -> bool {
+        self.0.whole.load(Ordering::Acquire)
+    }
+
     /// Counts what the scan at start has found.
     pub(super) fn found(&self, endpoints: impl Iterator<Item = EndpointNumber>) {
         self.with(|counts| endpoints.for_each(|endpoint| *counts.entry(endpoint).or_default() += 1));
@@ -58,12 +69,23 @@ impl Depths {
         })
     }
 
-    /// Counts one less.
-    pub(super) fn give_back(&self, endpoint: EndpointNumber) {
+    /// Counts one less; says how many are left.
+    pub(super) fn give_back(&self, endpoint: EndpointNumber) -> u64 {
         self.with(|counts| {
             let count = counts.entry(endpoint).or_default();
             *count = count.saturating_sub(1);
-        });
+            *count
+        })
+    }
+
+    /// Counts one that found no place anywhere.
+    pub(super) fn find_no_place(&self) {
+        self.0.full.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts no more for an endpoint that is there no more.
+    pub(super) fn forget(&self, endpoint: EndpointNumber) {
+        self.with(|counts| counts.remove(&endpoint));
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Counts) -> T) -> T {

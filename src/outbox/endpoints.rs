@@ -13,6 +13,7 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::{
     error::StoreError,
+    origins::Origins,
     record::{decode_endpoint, encode_endpoint},
     schema::{ENDPOINTS, Tables},
     settle::Count,
@@ -42,7 +43,7 @@ pub struct Configured {
     pub expire: Duration,
 }
 
-/// What the configuration says of an endpoint that was made over the API.
+/// What the configuration says of an endpoint that was made over the API, or of the origin of callbacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
     /// Which.
@@ -144,7 +145,9 @@ pub enum Changed {
 /// All rows of the table, as they are.
 #[derive(Debug, Default)]
 pub(super) struct Endpoints {
-    all: BTreeMap<EndpointNumber, Endpoint>,
+    pub(super) all: BTreeMap<EndpointNumber, Endpoint>,
+    /// Those among them that callbacks go to.
+    pub(super) origins: Origins,
     /// Those that call deliveries off; few, so that all others are found out of this at no cost.
     calling_off: HashSet<EndpointNumber, BuildNumberHasher>,
 }
@@ -189,9 +192,10 @@ impl Endpoints {
         Ok(())
     }
 
-    /// One that has not been deleted.
+    /// One that has not been deleted. Nobody changes the origins of callbacks.
     fn living(&self, number: EndpointNumber) -> Result<Endpoint, Changed> {
-        let endpoint = self.all.get(&number).filter(|endpoint| !endpoint.is_deleted());
+        let endpoint = self.all.get(&number);
+        let endpoint = endpoint.filter(|endpoint| !endpoint.is_deleted() && endpoint.origin().is_none());
         endpoint.cloned().ok_or(Changed::Missing)
     }
 
@@ -202,13 +206,13 @@ impl Endpoints {
     }
 
     /// The number after the last that was given.
-    fn next(&self) -> Result<EndpointNumber, StoreError> {
+    pub(super) fn next(&self) -> Result<EndpointNumber, StoreError> {
         let last = self.all.last_key_value().map_or(0, |(number, _)| number.get());
         let spent = StoreError::Row { table: "endpoints", key: u64::from(last) };
         last.checked_add(1).map(EndpointNumber::new).ok_or(spent)
     }
 
-    fn write(
+    pub(super) fn write(
         &mut self,
         number: EndpointNumber,
         endpoint: Endpoint,
@@ -224,6 +228,9 @@ impl Endpoints {
             self.calling_off.insert(number);
         } else {
             self.calling_off.remove(&number);
+        }
+        if let Some(origin) = endpoint.origin() {
+            self.origins.keep(&endpoint.account, origin, number);
         }
         self.all.insert(number, endpoint);
     }
@@ -242,7 +249,7 @@ pub(super) fn read_all(txn: &ReadTransaction) -> Result<Vec<(EndpointNumber, End
 
 /// Makes the stored endpoints agree with the configuration (each name once): new ones get a number, those that
 /// disappeared are unavailable (`not_configured`) and keep the `expire` that they had, those that came back go on, with
-/// a count of failures of 0. Of those made over the API, `judged` says whether they can be used. Returns all, by number.
+/// a count of failures of 0. Of all others `judged` says whether they can be used. Returns all, by number.
 pub(super) fn reconcile(
     wanted: &[Configured],
     judged: &[Judged],
@@ -260,7 +267,7 @@ pub(super) fn reconcile(
             Source::Configuration { name, .. } => {
                 meet(&mut endpoint, unmet.remove(&(before.account.as_str(), name.as_str())), at);
             }
-            Source::Api(_) => {
+            Source::Api(_) | Source::Callback { .. } => {
                 if let Some(judged) = judged.get(number) {
                     endpoint.expire_ms = judged.expire.map(millis).or(endpoint.expire_ms);
                     set_unavailable(&mut endpoint, judged.unavailable, at);
@@ -422,7 +429,7 @@ fn disable(mut endpoint: Endpoint, reason: DisableReason, at: Timestamp) -> Endp
     endpoint
 }
 
-fn made(account: AccountName, source: Source, expire: Duration, at: Timestamp) -> Endpoint {
+pub(super) fn made(account: AccountName, source: Source, expire: Duration, at: Timestamp) -> Endpoint {
     Endpoint {
         account,
         source,

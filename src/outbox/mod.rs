@@ -23,6 +23,7 @@ mod depths;
 mod endpoints;
 mod error;
 mod open;
+mod origins;
 mod parked;
 mod read;
 mod record;
@@ -43,6 +44,7 @@ pub use self::{
     depths::Depths,
     endpoints::{Change, Changed, Configured, Judged},
     error::{OpenError, StoreError},
+    origins::{Callback, OriginNews},
     parked::Loaded,
     read::{Backlog, Placed, Reader},
     record::{Brief, Head, Row},
@@ -236,6 +238,11 @@ impl Outbox {
     /// Counts what a scan of the backlog has found.
     pub fn count_backlog(&self, found: &[Scheduled]) {
         self.depths.found(found.iter().map(|scheduled| scheduled.endpoint));
+    }
+
+    /// Says that the scan of the backlog has counted all of it.
+    pub fn backlog_is_counted(&self) {
+        self.depths.set_whole();
     }
 
     /// Fills the map of ids beside the writer, so that events without an id need not wait for it.

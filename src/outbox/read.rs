@@ -13,7 +13,7 @@ use super::{
     parked,
     record::{
         Brief, Head, Row, decode_attempt, decode_brief, decode_delivery, decode_event, decode_head,
-        decode_row, delivery_bytes,
+        decode_row, decode_url, delivery_bytes,
     },
     schema::{
         ATTEMPTS, EVENTS, FILES, HISTORY, PENDING, ROW_DELIVERIES, first_row, row_key, row_seq, row_slot,
@@ -65,6 +65,14 @@ impl Reader {
         let Some(row) = events.get(seq.get())? else { return Ok(None) };
         let missing = StoreError::Row { table: "events", key: seq.get() };
         decode_event(seq, row.value()).ok_or(missing).map(Some)
+    }
+
+    /// The URL of an event's callback, if it has one; nothing is kept of its payload.
+    pub fn callback(&self, seq: Seq) -> Result<Option<String>, StoreError> {
+        let events = self.open(&self.events, EVENTS, 1)?;
+        let Some(row) = events.get(seq.get())? else { return Ok(None) };
+        let missing = StoreError::Row { table: "events", key: seq.get() };
+        Ok(decode_url(row.value()).map_err(|()| missing)?.map(str::to_owned))
     }
 
     /// One delivery, with what an attempt needs to know of its event before it reads that.

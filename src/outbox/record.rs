@@ -232,6 +232,9 @@ struct EventRecord<'a> {
     /// Not before then.
     #[serde(rename = "nb", default, skip_serializing_if = "Option::is_none")]
     not_before: Option<u64>,
+    /// Its callback.
+    #[serde(rename = "ur", default, borrow, skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
     #[serde(rename = "id", default, borrow, skip_serializing_if = "Option::is_none")]
     producer_id: Option<Cow<'a, str>>,
     /// 1: partial, 2: none.
@@ -270,13 +273,19 @@ pub(super) fn encode_event(event: &NewEvent, accepted_at: Timestamp, clock_unset
         accepted_at: accepted_at.as_millis(),
         time: event.time.map(Timestamp::as_millis),
         not_before: event.not_before.map(|not_before| not_before.time(accepted_at).as_millis()),
+        url: event.url.as_deref(),
         producer_id: event.producer_id.as_deref().map(Cow::Borrowed),
         effect: effect_code(event.effect),
         clock_unset,
         content_type: event.content_type.as_ref().map(|content| Cow::Borrowed(content.as_str())),
         data: &event.data,
     };
-    encode_map(&record, event.data.len() + 256)
+    encode_map(&record, event.data.len() + event.url.as_ref().map_or(0, |url| url.len()) + 256)
+}
+
+/// The URL of an event's callback, if it has one, without its payload; an error when the row is not of our form.
+pub(super) fn decode_url(row: &[u8]) -> Result<Option<&str>, ()> {
+    decode_map::<EventRecord<'_>>(row).map(|record| record.url).ok_or(())
 }
 
 pub(super) fn decode_event(seq: Seq, row: &[u8]) -> Option<Event> {
@@ -293,6 +302,7 @@ pub(super) fn decode_event(seq: Seq, row: &[u8]) -> Option<Event> {
             producer_id: record.producer_id.map(Cow::into_owned),
             time: record.time.map(Timestamp::from_millis),
             not_before: record.not_before.map(|millis| NotBefore::At(Timestamp::from_millis(millis))),
+            url: record.url.map(Into::into),
             effect: effect(record.effect)?,
         },
     })
@@ -543,6 +553,9 @@ struct EndpointRecord<'a> {
     /// Of one that was made over the API.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     own: Option<OwnRecord<'a>>,
+    /// Of one that callbacks go to.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    origin: Option<&'a str>,
     /// Of one that has been deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deleted_at: Option<u64>,
@@ -579,10 +592,12 @@ pub(super) fn encode_endpoint(endpoint: &Endpoint) -> Zeroizing<Vec<u8>> {
     let (name, url, own, deleted_at) = match &endpoint.source {
         Source::Configuration { name, url } => (Some(name.as_str()), url.as_deref(), None, None),
         Source::Api(own) => (None, None, Some(own_record(own)), None),
+        Source::Callback { .. } => (None, None, None, None),
         Source::Deleted { at } => (None, None, None, Some(at.as_millis())),
     };
+    let origin = endpoint.origin();
     // With room for all of it: a row that grows leaves its old bytes behind.
-    let size = 512 + url.map_or(0, str::len) + own.as_ref().map_or(0, OwnRecord::size);
+    let size = 512 + url.or(origin).map_or(0, str::len) + own.as_ref().map_or(0, OwnRecord::size);
     let record = EndpointRecord {
         account: endpoint.account.clone(),
         name,
@@ -596,6 +611,7 @@ pub(super) fn encode_endpoint(endpoint: &Endpoint) -> Zeroizing<Vec<u8>> {
         expire_ms: endpoint.expire_ms,
         url,
         own,
+        origin,
         deleted_at,
         discard: endpoint.discard.map(|discard| (discard.below.get(), discard.at.as_millis())),
     };
@@ -606,12 +622,13 @@ pub(super) fn encode_endpoint(endpoint: &Endpoint) -> Zeroizing<Vec<u8>> {
 
 pub(super) fn decode_endpoint(row: &[u8]) -> Option<Endpoint> {
     let record: EndpointRecord<'_> = decode_map(row)?;
-    let source = match (record.name, record.own, record.deleted_at) {
-        (Some(name), None, None) => {
+    let source = match (record.name, record.own, record.origin, record.deleted_at) {
+        (Some(name), None, None, None) => {
             Source::Configuration { name: name.to_owned(), url: record.url.map(str::to_owned) }
         }
-        (None, Some(own), None) => Source::Api(Box::new(own.into_own()?)),
-        (None, None, Some(at)) => Source::Deleted { at: Timestamp::from_millis(at) },
+        (None, Some(own), None, None) => Source::Api(Box::new(own.into_own()?)),
+        (None, None, Some(origin), None) => Source::Callback { origin: origin.into() },
+        (None, None, None, Some(at)) => Source::Deleted { at: Timestamp::from_millis(at) },
         _ => return None,
     };
     // Rows of earlier versions have all reasons in one place.
@@ -753,6 +770,7 @@ mod tests {
             time: Some(Timestamp::from_millis(5)),
             not_before: Some(NotBefore::At(Timestamp::from_millis(6))),
             content_type: Some("application/pdf".parse().expect("a content type")),
+            url: Some("https://a.example/x?y".into()),
             effect: Effect::None,
         }
     }
@@ -797,6 +815,7 @@ mod tests {
     fn events_and_attempts_read_back() {
         let at = Timestamp::from_millis(7);
         let row = encode_event(&event(), at, true);
+        assert_eq!(decode_url(&row), Ok(event().url.as_deref()));
         assert_eq!(
             decode_event(Seq::new(3), &row),
             Some(Event { seq: Seq::new(3), accepted_at: at, clock_unset: true, new: event() })
@@ -805,7 +824,9 @@ mod tests {
         for (not_before, millis) in
             [(None, None), (Some(NotBefore::After(Duration::from_millis(3))), Some(10))]
         {
-            let row = encode_event(&NewEvent { not_before, content_type: None, ..event() }, at, false);
+            let other = NewEvent { not_before, content_type: None, url: None, ..event() };
+            let row = encode_event(&other, at, false);
+            assert_eq!(decode_url(&row), Ok(None));
             let read = decode_event(Seq::new(3), &row).expect("an event").new;
             assert_eq!(read.content_type, None);
             assert_eq!(read.not_before, millis.map(|millis| NotBefore::At(Timestamp::from_millis(millis))));
@@ -932,6 +953,7 @@ mod tests {
             let source = match round % 3 {
                 0 => Source::Api(Box::new(random_own(&mut random))),
                 1 => Source::Deleted { at },
+                _ if random.bool() => Source::Callback { origin: text(&mut random, 300).into() },
                 _ => Source::Configuration { name: "x".repeat(64), url: Some(text(&mut random, 3_000)) },
             };
             let mut wanted = endpoint(source);

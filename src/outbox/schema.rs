@@ -9,7 +9,7 @@
 //! | `ids` | seq | keyed hash of (account, producer's id), of the content, time | accept; pruned from the front |
 //! | `files` | directory, device, inode, mtime, size | seq of the file's first event | accept of a file; removed after its unlink |
 //! | `parked` | endpoint, due minute, seq, slot | due, ms | park; removed by load. Not there until something is parked |
-//! | `endpoints` | number | version byte, MessagePack map; secrets among it | configuration, changes; settle when a count changes |
+//! | `endpoints` | number | version byte, MessagePack map; secrets among it | configuration, changes; settle when a count changes; accept of the first callback to an origin, which may remove another |
 //! | `meta` | name | bytes | creation, open, close; the clocks' mark with any commit |
 //!
 //! A *row key* is `seq << 16 | slot` of the row's first delivery; a row holds at most [`ROW_DELIVERIES`] of them.

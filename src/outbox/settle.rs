@@ -98,8 +98,8 @@ pub(super) fn settle(
         tables.pending()?.remove(key)?;
         added.history(key, row);
     }
-    if delivery.state != State::Pending {
-        state.depths.give_back(delivery.endpoint);
+    if delivery.state != State::Pending && state.depths.give_back(delivery.endpoint) == 0 {
+        state.endpoints.rests(delivery.endpoint);
     }
     if let Some(count) = &settle.count {
         state.endpoints.count(delivery.endpoint, count, tables)?;

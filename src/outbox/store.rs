@@ -14,6 +14,7 @@ use super::{
     depths::Depths,
     endpoints::{Change, Changed, Configured, Endpoints, Judged, change, reconcile},
     error::StoreError,
+    origins::OriginNews,
     parked::{Loaded, load, park},
     record::IdRow,
     schema::{ATTEMPTS, EVENTS, IDS, META, Tables, meta},
@@ -68,6 +69,7 @@ pub(super) struct Committed {
     /// The lanes of the keys that were parked, each with the first minute of them.
     pub(super) parked: Vec<(EndpointNumber, Minute)>,
     pub(super) loaded: Vec<Loaded>,
+    pub(super) origins: OriginNews,
 }
 
 /// The open store.
@@ -138,6 +140,7 @@ impl Store {
             for one in &group.loads {
                 done.loaded.push(load(*one, tables)?);
             }
+            done.origins = state.endpoints.origins.take_news();
             added.write(tables)
         })?;
         Ok(done)

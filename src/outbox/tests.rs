@@ -4,6 +4,7 @@ mod backend;
 mod crash;
 mod model;
 mod opening;
+mod origins;
 mod parked;
 mod random;
 mod writing;
@@ -81,6 +82,7 @@ fn event(producer_id: Option<&str>, data: &'static str) -> NewEvent {
         time: None,
         not_before: None,
         content_type: None,
+        url: None,
         effect: Effect::Live,
     }
 }
@@ -92,7 +94,7 @@ fn batch(producer_id: Option<&str>, data: &'static str) -> Batch {
         at: at(1),
         age: at(1),
         clock_unset: false,
-        events: vec![Routed { event: event(producer_id, data), deliveries }],
+        events: vec![Routed { event: event(producer_id, data), deliveries, callback: None }],
         file: None,
         room: None,
     }

@@ -22,6 +22,7 @@ use super::{
     accept::{Batch, BatchAnswer, FileIdentity},
     endpoints::{Change, Changed, Configured, Judged},
     error::{StoreError, contain},
+    origins::OriginNews,
     parked::Loaded,
     settle::{NotSettled, Settle},
     store::{Group, Store},
@@ -42,6 +43,8 @@ pub(super) const GROUP_LOADED: usize = 4096;
 /// What the writer tells the engine, after the commit that made it so.
 #[derive(Debug)]
 pub enum Notice {
+    /// Origins of callbacks were made, or forgotten; before anything is scheduled for them.
+    Origins(OriginNews),
     /// Deliveries were accepted.
     Scheduled(Vec<Scheduled>),
     /// The outcomes of these deliveries are durable.
@@ -438,6 +441,10 @@ fn write(
         return Ok(round.group.settles);
     }
     let committed = store.commit(&round.group)?;
+    if !committed.origins.is_empty() {
+        // Whoever has his answer may ask for his delivery at once.
+        let _ = notices.send(Notice::Origins(committed.origins));
+    }
     // First of all: a producer that waits should not wait for what its event sets going.
     for (answer, result) in round.answers.into_iter().zip(committed.answers) {
         let _ = answer.send(Ok(result));

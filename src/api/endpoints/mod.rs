@@ -52,7 +52,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/v1/endpoints/{id}/deliveries", get(deliveries::list_of_endpoint))
 }
 
-/// The endpoint with this id, also one that has been deleted. Where `query` names an account it is that one's.
+/// The endpoint with this id, also one that has been deleted; where callbacks go is none. Where `query` names an account it is that one's.
 ///
 /// # Errors
 /// There is none.
@@ -61,7 +61,8 @@ pub(super) fn find(open: &Open, id: &str, query: &Query) -> Result<Arc<Target>, 
     let account: Option<AccountName> = query.value("account")?;
     let id: EndpointId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
     let (_, number) = open.outbox.id_key().open_endpoint(id).ok_or_else(missing)?;
-    let target = open.directory.target(number).filter(|target| target.id == id);
+    let is_it = |target: &Arc<Target>| target.id == id && target.stored.origin().is_none();
+    let target = open.directory.target(number).filter(is_it);
     let target = target.filter(|target| account.is_none_or(|account| account == target.stored.account));
     target.ok_or_else(missing)
 }

@@ -54,6 +54,7 @@ impl Running {
             time: None,
             not_before: None,
             content_type: None,
+            url: None,
             effect: Effect::Live,
         };
         let answers = self.intake.submit(vec![Ok(event)], Permit::default()).answers().await;

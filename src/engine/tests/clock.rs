@@ -16,6 +16,7 @@ fn event(producer_id: &str) -> NewEvent {
         time: None,
         not_before: None,
         content_type: None,
+        url: None,
         effect: Effect::Live,
     }
 }

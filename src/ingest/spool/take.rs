@@ -145,6 +145,7 @@ fn payload(data: Bytes, name: &OsStr, event_type: &EventType, rules: &Rules) -> 
         producer_id: None,
         time: None,
         not_before: None,
+        url: None,
         effect: Effect::Live,
     }
 }

@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use super::{directory::Directory, *};
 use crate::{
     clock::Chance,
-    ingest::{catalogs::Catalogs, intake::Routes},
+    ingest::{callbacks::Callbacks, catalogs::Catalogs, intake::Routes},
     metrics::Metrics,
     model::{
         account::AccountName,
@@ -87,7 +87,15 @@ impl World {
         let clock = Clock::start();
         let routes = Routes(HashMap::from(accounts));
         let (outbox, catalogs) = (opened.outbox.clone(), Catalogs::default());
-        let intake = Intake::new(outbox, routes, catalogs, &limits, clock, Chance, Metrics::default());
+        let intake = Intake::new(
+            outbox,
+            routes,
+            (catalogs, Callbacks::default()),
+            &limits,
+            clock,
+            Chance,
+            Metrics::default(),
+        );
         let path = place.path().join("in/spool");
         Self {
             path,

@@ -1,13 +1,14 @@
 //! What the store promises, said with maps.
 
 mod endpoints;
+pub(super) mod origins;
 pub(super) mod parked;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 
-use self::parked::Parked;
+use self::{origins::Origins, parked::Parked};
 use crate::{
     model::{
         attempt::{Attempt, AttemptRow},
@@ -22,7 +23,8 @@ use crate::{
 };
 
 /// What two events with the same id are compared by.
-type Content = (EventType, Option<Timestamp>, Option<NotBefore>, Option<ContentType>, Bytes);
+type Content =
+    (EventType, Option<Timestamp>, Option<NotBefore>, Option<Box<str>>, Option<ContentType>, Bytes);
 
 #[derive(Clone, Debug)]
 struct Id {
@@ -41,6 +43,7 @@ pub(super) struct Model {
     pub(super) endpoints: BTreeMap<EndpointNumber, Endpoint>,
     pub(super) files: HashSet<FileIdentity>,
     pub(super) parked: Parked,
+    pub(super) origins: Origins,
     /// How the clocks stood, as it was last said.
     pub(super) mark: Option<Mark>,
     ids: BTreeMap<Seq, Id>,
@@ -58,6 +61,7 @@ impl Model {
             endpoints: BTreeMap::new(),
             files: HashSet::new(),
             parked: Parked::default(),
+            origins: Origins::default(),
             mark: None,
             ids: BTreeMap::new(),
             depths: HashMap::new(),
@@ -96,7 +100,11 @@ impl Model {
             new.not_before = new.not_before.map(|not_before| NotBefore::At(not_before.time(at)));
             self.events.insert(seq, Event { seq, accepted_at: at, clock_unset, new });
             self.remember(seq, &routed.event, batch);
-            for (slot, (endpoint, due)) in (0..).zip(&routed.deliveries) {
+            let mut deliveries = routed.deliveries.clone();
+            if let Some(callback) = &routed.callback {
+                deliveries.push((self.origin(&routed.event.account, callback, at), callback.due));
+            }
+            for (slot, (endpoint, due)) in (0..).zip(&deliveries) {
                 let key = DeliveryKey { seq, slot };
                 let delivery = self.first(key, *endpoint, *due, batch.at);
                 if delivery.state == State::Pending {
@@ -172,6 +180,10 @@ impl Model {
         at: Timestamp,
     ) -> Delivery {
         let mut delivery = Delivery::pending(endpoint, due);
+        if endpoint == EndpointNumber::NONE {
+            (delivery.state, delivery.due) = (State::Failed(FailReason::EndpointFull), at);
+            return delivery;
+        }
         self.call_off(key, &mut delivery);
         if !is_pending(&delivery) {
             delivery.due = at;
@@ -199,8 +211,12 @@ impl Model {
         }
         let previous = delivery.last_attempt;
         *delivery = after;
+        let endpoint = delivery.endpoint;
+        let mut rests = false;
         if !is_pending(delivery) {
-            *self.depths.get_mut(&delivery.endpoint).expect("it was counted") -= 1;
+            let depth = self.depths.get_mut(&endpoint).expect("it was counted");
+            *depth -= 1;
+            rests = *depth == 0;
         }
         delivery.last_attempt = previous;
         if let Some((why, report)) = &settle.attempt {
@@ -217,6 +233,9 @@ impl Model {
         }
         if let Some(count) = &settle.count {
             self.count(settle.delivery.endpoint, count);
+        }
+        if rests {
+            self.rests(endpoint);
         }
     }
 
@@ -267,5 +286,6 @@ fn id_of(event: &NewEvent) -> Option<(String, String)> {
 }
 
 fn content(event: &NewEvent) -> Content {
-    (event.event_type.clone(), event.time, event.not_before, event.content_type.clone(), event.data.clone())
+    let NewEvent { event_type, time, not_before, url, content_type, data, .. } = event.clone();
+    (event_type, time, not_before, url, content_type, data)
 }

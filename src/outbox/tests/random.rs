@@ -1,7 +1,7 @@
 //! Random operations on a store in a file, and every answer held against the model.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
     time::Duration,
 };
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{
     mark,
-    model::{Model, is_pending},
+    model::{Model, is_pending, origins::random_callback},
     open, options, random_report, wait, wall,
 };
 use crate::outbox::End;
@@ -20,7 +20,7 @@ use crate::{
     model::{
         attempt::{Attempt, Why},
         delivery::{CancelReason, Delivery, DeliveryKey, FailReason, Scheduled, State},
-        endpoint::{DisableReason, EndpointNumber},
+        endpoint::{DisableReason, Endpoint, EndpointNumber},
         event::{Effect, NewEvent, NotBefore, Seq},
         time::Timestamp,
     },
@@ -88,6 +88,9 @@ fn the_store_does_what_the_model_does() {
         "known",
         "made",
         "missing",
+        "no place",
+        "origin forgotten",
+        "origin made",
         "outdated",
         "refused",
         "refused by itself",
@@ -122,6 +125,12 @@ fn run(seed: u64, steps: usize, kinds: &mut BTreeSet<&'static str>) {
     world.reopen(true);
     world.check();
     kinds.append(&mut world.kinds);
+    let tally = world.model.origins.tally;
+    for (kind, count) in ["origin made", "origin forgotten", "no place"].into_iter().zip(tally) {
+        if count > 0 {
+            kinds.insert(kind);
+        }
+    }
     for delivery in world.model.deliveries.values() {
         match delivery.state {
             State::Failed(FailReason::EndpointFull) => kinds.insert("endpoint_full"),
@@ -143,6 +152,8 @@ struct World {
     copies: u32,
     /// The kinds of answers that there were.
     kinds: BTreeSet<&'static str>,
+    /// The endpoints that the engine knows of.
+    known: HashSet<EndpointNumber>,
 }
 
 impl World {
@@ -160,10 +171,28 @@ impl World {
         let opened = open(&path, &options).expect("a new store opens");
         assert!(!opened.unclean, "a new store was not left by anybody");
         let (model, now) = (Model::new(options), Timestamp::from_millis(1_000));
-        let mut world =
-            Self { random, model, opened, directory, path, now, copies: 0, kinds: BTreeSet::new() };
+        let mut world = Self {
+            random,
+            model,
+            opened,
+            directory,
+            path,
+            now,
+            copies: 0,
+            kinds: BTreeSet::new(),
+            known: HashSet::new(),
+        };
+        world.count(true);
         world.configure();
         world
+    }
+
+    /// Says that all that was pending at the start is counted, or leaves that for later.
+    fn count(&mut self, whole: bool) {
+        if whole {
+            self.opened.outbox.backlog_is_counted();
+            self.model.origins.whole = true;
+        }
     }
 
     fn accept(&mut self) {
@@ -205,7 +234,9 @@ impl World {
     }
 
     fn routed(&mut self) -> Routed {
-        let (random, endpoints) = (&mut self.random, &self.model.endpoints);
+        let random = &mut self.random;
+        let routable = self.model.endpoints.iter().filter(|(_, one)| one.origin().is_none());
+        let routable: Vec<_> = routable.map(|(number, _)| *number).collect();
         let id = (random.u8(..3) > 0).then(|| format!("id {}", random.u8(..20)));
         let account = ["default", "other"][usize::from(random.u8(..10) == 0)].parse().expect("an account");
         let event_type = ["a.b", "c"][usize::from(random.u8(..10) == 0)].parse().expect("a type");
@@ -213,13 +244,14 @@ impl World {
         let data = Bytes::from(vec![b'7'; random.choice([0, 1, 1, 1, 5_000]).expect("one of them")]);
         // A time, not before a time, both, or neither, as mostly.
         let rare = random.usize(..10);
-        let event = NewEvent {
+        let mut event = NewEvent {
             account,
             event_type,
             producer_id: id,
             time: (rare == 0 || rare == 9).then_some(Timestamp::EPOCH),
             not_before: NOT_BEFORE.get(rare).copied(),
             content_type: (rare == 8).then(|| "text/csv".parse().expect("a content type")),
+            url: None,
             effect: [Effect::Live, Effect::Partial, Effect::None][data.len() % 3],
             data,
         };
@@ -227,12 +259,15 @@ impl World {
         let count = random.choice(counts).expect("one of them");
         let deliver = |_| {
             let due = self.now.plus(Duration::from_millis(random.u64(..10_000)));
-            (*random.choice(endpoints.keys()).expect("there are some"), due)
+            (random.choice(&routable).copied().expect("there are some"), due)
         };
-        Routed { event, deliveries: (0..count).map(deliver).collect() }
+        let deliveries = (0..count).map(deliver).collect();
+        let callback = random_callback(&mut event, self.now, &mut self.random);
+        Routed { event, deliveries, callback }
     }
 
     fn settle(&mut self) {
+        self.count(true);
         let keys: Vec<DeliveryKey> = self.model.deliveries.keys().copied().collect();
         let pending: Vec<_> =
             keys.iter().copied().filter(|k| is_pending(&self.model.deliveries[k])).collect();
@@ -303,11 +338,13 @@ impl World {
         self.model.configure(&wanted, &judged, self.now);
         let all = wait(self.opened.outbox.configure(wanted, judged, self.now)).expect("the store takes it");
         assert_eq!(all, self.model.endpoints.clone().into_iter().collect::<Vec<_>>());
+        self.known.extend(self.model.endpoints.keys());
     }
 
-    /// Some of those that were made over the API.
+    /// Some of those that were made over the API, and of the origins of callbacks.
     fn judged(&mut self) -> Vec<Judged> {
-        let own = self.model.endpoints.iter().filter(|(_, endpoint)| endpoint.own().is_some());
+        let is_judged = |(_, one): &(_, &Endpoint)| one.own().is_some() || one.origin().is_some();
+        let own = self.model.endpoints.iter().filter(is_judged);
         let judge = |number| Judged {
             number,
             unavailable: (self.random.u8(..3) == 0).then_some(DisableReason::NoProfile),
@@ -324,6 +361,7 @@ impl World {
             let changed = wait(self.opened.outbox.change(change)).expect("the store takes it");
             assert_eq!(changed, expected);
         }
+        self.known.extend(self.model.endpoints.keys());
     }
 
     /// Unlinks some files; what comes under the same identity afterwards is another file.
@@ -353,6 +391,10 @@ impl World {
         assert_eq!(self.opened.clocks, self.model.clocks());
         let backlog = self.backlog(self.opened.last_seq, 7);
         self.opened.outbox.count_backlog(&backlog);
+        self.known = self.model.endpoints.keys().copied().collect();
+        self.model.restart(false);
+        let whole = self.random.bool();
+        self.count(whole);
         self.wait_for_ids();
     }
 
@@ -387,7 +429,19 @@ impl World {
         let mut all = Vec::new();
         while all.len() < count {
             match self.opened.notices.blocking_recv().expect("the writer runs") {
-                Notice::Scheduled(scheduled) => all.extend(scheduled),
+                Notice::Scheduled(scheduled) => {
+                    let unknown = scheduled.iter().find(|one| !self.known.contains(&one.endpoint));
+                    assert_eq!(unknown, None, "the engine has been told of it before");
+                    all.extend(scheduled);
+                }
+                Notice::Origins(news) => {
+                    for (number, endpoint) in news.made {
+                        assert!(endpoint.origin().is_some() && self.known.insert(number), "{number:?}");
+                    }
+                    for number in news.forgotten {
+                        assert!(self.known.remove(&number), "{number:?}");
+                    }
+                }
                 other => panic!("not now: {other:?}"),
             }
         }

@@ -119,10 +119,16 @@ impl Found {
                     return Err(format!("the deletion of the endpoint {number:?} is not in force"));
                 }
                 Some(_) => {}
+                // The origin of callbacks, with nothing pending; its number is not given again.
+                None if endpoint.origin().is_some() && self.has_later(*number) => {}
                 None => return Err(format!("the endpoint {number:?} is forgotten")),
             }
         }
         Ok(())
+    }
+
+    fn has_later(&self, number: EndpointNumber) -> bool {
+        self.endpoints.last_key_value().is_some_and(|(last, _)| *last > number)
     }
 
     fn keeps_row(&self, key: DeliveryKey, row: &Row) -> Result<(), String> {
@@ -162,6 +168,10 @@ impl Found {
         });
         if !unfinished.clone().eq(self.backlog.iter().copied()) {
             return Err("the backlog is not each unfinished delivery once".to_owned());
+        }
+        let lost = unfinished.clone().find(|(_, delivery)| !self.endpoints.contains_key(&delivery.endpoint));
+        if let Some((key, delivery)) = lost {
+            return Err(format!("{key:?} is pending for {:?}, which is not there", delivery.endpoint));
         }
         self.parked.reaches(unfinished.map(|(key, delivery)| Scheduled::of(key, &delivery)))
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{
     super::{
         ID_KEY, mark,
-        model::{Model, is_pending, parked::minute},
+        model::{Model, is_pending, origins::random_callback, parked::minute},
         options, random_report, wall,
     },
     found::Found,
@@ -112,6 +112,14 @@ impl History {
         scan_ids(&self.database, 7, |page| store.fill_dedup(&page)).expect("ids are read");
         depths.found(model.deliveries.values().filter(|d| is_pending(d)).map(|d| d.endpoint));
         self.store = Some(store);
+        // Some begin before all is counted, and never hear that it is.
+        let whole = self.random.u8(..4) > 0;
+        if whole {
+            depths.set_whole();
+        }
+        let mut model = Model::clone(&model);
+        model.restart(whole);
+        self.promises.last_mut().expect("there is one from the beginning").model = Arc::new(model);
         self.say_clean(false);
     }
 
@@ -224,7 +232,11 @@ impl History {
         let known = model.remembered().map(|seq| &model.events[&seq]);
         let in_window = known.filter(|event| self.now.since(event.accepted_at) <= model.options.dedup_window);
         let events: Vec<_> = in_window.collect();
-        let routed = events.iter().map(|event| Routed { event: event.new.clone(), deliveries: Vec::new() });
+        let routed = events.iter().map(|event| Routed {
+            event: event.new.clone(),
+            deliveries: Vec::new(),
+            callback: None,
+        });
         let mut batches = vec![Batch {
             at: self.now,
             age: self.now,
@@ -298,13 +310,15 @@ impl History {
     fn routed(&mut self) -> Routed {
         let random = &mut self.random;
         let endpoints = &self.promises.last().expect("there is one from the beginning").model.endpoints;
+        let routable: Vec<_> =
+            endpoints.iter().filter(|(_, one)| one.origin().is_none()).map(|(number, _)| *number).collect();
         let id = (random.u8(..3) > 0).then(|| format!("id {}", random.u8(..60)));
         let size = match random.u8(..8) {
             large if large < self.heavy => random.usize(30_000..110_000),
             7 => random.usize(..3_000),
             _ => random.usize(..300),
         };
-        let event = NewEvent {
+        let mut event = NewEvent {
             account: "default".parse().expect("an account"),
             event_type: "a.b".parse().expect("a type"),
             data: Bytes::from(vec![random.u8(..); size]),
@@ -312,15 +326,18 @@ impl History {
             time: None,
             not_before: None,
             content_type: None,
+            url: None,
             effect: Effect::Live,
         };
         let counts = [0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 4, 5, 9, 9, 127, 129, 300];
         let count = random.choice(counts).expect("one of them");
         let deliver = |_| {
             let due = self.now.plus(Duration::from_millis(random.u64(..DUE_WITHIN)));
-            (*random.choice(endpoints.keys()).expect("there are some"), due)
+            (random.choice(&routable).copied().expect("there are some"), due)
         };
-        Routed { event, deliveries: (0..count).map(deliver).collect() }
+        let deliveries = (0..count).map(deliver).collect();
+        let callback = random_callback(&mut event, self.now, &mut self.random);
+        Routed { event, deliveries, callback }
     }
 
     /// Outcomes of what is pending, each in the model at once: a delivery may come more than once.

@@ -26,11 +26,14 @@ pub(super) struct Tally {
     pub(super) parked: usize,
     pub(super) stale: usize,
     pub(super) taken: usize,
+    pub(super) origins: usize,
+    pub(super) forgotten: usize,
+    pub(super) without_place: usize,
 }
 
 impl Tally {
     /// Each with its name, and how much is due of ten histories.
-    fn fields(&mut self) -> [(&'static str, &mut usize, usize); 19] {
+    fn fields(&mut self) -> [(&'static str, &mut usize, usize); 22] {
         [
             ("histories", &mut self.histories, 10),
             ("commits", &mut self.commits, 80),
@@ -51,6 +54,9 @@ impl Tally {
             ("parked keys", &mut self.parked, 20_000),
             ("of them without use", &mut self.stale, 1_500),
             ("keys that were loaded again", &mut self.taken, 8_000),
+            ("origins", &mut self.origins, 2_000),
+            ("of them forgotten", &mut self.forgotten, 300),
+            ("callbacks without a place", &mut self.without_place, 1_000),
         ]
     }
 
@@ -62,6 +68,11 @@ impl Tally {
         // Their deliveries have ended, or are due in another minute.
         self.stale += rows + found.parked.scheduled.len() - found.backlog.len();
         self.taken += taken;
+        let [origins, forgotten, without_place] =
+            model.origins.tally.map(|count| usize::try_from(count).expect("fits"));
+        self.origins += origins;
+        self.forgotten += forgotten;
+        self.without_place += without_place;
     }
 
     pub(super) fn add(&mut self, other: &Self) {

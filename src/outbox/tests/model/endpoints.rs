@@ -30,11 +30,11 @@ impl Model {
                     found.unavailable
                 }
                 (Source::Configuration { .. }, None, _) => Some(DisableReason::NotConfigured),
-                (Source::Api(_), _, Some(judged)) => {
+                (Source::Api(_) | Source::Callback { .. }, _, Some(judged)) => {
                     endpoint.expire_ms = judged.expire.map(millis).or(endpoint.expire_ms);
                     judged.unavailable
                 }
-                (Source::Api(_) | Source::Deleted { .. }, ..) => continue,
+                (Source::Api(_) | Source::Callback { .. } | Source::Deleted { .. }, ..) => continue,
             };
             if reason == endpoint.unavailable.map(|unavailable| unavailable.reason) {
                 continue;
@@ -62,7 +62,8 @@ impl Model {
         at: Timestamp,
         random: &mut fastrand::Rng,
     ) -> Option<Count> {
-        let resets = self.endpoints[&number].resets;
+        // Of one that has been forgotten, by an outcome that comes too late.
+        let resets = self.endpoints.get(&number).map_or(0, |endpoint| endpoint.resets);
         random.bool().then(|| random.u32(..9)).map(|consecutive_failures| {
             let (reason, resets) = match consecutive_failures {
                 6 => (Some(DisableReason::Failures), resets.wrapping_sub(1)),
@@ -117,7 +118,8 @@ impl Model {
             | Change::Enable { number, .. }
             | Change::Disable { number, .. }
             | Change::Delete { number, .. } => {
-                let endpoint = self.endpoints.get_mut(number).filter(|endpoint| !endpoint.is_deleted());
+                let endpoint = self.endpoints.get_mut(number);
+                let endpoint = endpoint.filter(|one| !one.is_deleted() && one.origin().is_none());
                 let Some(endpoint) = endpoint else { return Changed::Missing };
                 if let Some(not) = alter(endpoint, change, below) {
                     return not;
@@ -131,7 +133,7 @@ impl Model {
 
     /// What becomes of a delivery that would be pending.
     pub(super) fn call_off(&self, key: DeliveryKey, delivery: &mut Delivery) {
-        let endpoint = &self.endpoints[&delivery.endpoint];
+        let Some(endpoint) = self.endpoints.get(&delivery.endpoint) else { return };
         let (reason, at) = match (&endpoint.source, endpoint.discard) {
             (Source::Deleted { at }, _) => (CancelReason::EndpointDeleted, *at),
             (_, Some(Discard { below, at })) if key.seq < below => (CancelReason::Discarded, at),
@@ -245,7 +247,7 @@ fn is_of(endpoint: &Endpoint, wanted: &Configured) -> bool {
     endpoint.account == wanted.account && endpoint.name() == Some(wanted.name.as_str())
 }
 
-fn made(account: &AccountName, source: Source, expire: Duration, at: Timestamp) -> Endpoint {
+pub(super) fn made(account: &AccountName, source: Source, expire: Duration, at: Timestamp) -> Endpoint {
     Endpoint {
         account: account.clone(),
         source,
