@@ -35,13 +35,15 @@ impl Example {
         self.file("sample.json").trim().to_owned()
     }
 
-    /// The value of the only line `key = "…"` of its configuration.
+    /// The value of the line `key = "…"` of its configuration, or of all of them.
     pub fn value(self, key: &str) -> String {
         let text = self.file("posthaste.toml");
         let start = format!("{key} = \"");
-        let found: Vec<_> = text.lines().filter_map(|line| line.strip_prefix(&start)).collect();
+        let found = text.lines().filter_map(|line| line.strip_prefix(&start)?.split('"').next());
+        let mut found: Vec<_> = found.collect();
+        found.dedup();
         assert_eq!(found.len(), 1, "{key}: {found:?}");
-        found[0].split('"').next().expect("a value").to_owned()
+        found[0].to_owned()
     }
 
     /// The commands of its README, in their order.

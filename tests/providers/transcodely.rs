@@ -1,19 +1,21 @@
 //! Transcodely: the whole job in the body, HMAC-SHA256 over timestamp and body, six attempts, a delivery id that stays.
 
-use std::{collections::HashSet, process::Command, time::Duration};
+use std::{collections::HashSet, fs, process::Command, time::Duration};
 
+use rustls::ALL_VERSIONS;
 use serde_json::json;
 
 use crate::{
     example::{Example, attempted, call, catalog, judges, refuses, sorted, waits},
     support::{
+        authority::Authority,
         config::ODD,
         eventually,
         program::{Program, is_there},
         receiver::{Receiver, Reply},
         sign::{check_transcodely, hmac_sha256},
         skip,
-        world::World,
+        world::{World, stderr, stdout},
     },
 };
 
@@ -169,6 +171,78 @@ fn endpoints_from_outside_are_public_and_https() {
         assert!(status == 422 && detail.contains("allow = ["), "{address}: {detail}");
     }
     assert_eq!(make("https://yourapp.example/webhooks/transcodely").0, 201);
+}
+
+/// A job's `webhook_url`: over TLS to an address that is opened, signed with the account's secret.
+#[test]
+fn a_job_has_a_url_of_its_own() {
+    let authority = Authority::new("authority");
+    let tls = || authority.receiver(("127.0.0.1", 2999), None, ALL_VERSIONS);
+    let (endpoint, job) = (Receiver::start(), tls());
+    let more = "\n[network]\nallow = [\"127.0.0.1/32\"]\nca_bundle = \"ca.pem\"\n".to_owned()
+        + &TRANSCODELY.hurried(&["0s", "1100ms"]);
+    let mut world = TRANSCODELY.world(&endpoint.url("/"), &more);
+    fs::write(world.path("ca.pem"), authority.root.pem()).expect("a file");
+    world.start();
+    let url = job.url("/webhooks/transcodely?job=7");
+    let output = world.cli(&["emit", "job.completed", "@sample.json", "--url", &url]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let event = stdout(&output).trim().to_owned();
+    let (at_job, at_endpoint) = (job.wait(1)[0].clone(), endpoint.wait(1)[0].clone());
+    world.settled();
+    assert_eq!(at_job.path, "/webhooks/transcodely?job=7");
+    assert_eq!(at_job.body, at_endpoint.body, "the same job");
+    check_transcodely(&at_job, &TRANSCODELY.value("secret"));
+    TRANSCODELY.verifies(&world, &at_job, &TRANSCODELY.value("secret"));
+    let deliveries = world.deliveries(&event);
+    let callback = deliveries.iter().find(|one| one["callback"] == json!(url)).expect("a callback");
+    assert_eq!(callback["id"], at_job.header("x-transcodely-delivery-id"));
+    assert_ne!(at_job.header("x-transcodely-delivery-id"), at_endpoint.header("x-transcodely-delivery-id"));
+
+    // Tried again under the same id, and only by https.
+    let ill = authority.receiver(("another.example", 2999), None, ALL_VERSIONS);
+    let event = json!({"type": "job.failed", "data": {}, "url": ill.url("/x")});
+    let event = world.post(&event.to_string()).expect(202)["id"].as_str().expect("an id").to_owned();
+    let whole = eventually("both have failed", || {
+        let deliveries = world.deliveries(&event);
+        let callback = deliveries.into_iter().find(|one| one["callback"] == json!(ill.url("/x")))?;
+        (callback["status"] == "failed").then_some(callback)
+    });
+    assert_eq!((&whole["reason"], &whole["attempt"]), (&json!("exhausted"), &json!(2)));
+    assert_eq!(whole["attempts"][1]["response"]["failure"], "tls", "{whole}");
+    for (url, part) in [
+        ("http://yourapp.example/webhooks/transcodely", "https_only = false"),
+        ("https://10.1.2.3/webhooks/transcodely", "allow = [\"10.1.2.3/32\"]"),
+    ] {
+        let event = json!({"type": "job.completed", "data": {}, "url": url});
+        let problem = world.post(&event.to_string()).expect(422);
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(part)), "{problem}");
+    }
+}
+
+/// As the example's README says how to try it: the same receiver is the endpoint and the callback's.
+#[test]
+fn the_readmes_callback_can_be_tried_on_loopback() {
+    let receiver = Receiver::start();
+    let mut world = TRANSCODELY.world(&receiver.url("/"), "");
+    let readme = TRANSCODELY.file("README.md");
+    let text = fs::read_to_string(world.config()).expect("a configuration");
+    for line in ["network.allow = [\"127.0.0.1/32\"]", "https_only = false"] {
+        assert!(readme.contains(&format!("`{line}`")), "{line}");
+    }
+    let text = text.replace("[accounts.default]\n", "[accounts.default]\nhttps_only = false\n");
+    fs::write(world.config(), format!("network.allow = [\"127.0.0.1/32\"]\n{text}")).expect("a file");
+    world.start();
+    let command = readme.lines().find(|line| line.contains("--url http:")).expect("a command").trim();
+    let written = TRANSCODELY.value("url");
+    assert!(command.ends_with(&written), "{command}");
+    let command = command.replace(&written, &receiver.url("/webhooks/transcodely"));
+    let words: Vec<_> = command.split(' ').skip(1).collect();
+    let output = world.cli(&words);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let hooks = receiver.wait_at("/webhooks/transcodely", 2);
+    let ids: HashSet<_> = hooks.iter().map(|hook| hook.header("x-transcodely-delivery-id")).collect();
+    assert_eq!(ids.len(), 2);
 }
 
 #[test]
