@@ -28,7 +28,7 @@ use crate::{
         attempt::Attempt,
         event::{Effect, NewEvent, Seq},
     },
-    outbox::{Batch, End, Opened, Options, Outbox, Routed, Writer},
+    outbox::{Addressed, Batch, End, Opened, Options, Outbox, Routed, Writer},
 };
 
 const ID_KEY: [u8; 16] = *b"sixteen bytes ok";
@@ -131,7 +131,7 @@ impl Running {
 }
 
 async fn accept(outbox: &Outbox, count: usize, due: Timestamp, data: Bytes) {
-    let deliveries = vec![(EndpointNumber::new(1), due)];
+    let deliveries = vec![Addressed { endpoint: EndpointNumber::new(1), due }];
     let event = NewEvent {
         account: "default".parse().expect("an account"),
         event_type: "a.b".parse().expect("a type"),

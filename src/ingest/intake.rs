@@ -29,7 +29,10 @@ use crate::{
         event::{Effect, NewEvent},
         time::Timestamp,
     },
-    outbox::{Acceptance, Accepting, Batch, BatchAnswer, Callback, FileIdentity, Outbox, Routed, StoreError},
+    outbox::{
+        Acceptance, Accepting, Addressed, Batch, BatchAnswer, Callback, FileIdentity, Outbox, Routed,
+        StoreError,
+    },
     policy::{form::Form, later, nearest, retry, route::TypePattern},
 };
 
@@ -270,7 +273,7 @@ impl Intake {
         let deliveries = wanted.map(|route| {
             let profile = route.form.as_deref().map(Form::profile);
             let due = profile.and_then(|profile| retry::due(profile, 0, from, self.0.chance.fraction()));
-            (route.endpoint, due.unwrap_or(from))
+            Addressed { endpoint: route.endpoint, due: due.unwrap_or(from) }
         });
         let deliveries = deliveries.collect();
         let callback = self.callback(&mut event, from)?;

@@ -45,10 +45,19 @@ pub struct Batch {
 pub struct Routed {
     /// The event.
     pub event: NewEvent,
-    /// The endpoints, each with the time of its first attempt; at most [`MAX_DELIVERIES`], no delivery is made for more.
-    pub deliveries: Vec<(EndpointNumber, Timestamp)>,
+    /// To whom; at most [`MAX_DELIVERIES`], no delivery is made for more.
+    pub deliveries: Vec<Addressed>,
     /// Where else it goes, if its producer said so: the last of its deliveries.
     pub callback: Option<Callback>,
+}
+
+/// A delivery that is to be made of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addressed {
+    /// To whom.
+    pub endpoint: EndpointNumber,
+    /// When its first attempt is due.
+    pub due: Timestamp,
 }
 
 /// What tells a spool file from every other.
@@ -176,7 +185,7 @@ fn accept_one<'a>(
         Some(callback) => {
             let account = &routed.event.account;
             let number = state.endpoints.origin(account, callback, at, &state.depths, tables)?;
-            Some((number, callback.due))
+            Some(Addressed { endpoint: number, due: callback.due })
         }
         None => None,
     };
@@ -187,7 +196,7 @@ fn accept_one<'a>(
 
 fn write_deliveries(
     routed: &Routed,
-    callback: Option<(EndpointNumber, Timestamp)>,
+    callback: Option<Addressed>,
     seq: Seq,
     at: Timestamp,
     state: &mut StoreState,
@@ -202,15 +211,15 @@ fn write_deliveries(
     let deliveries = &deliveries[..deliveries.len().min(MAX_DELIVERIES)];
     let mut slot: u16 = 0;
     // An event that nobody subscribed to has one row without deliveries, so that lists show it.
-    let empty: &[(EndpointNumber, Timestamp)] = &[];
+    let empty: &[Addressed] = &[];
     let none = deliveries.is_empty().then_some(empty);
     for chunk in deliveries.chunks(ROW_DELIVERIES).chain(none) {
         let key = row_key(DeliveryKey { seq, slot });
         let mut deliveries = Vec::with_capacity(chunk.len());
-        for (endpoint, due) in chunk {
-            let delivery = first_state(*endpoint, seq, *due, at, state);
+        for addressed in chunk {
+            let delivery = first_state(*addressed, seq, at, state);
             if delivery.state == State::Pending {
-                scheduled.push(Scheduled { key: DeliveryKey { seq, slot }, endpoint: *endpoint, due: *due });
+                scheduled.push(Scheduled::of(DeliveryKey { seq, slot }, &delivery));
             }
             deliveries.push(delivery);
             // Wraps behind the last of `MAX_DELIVERIES` only.
@@ -227,13 +236,8 @@ fn write_deliveries(
 
 /// Pending; or cancelled, where the endpoint has been deleted since the event was routed; or failed at once where the
 /// endpoint is full: no endpoint can close the door.
-fn first_state(
-    endpoint: EndpointNumber,
-    seq: Seq,
-    due: Timestamp,
-    at: Timestamp,
-    state: &mut StoreState,
-) -> Delivery {
+fn first_state(addressed: Addressed, seq: Seq, at: Timestamp, state: &mut StoreState) -> Delivery {
+    let Addressed { endpoint, due } = addressed;
     let mut delivery = Delivery::pending(endpoint, due);
     if let Some((reason, _)) = state.endpoints.calls_off(endpoint, seq) {
         (delivery.state, delivery.due) = (State::Cancelled(reason), at);

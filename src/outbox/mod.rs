@@ -39,7 +39,7 @@ use std::{path::Path, sync::Arc, thread, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::{
-    accept::{Acceptance, Batch, BatchAnswer, FileIdentity, Routed},
+    accept::{Acceptance, Addressed, Batch, BatchAnswer, FileIdentity, Routed},
     clock::Clocks,
     depths::Depths,
     endpoints::{Change, Changed, Configured, Judged},

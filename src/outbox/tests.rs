@@ -13,7 +13,7 @@ use std::{error::Error, fmt::Write as _, future::Future, path::Path, time::Durat
 
 use bytes::Bytes;
 
-use super::{Batch, OpenError, Opened, Options, Outbox, Routed, Settle};
+use super::{Addressed, Batch, OpenError, Opened, Options, Outbox, Routed, Settle};
 use crate::model::{
     account::AccountName,
     attempt::{Failure, FailureKind, Fingerprint, Outcome, Phases, Report, Response, Why},
@@ -89,7 +89,7 @@ fn event(producer_id: Option<&str>, data: &'static str) -> NewEvent {
 
 /// A batch of one event with one delivery, to endpoint 1.
 fn batch(producer_id: Option<&str>, data: &'static str) -> Batch {
-    let deliveries = vec![(EndpointNumber::new(1), at(5))];
+    let deliveries = vec![Addressed { endpoint: EndpointNumber::new(1), due: at(5) }];
     Batch {
         at: at(1),
         age: at(1),

@@ -19,7 +19,9 @@ use crate::{
         id::{EventId, IdKey},
         time::{Mark, Timestamp},
     },
-    outbox::{Acceptance, Batch, BatchAnswer, Clocks, FileIdentity, Head, Options, Placed, Row, Settle},
+    outbox::{
+        Acceptance, Addressed, Batch, BatchAnswer, Clocks, FileIdentity, Head, Options, Placed, Row, Settle,
+    },
 };
 
 /// What two events with the same id are compared by.
@@ -102,13 +104,14 @@ impl Model {
             self.remember(seq, &routed.event, batch);
             let mut deliveries = routed.deliveries.clone();
             if let Some(callback) = &routed.callback {
-                deliveries.push((self.origin(&routed.event.account, callback, at), callback.due));
+                let endpoint = self.origin(&routed.event.account, callback, at);
+                deliveries.push(Addressed { endpoint, due: callback.due });
             }
-            for (slot, (endpoint, due)) in (0..).zip(&deliveries) {
+            for (slot, addressed) in (0..).zip(&deliveries) {
                 let key = DeliveryKey { seq, slot };
-                let delivery = self.first(key, *endpoint, *due, batch.at);
+                let delivery = self.first(key, *addressed, batch.at);
                 if delivery.state == State::Pending {
-                    scheduled.push(Scheduled { key, endpoint: *endpoint, due: *due });
+                    scheduled.push(Scheduled::of(key, &delivery));
                 }
                 self.deliveries.insert(key, delivery);
             }
@@ -172,13 +175,8 @@ impl Model {
         self.ids.keys().copied()
     }
 
-    fn first(
-        &mut self,
-        key: DeliveryKey,
-        endpoint: EndpointNumber,
-        due: Timestamp,
-        at: Timestamp,
-    ) -> Delivery {
+    fn first(&mut self, key: DeliveryKey, addressed: Addressed, at: Timestamp) -> Delivery {
+        let Addressed { endpoint, due } = addressed;
         let mut delivery = Delivery::pending(endpoint, due);
         if endpoint == EndpointNumber::NONE {
             (delivery.state, delivery.due) = (State::Failed(FailReason::EndpointFull), at);

@@ -25,8 +25,8 @@ use crate::{
         time::Timestamp,
     },
     outbox::{
-        Acceptance, Batch, BatchAnswer, Brief, Change, Changed, Configured, Count, FileIdentity, Head,
-        Judged, Notice, Opened, Options, Placed, Reader, Routed, Settle,
+        Acceptance, Addressed, Batch, BatchAnswer, Brief, Change, Changed, Configured, Count, FileIdentity,
+        Head, Judged, Notice, Opened, Options, Placed, Reader, Routed, Settle,
         schema::{FILES, IDS, PENDING},
     },
 };
@@ -259,7 +259,7 @@ impl World {
         let count = random.choice(counts).expect("one of them");
         let deliver = |_| {
             let due = self.now.plus(Duration::from_millis(random.u64(..10_000)));
-            (random.choice(&routable).copied().expect("there are some"), due)
+            Addressed { endpoint: random.choice(&routable).copied().expect("there are some"), due }
         };
         let deliveries = (0..count).map(deliver).collect();
         let callback = random_callback(&mut event, self.now, &mut self.random);

@@ -24,7 +24,7 @@ use crate::{
         time::Timestamp,
     },
     outbox::{
-        Acceptance, Batch, BatchAnswer, Configured, FileIdentity, Options, Routed, Settle,
+        Acceptance, Addressed, Batch, BatchAnswer, Configured, FileIdentity, Options, Routed, Settle,
         database::Shared,
         depths::Depths,
         open,
@@ -333,7 +333,7 @@ impl History {
         let count = random.choice(counts).expect("one of them");
         let deliver = |_| {
             let due = self.now.plus(Duration::from_millis(random.u64(..DUE_WITHIN)));
-            (random.choice(&routable).copied().expect("there are some"), due)
+            Addressed { endpoint: random.choice(&routable).copied().expect("there are some"), due }
         };
         let deliveries = (0..count).map(deliver).collect();
         let callback = random_callback(&mut event, self.now, &mut self.random);
