@@ -12,12 +12,12 @@ use super::{Handle, directory::Directory};
 use crate::{
     clock::Clock,
     model::{
-        delivery::{Delivery, DeliveryKey, FailReason, Scheduled},
+        delivery::{Delivery, DeliveryKey, FailReason, Group, Order, Scheduled},
         endpoint::EndpointNumber,
         event::Seq,
         time::Minute,
     },
-    outbox::{Backlog, Change, Outbox, Reader, StoreError},
+    outbox::{Backlog, Change, Heads, Outbox, Reader, StoreError},
     policy::decide,
 };
 
@@ -37,8 +37,12 @@ const LOOK_SELDOM: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Page {
     /// What is pending.
-    pub(super) found: Vec<Scheduled>,
-    /// Those among it that are not on disk already for want of room.
+    pub(super) found: Vec<(DeliveryKey, Delivery)>,
+    /// Groups whose first delivery cannot be read.
+    pub(super) stuck: Vec<(EndpointNumber, Group)>,
+    /// How many of what was found before are the first in their order.
+    pub(super) heads: usize,
+    /// What can be scheduled: no other comes before it, and it is not on disk already for want of room.
     pub(super) unparked: Vec<Scheduled>,
     /// With the last page: whose keys are on disk, from which minute on.
     pub(super) parked: Vec<(EndpointNumber, Minute)>,
@@ -46,13 +50,26 @@ pub(super) struct Page {
     pub(super) last: bool,
 }
 
+/// How far the backlog is read.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// The row of deliveries to go on at.
+    Row(u64),
+    /// All is found; the group to go on at, of those that keep an order. Nothing of such a group is scheduled before: its
+    /// head is the one that it had at the start, unless all of it is newer than that.
+    Group(EndpointNumber, Group),
+}
+
 /// Reads the backlog up to `until`.
 pub(super) fn read(outbox: Outbox, until: Seq) -> mpsc::Receiver<Result<Page, StoreError>> {
     let (sender, receiver) = mpsc::channel(2);
     task::spawn_blocking(move || {
-        let mut from = Some(0);
+        let mut from = Some(Place::Row(0));
         while let Some(place) = from {
-            let page = outbox.read().and_then(|reader| read_page(&reader, place, until));
+            let page = outbox.read().and_then(|reader| match place {
+                Place::Row(row) => read_page(&reader, row, until),
+                Place::Group(endpoint, group) => read_heads(&reader, (endpoint, group), until),
+            });
             let failed = page.is_err();
             let page = page.map(|(page, next)| {
                 from = next;
@@ -67,17 +84,37 @@ pub(super) fn read(outbox: Outbox, until: Seq) -> mpsc::Receiver<Result<Page, St
     receiver
 }
 
-/// Reads a page, and where the next one begins.
-fn read_page(reader: &Reader, from: u64, until: Seq) -> Result<(Page, Option<u64>), StoreError> {
+/// Reads a page of all that is pending, and where the next one begins.
+fn read_page(reader: &Reader, from: u64, until: Seq) -> Result<(Page, Option<Place>), StoreError> {
     let Backlog { found, unreadable, next } = reader.backlog(from, until, PAGE)?;
     for error in unreadable {
         tracing::error!(%error, "the deliveries of an event cannot be read: they are left alone");
     }
-    let found: Vec<_> = found.iter().map(|(key, delivery)| Scheduled::of(*key, delivery)).collect();
-    let mut unparked = found.clone();
+    let alone = found.iter().filter(|(_, delivery)| !matches!(delivery.order, Order::Place(_)));
+    let mut unparked = alone.map(|(key, delivery)| Scheduled::of(*key, delivery)).collect();
+    reader.retain_unparked(&mut unparked)?;
+    let next = next.map_or(Place::Group(EndpointNumber::new(0), Group::KEYLESS), Place::Row);
+    Ok((Page { found, stuck: Vec::new(), heads: 0, unparked, parked: Vec::new(), last: false }, Some(next)))
+}
+
+/// Reads a page of what is first in its order, and where the next one begins.
+fn read_heads(
+    reader: &Reader,
+    from: (EndpointNumber, Group),
+    until: Seq,
+) -> Result<(Page, Option<Place>), StoreError> {
+    let Heads { found, unreadable, next } = reader.heads(from, until, PAGE)?;
+    let pass_over = |(group, error): (_, StoreError)| {
+        tracing::error!(%error, "a delivery that others wait for cannot be read: it is left alone, and the next goes");
+        group
+    };
+    let stuck = unreadable.into_iter().map(pass_over).collect();
+    let heads = found.len();
+    let mut unparked = found;
     reader.retain_unparked(&mut unparked)?;
     let parked = if next.is_none() { reader.parked_lanes()? } else { Vec::new() };
-    Ok((Page { found, unparked, parked, last: next.is_none() }, next))
+    let next = next.map(|(endpoint, group)| Place::Group(endpoint, group));
+    Ok((Page { found: Vec::new(), stuck, heads, unparked, parked, last: next.is_none() }, next))
 }
 
 /// Looks through what is pending every [`SWEEP`], and has the engine end what has expired.

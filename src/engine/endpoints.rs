@@ -460,6 +460,7 @@ impl Inner {
                 not_before: None,
                 content_type: None,
                 url: None,
+                key: None,
                 effect: Effect::Live,
             },
         };

@@ -59,6 +59,8 @@ use crate::{
 const MAX_SETTLING: usize = 4096;
 /// With so many keys on their way to the disk, no more of the backlog is read.
 const MAX_PARKING: usize = 65_536;
+/// With so many deliveries on their way to their place in an order, no further one joins.
+const MAX_JOINING: usize = 4096;
 /// No sleep is longer: tokio's 1.53 line has a timer bug with sleeps of years.
 const MAX_SLEEP: Duration = Duration::from_secs(6 * 3600);
 /// What is on its way to the disk when its turn comes is looked at again after this.
@@ -271,6 +273,8 @@ pub struct Engine {
     settling: HashMap<DeliveryKey, Settling, BuildNumberHasher>,
     /// Keys on their way to the disk because memory has no room for them.
     parking: usize,
+    /// Deliveries on their way to their place in an order.
+    joining: usize,
     running: bool,
     /// Told when an endpoint may have called deliveries off.
     called_off: Arc<Notify>,
@@ -315,6 +319,7 @@ impl Engine {
             view: None,
             settling: HashMap::default(),
             parking: 0,
+            joining: 0,
             running: false,
             called_off: Arc::default(),
             commands,
@@ -515,18 +520,25 @@ impl Engine {
         Ok(view)
     }
 
-    /// Has keys written to the disk for which memory has no room, and others taken from it when their turn comes.
+    /// Has keys written to the disk for which memory has no room, and others taken from it when their turn comes; has
+    /// those join their order that are due, whatever their endpoint waits for.
     fn move_keys(&mut self, stopping: Stop) {
         while let Some(keys) = self.scheduler.poll_park() {
             self.parking += keys.len();
             self.around.outbox.park(keys);
         }
-        // A load before the end of the backlog would bring what its scan is still to find.
-        while self.running
-            && stopping == Stop::Run
-            && let Some(load) = self.scheduler.poll_load()
-        {
+        // A load before the end of the backlog would bring what its scan is still to find; a delivery that has joined
+        // would be found twice.
+        if !self.running || stopping != Stop::Run {
+            return;
+        }
+        while let Some(load) = self.scheduler.poll_load() {
             self.around.outbox.load(load);
+        }
+        let keys = self.scheduler.poll_join(MAX_JOINING - self.joining);
+        if !keys.is_empty() {
+            self.joining += keys.len();
+            self.around.outbox.join(keys);
         }
     }
 
@@ -551,6 +563,7 @@ impl Engine {
                 Notice::Scheduled(scheduled) => self.schedule(&scheduled, now),
                 Notice::Settled(keys) => keys.into_iter().for_each(|key| self.settled(key, now)),
                 Notice::NotSettled(all) => all.into_iter().for_each(|(key, why)| self.not_settled(key, &why)),
+                Notice::Joined(count) => self.joining = self.joining.saturating_sub(count),
                 Notice::Parked(count, lanes) => self.parked(count, &lanes),
                 Notice::Loaded(Loaded { lane, found, next }) => {
                     self.scheduler.handle_loaded(lane, &found, next, now);
@@ -613,6 +626,10 @@ impl Engine {
     fn take_backlog(&mut self, page: Option<Result<backlog::Page, StoreError>>) -> Result<(), StoreError> {
         let page = page.unwrap_or(Err(StoreError::Stopped))?;
         self.around.outbox.count_backlog(&page.found);
+        self.around.outbox.count_heads(page.heads);
+        if !page.stuck.is_empty() {
+            self.around.outbox.pass_over(page.stuck);
+        }
         self.schedule(&page.unparked, self.around.clock.now());
         self.parked(0, &page.parked);
         self.running = page.last;

@@ -28,7 +28,7 @@ use crate::{
         attempt::Attempt,
         event::{Effect, NewEvent, Seq},
     },
-    outbox::{Addressed, Batch, End, Opened, Options, Outbox, Routed, Writer},
+    outbox::{Addressed, Batch, End, Entry, Opened, Options, Outbox, Routed, Writer},
 };
 
 const ID_KEY: [u8; 16] = *b"sixteen bytes ok";
@@ -131,7 +131,7 @@ impl Running {
 }
 
 async fn accept(outbox: &Outbox, count: usize, due: Timestamp, data: Bytes) {
-    let deliveries = vec![Addressed { endpoint: EndpointNumber::new(1), due }];
+    let deliveries = vec![Addressed { endpoint: EndpointNumber::new(1), due, entry: Entry::Never }];
     let event = NewEvent {
         account: "default".parse().expect("an account"),
         event_type: "a.b".parse().expect("a type"),
@@ -141,6 +141,7 @@ async fn accept(outbox: &Outbox, count: usize, due: Timestamp, data: Bytes) {
         not_before: None,
         content_type: None,
         url: None,
+        key: None,
         effect: Effect::Live,
     };
     let routed = || Routed { event: event.clone(), deliveries: deliveries.clone(), callback: None };

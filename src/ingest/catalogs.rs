@@ -136,6 +136,7 @@ mod tests {
             not_before: None,
             content_type: None,
             url: None,
+            key: None,
             effect: Effect::Live,
         };
         let now = Timestamp::RELEASED;

@@ -60,6 +60,7 @@ pub fn parse(source: &Bytes, account: &AccountName) -> Result<NewEvent, InvalidE
         not_before: written.not_before,
         content_type: None,
         url: written.url.map(String::into_boxed_str),
+        key: None,
         effect: Effect::Live,
     })
 }

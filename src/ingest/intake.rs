@@ -30,7 +30,7 @@ use crate::{
         time::Timestamp,
     },
     outbox::{
-        Acceptance, Accepting, Addressed, Batch, BatchAnswer, Callback, FileIdentity, Outbox, Routed,
+        Acceptance, Accepting, Addressed, Batch, BatchAnswer, Callback, Entry, FileIdentity, Outbox, Routed,
         StoreError,
     },
     policy::{form::Form, later, nearest, retry, route::TypePattern},
@@ -273,7 +273,7 @@ impl Intake {
         let deliveries = wanted.map(|route| {
             let profile = route.form.as_deref().map(Form::profile);
             let due = profile.and_then(|profile| retry::due(profile, 0, from, self.0.chance.fraction()));
-            Addressed { endpoint: route.endpoint, due: due.unwrap_or(from) }
+            Addressed { endpoint: route.endpoint, due: due.unwrap_or(from), entry: Entry::Never }
         });
         let deliveries = deliveries.collect();
         let callback = self.callback(&mut event, from)?;
@@ -289,6 +289,7 @@ impl Intake {
         let callback = Callback {
             origin: url.origin().ascii_serialization().into(),
             due: due.unwrap_or(from),
+            entry: Entry::Never,
             expire: profile.expire,
             unavailable: rule.unavailable(),
             most: rule.max_origins,

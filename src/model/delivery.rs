@@ -25,16 +25,56 @@ pub struct DeliveryKey {
 pub struct Scheduled {
     /// Which.
     pub key: DeliveryKey,
-    /// To whom.
+    /// To whom: in which lane. [`EndpointNumber::JOINING`]: it is not attempted then, but joins its order.
     pub endpoint: EndpointNumber,
     /// When.
     pub due: Timestamp,
 }
 
 impl Scheduled {
-    /// What there is to schedule of a pending delivery.
-    pub const fn of(key: DeliveryKey, delivery: &Delivery) -> Self {
-        Self { key, endpoint: delivery.endpoint, due: delivery.due }
+    /// What there is to schedule of a pending delivery that no other comes before.
+    pub fn of(key: DeliveryKey, delivery: &Delivery) -> Self {
+        let joins = delivery.order == Order::Unjoined;
+        let endpoint = if joins { EndpointNumber::JOINING } else { delivery.endpoint };
+        Self { key, endpoint, due: delivery.due }
+    }
+}
+
+/// Whether a delivery keeps an order: then it is attempted only when all before it, of the same endpoint and key, have
+/// ended. Fixed when it is accepted, by its endpoint's profile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// It does not.
+    #[default]
+    Free,
+    /// It does; its place among the others, never 0. The first of them is attempted.
+    Place(u64),
+    /// It does, but has no place: it joins at the end when it is due, or has ended.
+    Unjoined,
+}
+
+/// Those of an endpoint's deliveries that go one after the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group(u64);
+
+impl Group {
+    /// Those of events without a key.
+    pub const KEYLESS: Self = Self(0);
+
+    /// Those of events whose key has this hash, of which 63 bits count: two keys in one group, which is harmless, are
+    /// rarer than anybody will see, and none is in the group of those without.
+    pub const fn of_hash(hash: u64) -> Self {
+        Self(hash | 1 << 63)
+    }
+
+    /// As it is stored.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
     }
 }
 
@@ -68,6 +108,8 @@ pub struct Delivery {
     pub last_attempt: Option<AttemptRow>,
     /// The endpoint asked for the next attempt's time, which is later than the schedule's.
     pub asked: bool,
+    /// Whether it goes only after others.
+    pub order: Order,
     /// Pending, or how it ended.
     pub state: State,
 }
@@ -84,6 +126,7 @@ impl Delivery {
             last_status: None,
             last_attempt: None,
             asked: false,
+            order: Order::Free,
             state: State::Pending,
         }
     }

@@ -23,6 +23,10 @@ impl EndpointNumber {
     /// Of a callback that found no place at an origin: no endpoint has it.
     pub const NONE: Self = Self(0);
 
+    /// No endpoint's: under it stand the deliveries that join an order when they are due
+    /// ([`Order::Unjoined`](super::delivery::Order)), whatever holds their endpoints.
+    pub const JOINING: Self = Self(u32::MAX);
+
     /// An endpoint's number.
     pub const fn new(number: u32) -> Self {
         Self(number)

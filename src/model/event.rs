@@ -160,6 +160,9 @@ pub struct NewEvent {
     /// A URL that it goes to besides the endpoints that match: as its producer wrote it, and once it is routed as it was
     /// judged.
     pub url: Option<Box<str>>,
+    /// Among which of an endpoint's deliveries those of it keep the order, where they keep one: its producer's word, 1
+    /// to 256 characters.
+    pub key: Option<String>,
     /// What its account's catalog says of its type as it comes in.
     pub effect: Effect,
 }

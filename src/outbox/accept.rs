@@ -10,13 +10,14 @@ use super::{
     append::Added,
     dedup::Known,
     error::StoreError,
+    order::enter,
     origins::Callback,
     record::{any_pending, encode_row},
     schema::{ROW_DELIVERIES, Tables, row_key},
     store::State as StoreState,
 };
 use crate::model::{
-    delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
+    delivery::{Delivery, DeliveryKey, FailReason, Group, Order, Scheduled, State},
     endpoint::EndpointNumber,
     event::{NewEvent, Seq},
     id::EventId,
@@ -58,6 +59,20 @@ pub struct Addressed {
     pub endpoint: EndpointNumber,
     /// When its first attempt is due.
     pub due: Timestamp,
+    /// Whether it keeps an order, and from when.
+    pub entry: Entry,
+}
+
+/// How a delivery comes into an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Entry {
+    /// Not at all.
+    #[default]
+    Never,
+    /// With its acceptance.
+    AtOnce,
+    /// When it is due.
+    WhenDue,
 }
 
 /// What tells a spool file from every other.
@@ -185,30 +200,31 @@ fn accept_one<'a>(
         Some(callback) => {
             let account = &routed.event.account;
             let number = state.endpoints.origin(account, callback, at, &state.depths, tables)?;
-            Some(Addressed { endpoint: number, due: callback.due })
+            Some(Addressed { endpoint: number, due: callback.due, entry: callback.entry })
         }
         None => None,
     };
-    write_deliveries(routed, callback, seq, at, state, added, scheduled);
+    write_deliveries((routed, callback), seq, at, state, tables, (added, scheduled))?;
     added.write_if_large(tables)?;
     Ok(Acceptance::Accepted(state.id_key.event_id(at, seq)))
 }
 
 fn write_deliveries(
-    routed: &Routed,
-    callback: Option<Addressed>,
+    (routed, callback): (&Routed, Option<Addressed>),
     seq: Seq,
     at: Timestamp,
     state: &mut StoreState,
-    added: &mut Added<'_>,
-    scheduled: &mut Vec<Scheduled>,
-) {
+    tables: &mut Tables<'_>,
+    (added, scheduled): (&mut Added<'_>, &mut Vec<Scheduled>),
+) -> Result<(), StoreError> {
     let mut deliveries = Cow::Borrowed(routed.deliveries.as_slice());
     if let Some(callback) = callback {
         deliveries.to_mut().push(callback);
     }
     debug_assert!(deliveries.len() <= MAX_DELIVERIES, "the slots of an event are counted in 16 bits");
     let deliveries = &deliveries[..deliveries.len().min(MAX_DELIVERIES)];
+    let ordered = deliveries.iter().any(|addressed| addressed.entry != Entry::Never);
+    let group = if ordered { state.dedup.group(&routed.event) } else { Group::KEYLESS };
     let mut slot: u16 = 0;
     // An event that nobody subscribed to has one row without deliveries, so that lists show it.
     let empty: &[Addressed] = &[];
@@ -217,28 +233,38 @@ fn write_deliveries(
         let key = row_key(DeliveryKey { seq, slot });
         let mut deliveries = Vec::with_capacity(chunk.len());
         for addressed in chunk {
-            let delivery = first_state(*addressed, seq, at, state);
-            if delivery.state == State::Pending {
-                scheduled.push(Scheduled::of(DeliveryKey { seq, slot }, &delivery));
+            let key = DeliveryKey { seq, slot };
+            let mut delivery = first_state(*addressed, seq, at, state);
+            let mut is_next = delivery.state == State::Pending;
+            if is_next && addressed.entry == Entry::AtOnce {
+                let (place, is_head) = enter((addressed.endpoint, group), key, state, tables)?;
+                (delivery.order, is_next) = (Order::Place(place), is_head);
+            }
+            if is_next {
+                scheduled.push(Scheduled::of(key, &delivery));
             }
             deliveries.push(delivery);
             // Wraps behind the last of `MAX_DELIVERIES` only.
             slot = slot.wrapping_add(1);
         }
-        let row = encode_row(&routed.event, at, &deliveries);
+        let row = encode_row(&routed.event, at, group, &deliveries);
         if any_pending(&row) {
             added.pending(key, row);
         } else {
             added.history(key, row);
         }
     }
+    Ok(())
 }
 
 /// Pending; or cancelled, where the endpoint has been deleted since the event was routed; or failed at once where the
 /// endpoint is full: no endpoint can close the door.
 fn first_state(addressed: Addressed, seq: Seq, at: Timestamp, state: &mut StoreState) -> Delivery {
-    let Addressed { endpoint, due } = addressed;
+    let Addressed { endpoint, due, entry } = addressed;
     let mut delivery = Delivery::pending(endpoint, due);
+    if entry != Entry::Never {
+        delivery.order = Order::Unjoined;
+    }
     if let Some((reason, _)) = state.endpoints.calls_off(endpoint, seq) {
         (delivery.state, delivery.due) = (State::Cancelled(reason), at);
     } else if endpoint == EndpointNumber::NONE {

@@ -13,6 +13,7 @@ use std::{hash::Hasher, time::Duration};
 use super::{error::StoreError, record::IdRow, schema::Tables};
 use crate::model::{
     content::ContentType,
+    delivery::Group,
     event::{NewEvent, NotBefore, Seq},
     id::IdKey,
     time::Timestamp,
@@ -70,9 +71,18 @@ impl Dedup {
             content.write(&[3]);
             write_text(&mut content, url);
         }
+        write_key(&mut content, event.key.as_deref());
         write_content_type(&mut content, event.content_type.as_ref());
         content.write(&event.data);
         Some(IdRow { id: id.finish128().as_u128(), content: content.finish128().as_u128(), at, age })
+    }
+
+    /// The group of the event's deliveries that keep an order.
+    pub(super) fn group(&self, event: &NewEvent) -> Group {
+        let Some(key) = event.key.as_deref() else { return Group::KEYLESS };
+        let mut hasher = self.hasher(3);
+        write_text(&mut hasher, key);
+        Group::of_hash(hasher.finish128().h1)
     }
 
     /// What is known of the id in `row`.
@@ -156,6 +166,14 @@ fn write_not_before(hasher: &mut SipHasher24, not_before: Option<NotBefore>) {
     hasher.write(&millis.to_le_bytes());
 }
 
+/// Nothing is written for an event without one; neither a time nor JSON begins with the byte before it.
+fn write_key(hasher: &mut SipHasher24, key: Option<&str>) {
+    if let Some(key) = key {
+        hasher.write(&[4]);
+        write_text(hasher, key);
+    }
+}
+
 /// Nothing is written for JSON, and no JSON begins with a byte 0. What is something else may begin with any byte, but comes
 /// after this one.
 fn write_content_type(hasher: &mut SipHasher24, content_type: Option<&ContentType>) {
@@ -184,6 +202,7 @@ mod tests {
             not_before: None,
             content_type: None,
             url: None,
+            key: None,
             effect: Effect::Live,
         };
         let row = dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id");
@@ -203,10 +222,19 @@ mod tests {
                 285_754_008_681_435_724_071_234_183_587_659_523_724
             ]
         );
+        event.not_before = None;
+        for key in ["k", "kk"] {
+            event.key = Some(key.to_owned());
+            contents
+                .push(dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id").content);
+        }
+        assert_eq!(contents[4], 165_895_198_726_975_464_560_008_823_676_793_345_901);
         contents.sort_unstable();
         contents.dedup();
-        assert_eq!(contents.len(), 4, "each is another content");
-        event.not_before = None;
+        assert_eq!(contents.len(), 6, "each is another content");
+        assert_eq!(dedup.group(&event).get(), 9_387_601_863_990_850_741);
+        event.key = None;
+        assert_eq!(dedup.group(&event), Group::KEYLESS);
         for content_type in ["application/pdf", "a/b"] {
             event.content_type = Some(content_type.parse().expect("a content type"));
             let other =
@@ -215,7 +243,7 @@ mod tests {
             contents.push(other);
         }
         assert_eq!(
-            contents[4..],
+            contents[6..],
             [
                 204_224_536_896_889_621_069_608_486_367_997_275_282,
                 278_678_580_439_343_494_336_642_517_143_990_963_835
@@ -243,6 +271,7 @@ mod tests {
                 not_before: None,
                 content_type: None,
                 url: None,
+                key: None,
                 effect: Effect::Live,
             };
             dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id")

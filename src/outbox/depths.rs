@@ -24,6 +24,7 @@ struct Shared {
     counts: Mutex<Counts>,
     full: AtomicU64,
     whole: AtomicBool,
+    behind: AtomicU64,
 }
 
 impl Depths {
@@ -51,6 +52,24 @@ impl Depths {
     /// Whether the scan at start is at its end.
     pub(super) fn are_whole(&self) -> bool {
         self.0.whole.load(Ordering::Acquire)
+    }
+
+    /// How many deliveries keep an order and are not the first in it. Too high while the scan at start goes on.
+    pub fn behind(&self) -> u64 {
+        self.0.behind.load(Ordering::Relaxed)
+    }
+
+    /// Counts more of these.
+    pub(super) fn went_behind(&self, count: usize) {
+        self.0.behind.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Counts fewer of these.
+    pub(super) fn came_forward(&self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let less = |behind: u64| Some(behind.saturating_sub(count));
+        // `less` always gives one.
+        let _ = self.0.behind.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Counts what the scan at start has found.

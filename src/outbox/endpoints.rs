@@ -209,7 +209,8 @@ impl Endpoints {
     pub(super) fn next(&self) -> Result<EndpointNumber, StoreError> {
         let last = self.all.last_key_value().map_or(0, |(number, _)| number.get());
         let spent = StoreError::Row { table: "endpoints", key: u64::from(last) };
-        last.checked_add(1).map(EndpointNumber::new).ok_or(spent)
+        let next = last.checked_add(1).map(EndpointNumber::new);
+        next.filter(|next| *next < EndpointNumber::JOINING).ok_or(spent)
     }
 
     pub(super) fn write(

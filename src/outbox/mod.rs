@@ -23,6 +23,7 @@ mod depths;
 mod endpoints;
 mod error;
 mod open;
+mod order;
 mod origins;
 mod parked;
 mod read;
@@ -39,14 +40,14 @@ use std::{path::Path, sync::Arc, thread, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::{
-    accept::{Acceptance, Addressed, Batch, BatchAnswer, FileIdentity, Routed},
+    accept::{Acceptance, Addressed, Batch, BatchAnswer, Entry, FileIdentity, Routed},
     clock::Clocks,
     depths::Depths,
     endpoints::{Change, Changed, Configured, Judged},
     error::{OpenError, StoreError},
     origins::{Callback, OriginNews},
     parked::Loaded,
-    read::{Backlog, Placed, Reader},
+    read::{Backlog, Heads, Placed, Reader},
     record::{Brief, Head, Row},
     settle::{Count, NotSettled, Settle},
     writer::{End, Notice, Writer},
@@ -54,7 +55,7 @@ pub use self::{
 use self::{database::Shared, error::contain, store::Store, writer::Queue};
 use crate::model::{
     attempt::AttemptRow,
-    delivery::{Load, Scheduled},
+    delivery::{Delivery, DeliveryKey, Group, Load, Order, Scheduled},
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
     id::IdKey,
@@ -179,6 +180,17 @@ impl Outbox {
         self.queue.unlinked(file);
     }
 
+    /// Has deliveries join their order, which are due; [`Notice::Joined`] says that they have, and
+    /// [`Notice::Scheduled`] which of them are first in it.
+    pub fn join(&self, keys: Vec<DeliveryKey>) {
+        self.queue.join(keys);
+    }
+
+    /// Has groups advance whose first delivery cannot be read: the next that can is scheduled.
+    pub fn pass_over(&self, stuck: Vec<(EndpointNumber, Group)>) {
+        self.queue.pass_over(stuck);
+    }
+
     /// Writes keys to the disk for which memory has no room; [`Notice::Parked`] says that they are there.
     pub fn park(&self, keys: Vec<Scheduled>) {
         self.queue.park(keys);
@@ -236,8 +248,14 @@ impl Outbox {
     }
 
     /// Counts what a scan of the backlog has found.
-    pub fn count_backlog(&self, found: &[Scheduled]) {
-        self.depths.found(found.iter().map(|scheduled| scheduled.endpoint));
+    pub fn count_backlog(&self, found: &[(DeliveryKey, Delivery)]) {
+        self.depths.found(found.iter().map(|(_, delivery)| delivery.endpoint));
+        self.depths.went_behind(found.iter().filter(|(_, one)| matches!(one.order, Order::Place(_))).count());
+    }
+
+    /// Counts what it has found as first in their order, all of which were counted before.
+    pub fn count_heads(&self, count: usize) {
+        self.depths.came_forward(count);
     }
 
     /// Says that the scan of the backlog has counted all of it.

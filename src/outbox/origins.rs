@@ -15,6 +15,7 @@ use std::{
 };
 
 use super::{
+    accept::Entry,
     depths::Depths,
     endpoints::{Endpoints, made},
     error::StoreError,
@@ -39,6 +40,8 @@ pub struct Callback {
     pub origin: Box<str>,
     /// The time of its first attempt.
     pub due: Timestamp,
+    /// Whether it keeps the order among its origin's.
+    pub entry: Entry,
     /// The `expire` of its account's profile.
     pub expire: Duration,
     /// Why no attempt can be made now, if so.

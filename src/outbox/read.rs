@@ -10,18 +10,19 @@ use super::{
     database::Shared,
     endpoints,
     error::StoreError,
-    parked,
+    order, parked,
     record::{
         Brief, Head, Row, decode_attempt, decode_brief, decode_delivery, decode_event, decode_head,
         decode_row, decode_url, delivery_bytes,
     },
     schema::{
-        ATTEMPTS, EVENTS, FILES, HISTORY, PENDING, ROW_DELIVERIES, first_row, row_key, row_seq, row_slot,
+        ATTEMPTS, EVENTS, FILES, HISTORY, PENDING, ROW_DELIVERIES, first_row, pack, row_key, row_seq,
+        row_slot,
     },
 };
 use crate::model::{
     attempt::{Attempt, AttemptRow},
-    delivery::{Delivery, DeliveryKey, Scheduled, State},
+    delivery::{Delivery, DeliveryKey, Group, Scheduled, State},
     endpoint::{Endpoint, EndpointNumber},
     event::{Event, Seq},
     time::Minute,
@@ -206,6 +207,34 @@ impl Reader {
         Ok(None)
     }
 
+    /// Whether another must end before this pending delivery is attempted; `head` is that of its row.
+    pub fn is_behind(&self, head: &Head, delivery: &Delivery) -> Result<bool, StoreError> {
+        order::is_behind(&self.txn, head, delivery)
+    }
+
+    /// A page of the deliveries that are first in their order, of events up to `until`, from the group `from` on; `limit`
+    /// groups are looked at.
+    pub fn heads(
+        &self,
+        from: (EndpointNumber, Group),
+        until: Seq,
+        limit: usize,
+    ) -> Result<Heads, StoreError> {
+        let order::Heads { found, next } = order::heads(&self.txn, from, until, limit)?;
+        let mut page = Heads { found: Vec::with_capacity(found.len()), unreadable: Vec::new(), next };
+        for (group, key) in found {
+            match self.delivery(key) {
+                Ok(Some((_, delivery))) if delivery.state == State::Pending => {
+                    page.found.push(Scheduled::of(key, &delivery));
+                }
+                Ok(_) => page.unreadable.push((group, StoreError::Row { table: "fifo", key: pack(key) })),
+                Err(error @ StoreError::Row { .. }) => page.unreadable.push((group, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(page)
+    }
+
     /// Leaves those among `keys` that are not parked.
     pub fn retain_unparked(&self, keys: &mut Vec<Scheduled>) -> Result<(), StoreError> {
         parked::retain_unparked(&self.txn, keys)
@@ -246,6 +275,17 @@ impl Reader {
         page.next = None;
         Ok(page)
     }
+}
+
+/// A page of the deliveries that are first in their order.
+#[derive(Debug)]
+pub struct Heads {
+    /// They.
+    pub found: Vec<Scheduled>,
+    /// The groups between them whose first cannot be read, or has ended: they are to be had to advance.
+    pub unreadable: Vec<((EndpointNumber, Group), StoreError)>,
+    /// The group to go on at; `None`: there are no more.
+    pub next: Option<(EndpointNumber, Group)>,
 }
 
 /// A page of the backlog.

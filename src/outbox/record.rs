@@ -3,17 +3,19 @@
 //! A row of `pending` or `history` is a small head and then, for each delivery, 40 bytes; all numbers big-endian:
 //!
 //! ```text
-//!  1  version (1)                        each delivery:
+//!  1  version (1 or 2)                   each delivery:
 //!  6  accepted at, ms                     6  due, ms            4  attempts made
 //!  4  bytes of payload                    6  start, ms          2  last status
 //!  1  length of the account's name        6  last attempt's row 1  step
 //!  1  length of the type                  4  endpoint           1  state
-//!  …  account, type                       8  order key (0)      1  reason
-//!                                                               1  flags: 1, its time was asked for
+//!  …  account, type                       8  place in its group 1  reason
+//!  8  with version 2: the group              or 0               1  flags: 1, its time was asked for;
+//!                                                                         2, it keeps an order
 //! ```
 //!
-//! so that lists never read payloads, and a settle patches 40 bytes. Events, attempts and endpoints are a version
-//! byte and a MessagePack map with short names: fields can be added, unknown ones are passed over.
+//! so that neither lists nor the order read payloads, and a settle patches 40 bytes. The second version is that of
+//! events with a key of which a delivery keeps an order. Events, attempts and endpoints are a version byte and a
+//! MessagePack map with short names: fields can be added, unknown ones are passed over.
 
 use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
@@ -26,7 +28,7 @@ use crate::model::{
     attempt::{
         Attempt, AttemptRow, Failure, FailureKind, Fingerprint, Outcome, Phases, Report, Response, Why,
     },
-    delivery::{CancelReason, Delivery, DeliveryKey, FailReason, State},
+    delivery::{CancelReason, Delivery, DeliveryKey, FailReason, Group, Order, State},
     endpoint::{Disabled, Discard, Endpoint, EndpointNumber, Own, Source},
     event::{Effect, Event, EventType, NewEvent, NotBefore, Seq},
     pattern::TypePattern,
@@ -35,11 +37,17 @@ use crate::model::{
 };
 
 const VERSION: u8 = 1;
+/// The version of rows with a group.
+const VERSION_GROUP: u8 = 2;
 const HEAD: usize = 13;
+/// Bytes of the group.
+const GROUP: usize = 8;
 /// Bytes of one delivery in a row.
 pub(super) const DELIVERY: usize = 40;
 /// The flag of [`Delivery::asked`].
 const ASKED: u8 = 1;
+/// The flag of an [`Order`] that is kept.
+const ORDERED: u8 = 2;
 
 /// A row of `pending` or `history`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,18 +78,30 @@ pub struct Head {
     pub account: AccountName,
     /// What happened.
     pub event_type: EventType,
+    /// With which of its endpoint's deliveries one that keeps an order keeps it.
+    pub group: Group,
 }
 
-pub(super) fn encode_row(event: &NewEvent, accepted_at: Timestamp, deliveries: &[Delivery]) -> Vec<u8> {
+/// A row of the event's deliveries, which belong to `group` where they keep an order.
+pub(super) fn encode_row(
+    event: &NewEvent,
+    accepted_at: Timestamp,
+    group: Group,
+    deliveries: &[Delivery],
+) -> Vec<u8> {
     let (account, event_type) = (event.account.as_str(), event.event_type.as_str());
-    let mut row = Vec::with_capacity(HEAD + account.len() + event_type.len() + deliveries.len() * DELIVERY);
-    row.push(VERSION);
+    let texts = account.len() + event_type.len();
+    let mut row = Vec::with_capacity(HEAD + texts + GROUP + deliveries.len() * DELIVERY);
+    row.push(if group == Group::KEYLESS { VERSION } else { VERSION_GROUP });
     row.extend(six(accepted_at.as_millis()));
     row.extend(u32::try_from(event.data.len()).unwrap_or(u32::MAX).to_be_bytes());
     row.push(u8::try_from(account.len()).expect("a name has at most 64 bytes"));
     row.push(u8::try_from(event_type.len()).expect("a type has at most 128 bytes"));
     row.extend(account.as_bytes());
     row.extend(event_type.as_bytes());
+    if group != Group::KEYLESS {
+        row.extend(group.get().to_be_bytes());
+    }
     for delivery in deliveries {
         row.extend(encode_delivery(delivery));
     }
@@ -104,7 +124,7 @@ pub(super) fn decode_brief(row: &[u8]) -> Option<Brief> {
     let (version, row) = row.split_first()?;
     let (accepted_at, row) = row.split_first_chunk()?;
     let (size, _) = row.split_first_chunk()?;
-    (*version == VERSION).then(|| Brief {
+    matches!(*version, VERSION | VERSION_GROUP).then(|| Brief {
         accepted_at: Timestamp::from_millis(read_six(*accepted_at)),
         size: u32::from_be_bytes(*size),
     })
@@ -115,11 +135,14 @@ pub(super) fn decode_head(row: &[u8]) -> Option<Head> {
     let Brief { accepted_at, size } = decode_brief(row)?;
     let (account, event_type) = (usize::from(*row.get(11)?), usize::from(*row.get(12)?));
     let text = |from: usize, length: usize| std::str::from_utf8(row.get(from..from + length)?).ok();
+    let texts = HEAD + account + event_type;
+    let group = row.get(texts..deliveries_at(row)?)?;
     Some(Head {
         accepted_at,
         size,
         account: text(HEAD, account)?.parse().ok()?,
         event_type: text(HEAD + account, event_type)?.parse().ok()?,
+        group: group.try_into().map_or(Group::KEYLESS, |group| Group::new(u64::from_be_bytes(group))),
     })
 }
 
@@ -143,7 +166,8 @@ pub(super) fn any_pending(row: &[u8]) -> bool {
 }
 
 fn deliveries_at(row: &[u8]) -> Option<usize> {
-    Some(HEAD + usize::from(*row.get(11)?) + usize::from(*row.get(12)?))
+    let group = if *row.first()? == VERSION_GROUP { GROUP } else { 0 };
+    Some(HEAD + usize::from(*row.get(11)?) + usize::from(*row.get(12)?) + group)
 }
 
 pub(super) fn encode_delivery(delivery: &Delivery) -> [u8; DELIVERY] {
@@ -156,7 +180,13 @@ pub(super) fn encode_delivery(delivery: &Delivery) -> [u8; DELIVERY] {
     bytes[34..36].copy_from_slice(&delivery.last_status.unwrap_or(0).to_be_bytes());
     bytes[36] = delivery.step;
     (bytes[37], bytes[38]) = encode_state(delivery.state);
-    bytes[39] = if delivery.asked { ASKED } else { 0 };
+    let (place, ordered) = match delivery.order {
+        Order::Free => (0, 0),
+        Order::Unjoined => (0, ORDERED),
+        Order::Place(place) => (place, ORDERED),
+    };
+    bytes[22..30].copy_from_slice(&place.to_be_bytes());
+    bytes[39] = ordered | if delivery.asked { ASKED } else { 0 };
     bytes
 }
 
@@ -165,6 +195,12 @@ pub(super) fn decode_delivery(bytes: &[u8; DELIVERY]) -> Option<Delivery> {
     let long = |from: usize| u32::from_be_bytes(bytes[from..from + 4].try_into().expect("four bytes"));
     let status = u16::from_be_bytes([bytes[34], bytes[35]]);
     let row = number(12);
+    let place = u64::from_be_bytes(bytes[22..30].try_into().expect("eight bytes"));
+    let order = match (bytes[39] & ORDERED != 0, place) {
+        (false, _) => Order::Free,
+        (true, 0) => Order::Unjoined,
+        (true, place) => Order::Place(place),
+    };
     Some(Delivery {
         endpoint: EndpointNumber::new(long(18)),
         due: Timestamp::from_millis(number(0)),
@@ -174,6 +210,7 @@ pub(super) fn decode_delivery(bytes: &[u8; DELIVERY]) -> Option<Delivery> {
         last_status: (status != 0).then_some(status),
         last_attempt: (row != 0).then_some(AttemptRow::new(row)),
         asked: bytes[39] & ASKED != 0,
+        order,
         state: decode_state(bytes[37], bytes[38])?,
     })
 }
@@ -237,6 +274,8 @@ struct EventRecord<'a> {
     url: Option<&'a str>,
     #[serde(rename = "id", default, borrow, skip_serializing_if = "Option::is_none")]
     producer_id: Option<Cow<'a, str>>,
+    #[serde(rename = "ky", default, borrow, skip_serializing_if = "Option::is_none")]
+    key: Option<Cow<'a, str>>,
     /// 1: partial, 2: none.
     #[serde(rename = "ef", default, skip_serializing_if = "Option::is_none")]
     effect: Option<u8>,
@@ -275,6 +314,7 @@ pub(super) fn encode_event(event: &NewEvent, accepted_at: Timestamp, clock_unset
         not_before: event.not_before.map(|not_before| not_before.time(accepted_at).as_millis()),
         url: event.url.as_deref(),
         producer_id: event.producer_id.as_deref().map(Cow::Borrowed),
+        key: event.key.as_deref().map(Cow::Borrowed),
         effect: effect_code(event.effect),
         clock_unset,
         content_type: event.content_type.as_ref().map(|content| Cow::Borrowed(content.as_str())),
@@ -303,6 +343,7 @@ pub(super) fn decode_event(seq: Seq, row: &[u8]) -> Option<Event> {
             time: record.time.map(Timestamp::from_millis),
             not_before: record.not_before.map(|millis| NotBefore::At(Timestamp::from_millis(millis))),
             url: record.url.map(Into::into),
+            key: record.key.map(Cow::into_owned),
             effect: effect(record.effect)?,
         },
     })
@@ -771,6 +812,7 @@ mod tests {
             not_before: Some(NotBefore::At(Timestamp::from_millis(6))),
             content_type: Some("application/pdf".parse().expect("a content type")),
             url: Some("https://a.example/x?y".into()),
+            key: Some("k-1".to_owned()),
             effect: Effect::None,
         }
     }
@@ -788,6 +830,11 @@ mod tests {
             last_status: random.bool().then(|| random.u16(1..)),
             last_attempt: random.bool().then(|| AttemptRow::new(random.u64(1..1 << 48))),
             asked: random.bool(),
+            order: match random.u8(..3) {
+                0 => Order::Free,
+                1 => Order::Unjoined,
+                _ => Order::Place(random.u64(1..)),
+            },
             state: states[random.usize(..states.len())],
         }
     }
@@ -795,12 +842,16 @@ mod tests {
     #[test]
     fn rows_read_back() {
         let mut random = fastrand::Rng::with_seed(3);
-        for count in [0, 1, 2, 128] {
+        let groups = [Group::KEYLESS, Group::of_hash(0), Group::of_hash(random.u64(..))];
+        for (count, group) in [0, 1, 2, 128].into_iter().flat_map(|count| groups.map(|group| (count, group)))
+        {
             let deliveries: Vec<_> = (0..count).map(|_| delivery(&mut random)).collect();
-            let mut bytes = encode_row(&event(), Timestamp::from_millis(9), &deliveries);
+            let mut bytes = encode_row(&event(), Timestamp::from_millis(9), group, &deliveries);
             let row = decode_row(&bytes).expect("a row reads back");
             assert_eq!(row.deliveries, deliveries);
             assert_eq!((row.head.size, row.head.accepted_at.as_millis()), (12, 9));
+            assert_eq!((row.head.event_type.as_str(), row.head.group), ("a.b", group));
+            assert_eq!(decode_brief(&bytes).map(|brief| brief.size), Some(12));
             assert_eq!(any_pending(&bytes), deliveries.iter().any(|d| d.state == State::Pending));
             if count > 0 {
                 let other = delivery(&mut random);
@@ -988,8 +1039,8 @@ mod tests {
             let _ = (decode_row(&garbage), decode_event(Seq::ZERO, &garbage), decode_attempt(&garbage));
             let _ = (decode_endpoint(&garbage), IdRow::decode(&garbage));
         }
-        let mut row = encode_row(&event(), Timestamp::EPOCH, &[]);
-        row[0] = 2;
+        let mut row = encode_row(&event(), Timestamp::EPOCH, Group::of_hash(7), &[]);
+        row[0] = 3;
         assert_eq!(decode_row(&row), None, "another version's row is not guessed at");
     }
 }

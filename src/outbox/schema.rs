@@ -9,10 +9,11 @@
 //! | `ids` | seq | keyed hash of (account, producer's id), of the content, time | accept; pruned from the front |
 //! | `files` | directory, device, inode, mtime, size | seq of the file's first event | accept of a file; removed after its unlink |
 //! | `parked` | endpoint, due minute, seq, slot | due, ms | park; removed by load. Not there until something is parked |
+//! | `fifo` | endpoint, group, place | seq and slot of the delivery, packed | accept, join; removed by settle. Not there until a delivery keeps an order |
 //! | `endpoints` | number | version byte, MessagePack map; secrets among it | configuration, changes; settle when a count changes; accept of the first callback to an origin, which may remove another |
 //! | `meta` | name | bytes | creation, open, close; the clocks' mark with any commit |
 //!
-//! A *row key* is `seq << 16 | slot` of the row's first delivery; a row holds at most [`ROW_DELIVERIES`] of them.
+//! Packed, a delivery's key is `seq << 16 | slot`. A *row key* is `seq << 16 | slot` of the row's first delivery; a row holds at most [`ROW_DELIVERIES`] of them.
 
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
 
@@ -27,6 +28,8 @@ pub(super) const ROW_DELIVERIES: usize = 128;
 pub(super) type FileKey = (&'static str, u64, u64, i64, u64);
 /// `endpoint, minute, seq << 16 | slot`.
 pub(super) type ParkedKey = (u32, u32, u64);
+/// `endpoint, group, place`.
+pub(super) type FifoKey = (u32, u64, u64);
 
 pub(super) const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
 pub(super) const PENDING: TableDefinition<u64, &[u8]> = TableDefinition::new("pending");
@@ -35,6 +38,7 @@ pub(super) const ATTEMPTS: TableDefinition<u64, &[u8]> = TableDefinition::new("a
 pub(super) const IDS: TableDefinition<u64, &[u8]> = TableDefinition::new("ids");
 pub(super) const FILES: TableDefinition<FileKey, u64> = TableDefinition::new("files");
 pub(super) const PARKED: TableDefinition<ParkedKey, u64> = TableDefinition::new("parked");
+pub(super) const FIFO: TableDefinition<FifoKey, u64> = TableDefinition::new("fifo");
 pub(super) const ENDPOINTS: TableDefinition<u32, &[u8]> = TableDefinition::new("endpoints");
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
@@ -49,6 +53,16 @@ pub(super) mod meta {
     pub(in crate::outbox) const CLOCK: &str = "clock";
     /// There when the store was closed by its daemon; gone while one has it open.
     pub(in crate::outbox) const CLEAN: &str = "clean";
+}
+
+/// A delivery's key in one word.
+pub(super) fn pack(key: DeliveryKey) -> u64 {
+    key.seq.get() << 16 | u64::from(key.slot)
+}
+
+/// The key that was packed.
+pub(super) fn unpack(packed: u64) -> DeliveryKey {
+    DeliveryKey { seq: row_seq(packed), slot: row_slot(packed) }
 }
 
 /// The key of the row that holds a delivery.
@@ -95,6 +109,7 @@ pub(super) struct Tables<'txn> {
     ids: Option<Table<'txn, u64, &'static [u8]>>,
     files: Option<Table<'txn, FileKey, u64>>,
     parked: Option<Table<'txn, ParkedKey, u64>>,
+    fifo: Option<Table<'txn, FifoKey, u64>>,
     endpoints: Option<Table<'txn, u32, &'static [u8]>>,
 }
 
@@ -120,6 +135,7 @@ impl<'txn> Tables<'txn> {
             ids: None,
             files: None,
             parked: None,
+            fifo: None,
             endpoints: None,
         }
     }
@@ -131,5 +147,6 @@ impl<'txn> Tables<'txn> {
     table!(ids, IDS, u64, &'static [u8]);
     table!(files, FILES, FileKey, u64);
     table!(parked, PARKED, ParkedKey, u64);
+    table!(fifo, FIFO, FifoKey, u64);
     table!(endpoints, ENDPOINTS, u32, &'static [u8]);
 }

@@ -5,13 +5,14 @@ use redb::ReadableTable;
 use super::{
     append::Added,
     error::StoreError,
-    record::{AttemptHead, any_pending, decode_delivery, delivery_bytes, encode_attempt, patch},
+    order::{Advancing, leave},
+    record::{AttemptHead, any_pending, decode_delivery, decode_head, delivery_bytes, encode_attempt, patch},
     schema::{Tables, row_key, row_slot},
     store::State as StoreState,
 };
 use crate::model::{
     attempt::{AttemptRow, Report, Why},
-    delivery::{Delivery, DeliveryKey, State},
+    delivery::{Delivery, DeliveryKey, Order, State},
     endpoint::Disabled,
 };
 
@@ -20,12 +21,13 @@ use crate::model::{
 ///
 /// A delivery that has ended stays as it ended: of a settle that comes after its end nothing is written. Nor is of one
 /// without an attempt that was decided on an older state of the delivery: an attempt has come in between. One that would
-/// be pending although its endpoint has called it off ends as cancelled.
+/// be pending although its endpoint has called it off ends as cancelled. One that ends leaves its [`Order`], and lets the
+/// next go.
 #[derive(Debug)]
 pub struct Settle {
     /// Which delivery.
     pub key: DeliveryKey,
-    /// What it is from now on; `last_attempt` is filled in here.
+    /// What it is from now on; `last_attempt` and its place in the order are filled in here.
     pub delivery: Delivery,
     /// The attempt that ended, if one was made; in a box, for settles are moved about by the hundred.
     pub attempt: Option<(Why, Box<Report>)>,
@@ -61,6 +63,7 @@ pub(super) fn settle(
     state: &mut StoreState,
     tables: &mut Tables<'_>,
     added: &mut Added<'_>,
+    advancing: &mut Advancing,
 ) -> Result<Option<NotSettled>, StoreError> {
     let key = row_key(settle.key);
     let missing = NotSettled::Unreadable(StoreError::Row { table: "pending", key });
@@ -86,6 +89,15 @@ pub(super) fn settle(
     {
         // Called off while the attempt was being made: a success it would have stayed.
         (delivery.state, delivery.due) = (State::Cancelled(reason), at);
+    }
+    // It may have joined since this was decided.
+    delivery.order = before.order;
+    if let Order::Place(place) = before.order
+        && delivery.state != State::Pending
+    {
+        let Some(head) = decode_head(&row) else { return Ok(Some(missing)) };
+        leave((before.endpoint, head.group), place, state, tables, advancing)?;
+        delivery.order = Order::Unjoined;
     }
     delivery.last_attempt = match &settle.attempt {
         Some((why, report)) => Some(append_attempt(settle, *why, report, before.last_attempt, state, added)),

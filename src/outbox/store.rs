@@ -14,6 +14,7 @@ use super::{
     depths::Depths,
     endpoints::{Change, Changed, Configured, Endpoints, Judged, change, reconcile},
     error::StoreError,
+    order::{Advancing, GroupOf, advance, join},
     origins::OriginNews,
     parked::{Loaded, load, park},
     record::IdRow,
@@ -45,6 +46,10 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) settles: Vec<Settle>,
+    /// Groups whose first delivery cannot be read.
+    pub(super) stuck: Vec<GroupOf>,
+    /// Deliveries that are due and join their order.
+    pub(super) joins: Vec<DeliveryKey>,
     pub(super) batches: Vec<Batch>,
     pub(super) unlinked: Vec<FileIdentity>,
     pub(super) park: Vec<Scheduled>,
@@ -53,8 +58,9 @@ pub(super) struct Group {
 
 impl Group {
     pub(super) fn is_empty(&self) -> bool {
-        let Self { settles, batches, unlinked, park, loads } = self;
-        settles.is_empty() && batches.is_empty() && unlinked.is_empty() && park.is_empty() && loads.is_empty()
+        let Self { settles, stuck, joins, batches, unlinked, park, loads } = self;
+        let nothing_new = settles.is_empty() && stuck.is_empty() && joins.is_empty() && batches.is_empty();
+        nothing_new && unlinked.is_empty() && park.is_empty() && loads.is_empty()
     }
 }
 
@@ -123,13 +129,16 @@ impl Store {
     pub(super) fn commit(&mut self, group: &Group) -> Result<Committed, StoreError> {
         let mut done = Committed::default();
         self.write(|state, tables| {
-            let mut added = Added::default();
+            let (mut added, mut advancing) = (Added::default(), Advancing::of(&group.stuck));
             for one in &group.settles {
-                if let Some(why) = settle(one, state, tables, &mut added)? {
+                if let Some(why) = settle(one, state, tables, &mut added, &mut advancing)? {
                     done.not_settled.push((one.key, why));
                 }
                 added.write_if_large(tables)?;
             }
+            // Before anything is accepted: the rows of all these are in their table, and what joins was due before.
+            advance(advancing, state, tables, &mut done.scheduled)?;
+            join(&group.joins, state, tables, &mut done.scheduled)?;
             for file in &group.unlinked {
                 tables.files()?.remove(file.key())?;
             }

@@ -4,6 +4,7 @@ mod backend;
 mod crash;
 mod model;
 mod opening;
+mod order;
 mod origins;
 mod parked;
 mod random;
@@ -13,7 +14,7 @@ use std::{error::Error, fmt::Write as _, future::Future, path::Path, time::Durat
 
 use bytes::Bytes;
 
-use super::{Addressed, Batch, OpenError, Opened, Options, Outbox, Routed, Settle};
+use super::{Addressed, Batch, Entry, OpenError, Opened, Options, Outbox, Routed, Settle};
 use crate::model::{
     account::AccountName,
     attempt::{Failure, FailureKind, Fingerprint, Outcome, Phases, Report, Response, Why},
@@ -83,13 +84,14 @@ fn event(producer_id: Option<&str>, data: &'static str) -> NewEvent {
         not_before: None,
         content_type: None,
         url: None,
+        key: None,
         effect: Effect::Live,
     }
 }
 
 /// A batch of one event with one delivery, to endpoint 1.
 fn batch(producer_id: Option<&str>, data: &'static str) -> Batch {
-    let deliveries = vec![Addressed { endpoint: EndpointNumber::new(1), due: at(5) }];
+    let deliveries = vec![Addressed { endpoint: EndpointNumber::new(1), due: at(5), entry: Entry::Never }];
     Batch {
         at: at(1),
         age: at(1),

@@ -2,8 +2,9 @@
 //!
 //! Work queues up under a mutex while the last commit runs; the thread takes what is there, up to
 //! [`GROUP_EVENTS`] events or [`GROUP_BYTES`] of payload (a file's batch counts as one and is never split), writes
-//! outcomes first, then events, commits, answers, then tells the engine. So groups form by themselves, and nobody
-//! waits for company but outcomes, which may wait `settle_delay` when nothing else is to be written.
+//! outcomes first, then what joins its order, then events, commits, answers, then tells the engine. So groups form by
+//! themselves, and nobody waits for company but outcomes, which may wait `settle_delay` when nothing else is to be
+//! written; those of deliveries that keep an order do not, for others wait for them.
 //!
 //! After an error the thread says so to the engine, closes the store and ends; what is in the queue then, and what is
 //! added later, is answered with [`StoreError::Stopped`].
@@ -22,13 +23,14 @@ use super::{
     accept::{Batch, BatchAnswer, FileIdentity},
     endpoints::{Change, Changed, Configured, Judged},
     error::{StoreError, contain},
+    order::GroupOf,
     origins::OriginNews,
     parked::Loaded,
     settle::{NotSettled, Settle},
     store::{Group, Store},
 };
 use crate::model::{
-    delivery::{DeliveryKey, Load, Scheduled},
+    delivery::{DeliveryKey, Load, Order, Scheduled},
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
     time::{Mark, Minute, Timestamp},
@@ -51,6 +53,8 @@ pub enum Notice {
     Settled(Vec<DeliveryKey>),
     /// Nothing was written of the outcomes of these deliveries.
     NotSettled(Vec<(DeliveryKey, NotSettled)>),
+    /// This many deliveries have joined their order, or ended before.
+    Joined(usize),
     /// This many keys have been parked, of these lanes; with each the first minute of its keys.
     Parked(usize, Vec<(EndpointNumber, Minute)>),
     /// Keys have been taken from the disk.
@@ -71,6 +75,10 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Work {
     settles: Vec<Settle>,
+    /// One of them keeps an order: what comes next waits for it.
+    ordered: bool,
+    stuck: Vec<GroupOf>,
+    joins: Vec<DeliveryKey>,
     batches: VecDeque<(Batch, Answer<BatchAnswer>)>,
     /// Batches with an event that carries an id, until the map of ids is whole.
     unresolved: VecDeque<(Batch, Answer<BatchAnswer>)>,
@@ -132,7 +140,18 @@ impl Queue {
     }
 
     pub(super) fn settle(&self, settle: Settle) {
-        self.add(|work| work.settles.push(settle));
+        self.add(|work| {
+            work.ordered |= settle.delivery.order != Order::Free;
+            work.settles.push(settle);
+        });
+    }
+
+    pub(super) fn pass_over(&self, stuck: Vec<GroupOf>) {
+        self.add(|work| work.stuck.extend(stuck));
+    }
+
+    pub(super) fn join(&self, keys: Vec<DeliveryKey>) {
+        self.add(|work| work.joins.extend(keys));
     }
 
     pub(super) fn unlinked(&self, file: FileIdentity) {
@@ -226,6 +245,9 @@ impl Work {
     /// Whether there is something to do that must not wait for company.
     fn is_urgent(&self) -> bool {
         !self.batches.is_empty()
+            || self.ordered
+            || !self.stuck.is_empty()
+            || !self.joins.is_empty()
             || !self.configure.is_empty()
             || !self.changes.is_empty()
             || !self.ids.is_empty()
@@ -402,9 +424,12 @@ fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Roun
         work = waited.unwrap_or_else(PoisonError::into_inner).0;
     }
     work.asleep = Asleep::No;
+    work.ordered = false;
     let (batches, answers) = work.take_batches();
     let group = Group {
         settles: mem::replace(&mut work.settles, spare),
+        stuck: mem::take(&mut work.stuck),
+        joins: mem::take(&mut work.joins),
         batches,
         unlinked: mem::take(&mut work.unlinked),
         park: work.take_park(),
@@ -458,6 +483,9 @@ fn write(
     }
     if !committed.not_settled.is_empty() {
         let _ = notices.send(Notice::NotSettled(committed.not_settled));
+    }
+    if !round.group.joins.is_empty() {
+        let _ = notices.send(Notice::Joined(round.group.joins.len()));
     }
     if !committed.parked.is_empty() {
         let _ = notices.send(Notice::Parked(round.group.park.len(), committed.parked));

@@ -31,6 +31,8 @@ pub(super) struct Lane {
     last: Option<Verdict>,
     /// Why it is held, a bit for each reason.
     holds: u8,
+    /// Nothing of it starts: its keys are taken out otherwise.
+    joining: bool,
     brake: Option<Brake>,
     /// How its requests go; who changes this takes it out of [`super::turns::Turns`] before.
     pub(super) way: Way,
@@ -71,6 +73,7 @@ impl Lane {
             concurrency,
             last: None,
             holds: 0,
+            joining: false,
             brake: None,
             way: Way::Direct,
             retired: false,
@@ -78,6 +81,11 @@ impl Lane {
             keys: Keys::default(),
             standing: Standing::Nowhere,
         }
+    }
+
+    /// The lane of those that join their order.
+    pub(super) fn joining() -> Self {
+        Self { joining: true, ..Self::new(1) }
     }
 
     /// Changes its rules. The window shrinks to the concurrency at once, and grows to it by successes; a lane never
@@ -162,7 +170,7 @@ impl Lane {
 
     /// The same, its brake aside.
     fn has_place(&self) -> bool {
-        !self.held() && !self.due.is_empty() && self.in_flight < usize::from(self.window)
+        !self.joining && !self.held() && !self.due.is_empty() && self.in_flight < usize::from(self.window)
     }
 
     /// Until when its brake alone keeps it from starting; `None`: not at all.

@@ -20,6 +20,10 @@
 //! ([`crate::policy::outage`]): while either is down, one attempt of those that need it is made now and then, by the lane whose
 //! turn it is, and the lanes' queues are not looked at.
 //!
+//! Of deliveries that keep an order the first of each group alone is scheduled, and the next when the store says that it
+//! has ended. One that is to join its order when it is due waits in the wheel, or on disk, as any other, in a lane that no
+//! endpoint has and nothing holds: what is due in it is no attempt to start and needs no place ([`Scheduler::poll_join`]).
+//!
 //! Sans-io: no clock, no I/O, no luck; the time is an argument, and the same calls give the same starts. What the store
 //! says holds, and after a crash all of this is filled from it. Keys are held, never payloads: 16 bytes in a wheel, 8 in
 //! a lane. Nothing here fails.
@@ -77,7 +81,8 @@ const MADE: &str = "a lane stays as long as it has a key";
 ///    delivery's row first, for the scheduler knows of no cancelling.
 /// 4. Take the keys of [`poll_park`](Self::poll_park) and write them to disk, and begin the loads of
 ///    [`poll_load`](Self::poll_load), each until they give `None`.
-/// 5. Ask [`poll_timeout`](Self::poll_timeout) when to come again if nothing happens before.
+/// 5. Take the keys of [`poll_join`](Self::poll_join), and have them join their order.
+/// 6. Ask [`poll_timeout`](Self::poll_timeout) when to come again if nothing happens before.
 #[derive(Debug)]
 pub struct Scheduler {
     /// The latest time that [`Self::handle_timeout`] was told.
@@ -211,7 +216,7 @@ impl Scheduler {
             far: Wheel::new(now),
             room: Room::new(keys, now),
             to_park: Vec::new(),
-            lanes: HashMap::default(),
+            lanes: [(EndpointNumber::JOINING, Lane::joining())].into_iter().collect(),
             turns: Turns::default(),
             pauses: Pauses::default(),
             in_flight: HashMap::default(),
@@ -340,6 +345,18 @@ impl Scheduler {
         self.room.begin_load(&mut lane.keys, load);
         self.change(load.lane, |_| ());
         Some(load)
+    }
+
+    /// At most `most` deliveries that are due and are to join their order, those that have been due longest; they are the
+    /// caller's from now on.
+    pub fn poll_join(&mut self, most: usize) -> Vec<DeliveryKey> {
+        let lane = self.lanes.get_mut(&EndpointNumber::JOINING).expect(MADE);
+        let keys: Vec<_> = std::iter::from_fn(|| lane.pop()).take(most).map(DeliveryKey::from).collect();
+        if !keys.is_empty() {
+            self.room.leave(&mut lane.keys, keys.len());
+            self.change(EndpointNumber::JOINING, |_| ());
+        }
+        keys
     }
 
     /// The next attempt to begin; it is in flight from now on. `None`: nothing is due that has a place. The cost

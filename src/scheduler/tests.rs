@@ -174,6 +174,26 @@ fn a_key_goes_from_the_wheel_to_its_lane_to_flight() {
 }
 
 #[test]
+fn what_joins_its_order_needs_no_place_and_waits_for_nothing_but_its_time() {
+    let mut scheduler = with_due(2, 1, 1, 2);
+    assert_eq!(starts(&mut scheduler).len(), 1, "its window is one");
+    scheduler.hold(lane(1), Hold::Disabled, true);
+    for (seq, millis) in [(1, 30), (2, 20), (3, 10), (4, 0)] {
+        scheduler.handle_scheduled(key(seq), EndpointNumber::JOINING, later(millis), NOW);
+    }
+    assert_eq!(scheduler.poll_start(), None, "it is no attempt");
+    scheduler.handle_scheduled(key(5), lane(2), NOW, NOW);
+    assert_eq!(lanes(&starts(&mut scheduler)), [2], "no place is free");
+    assert_eq!(scheduler.poll_join(9), [key(4)]);
+    assert_eq!((scheduler.poll_join(9), scheduler.poll_timeout()), (Vec::new(), Some(later(10))));
+    scheduler.handle_timeout(later(25));
+    assert_eq!((scheduler.poll_join(0), scheduler.poll_join(1)), (Vec::new(), vec![key(3)]));
+    scheduler.handle_timeout(later(30));
+    assert_eq!(scheduler.poll_join(9), [key(2), key(1)], "in the order of their times");
+    assert_eq!((scheduler.poll_start(), scheduler.in_flight(), scheduler.scheduled()), (None, 2, 0));
+}
+
+#[test]
 fn what_is_due_goes_at_once_and_in_its_order() {
     let mut scheduler = Scheduler::new(8, usize::MAX, NOW);
     scheduler.set_lane(lane(1), &LaneRules::plain(8));

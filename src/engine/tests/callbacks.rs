@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     model::{account::AccountName, endpoint::DisableReason},
-    outbox::Callback,
+    outbox::{Callback, Entry},
 };
 
 const A: EndpointNumber = EndpointNumber::new(2);
@@ -20,11 +20,13 @@ async fn call(running: &Running, origin: &str, count: usize, due: Timestamp) {
         not_before: None,
         content_type: None,
         url: Some(format!("{origin}/x").into()),
+        key: None,
         effect: Effect::Live,
     };
     let callback = Callback {
         origin: origin.into(),
         due,
+        entry: Entry::Never,
         expire: Duration::from_secs(3_600),
         unavailable: Some(DisableReason::NoCredential),
         most: 1,

@@ -55,6 +55,7 @@ impl Running {
             not_before: None,
             content_type: None,
             url: None,
+            key: None,
             effect: Effect::Live,
         };
         let answers = self.intake.submit(vec![Ok(event)], Permit::default()).answers().await;

@@ -17,6 +17,7 @@ fn event(producer_id: &str) -> NewEvent {
         not_before: None,
         content_type: None,
         url: None,
+        key: None,
         effect: Effect::Live,
     }
 }

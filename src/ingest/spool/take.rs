@@ -146,6 +146,7 @@ fn payload(data: Bytes, name: &OsStr, event_type: &EventType, rules: &Rules) -> 
         time: None,
         not_before: None,
         url: None,
+        key: None,
         effect: Effect::Live,
     }
 }

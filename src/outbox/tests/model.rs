@@ -1,6 +1,7 @@
 //! What the store promises, said with maps.
 
 mod endpoints;
+mod order;
 pub(super) mod origins;
 pub(super) mod parked;
 
@@ -8,25 +9,33 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 
-use self::{origins::Origins, parked::Parked};
+use self::{order::Queues, origins::Origins, parked::Parked};
 use crate::{
     model::{
         attempt::{Attempt, AttemptRow},
         content::ContentType,
-        delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
+        delivery::{Delivery, DeliveryKey, FailReason, Group, Order, Scheduled, State},
         endpoint::{Endpoint, EndpointNumber},
         event::{Event, EventType, NewEvent, NotBefore, Seq},
         id::{EventId, IdKey},
         time::{Mark, Timestamp},
     },
     outbox::{
-        Acceptance, Addressed, Batch, BatchAnswer, Clocks, FileIdentity, Head, Options, Placed, Row, Settle,
+        Acceptance, Addressed, Batch, BatchAnswer, Clocks, Entry, FileIdentity, Head, Options, Placed, Row,
+        Settle,
     },
 };
 
 /// What two events with the same id are compared by.
-type Content =
-    (EventType, Option<Timestamp>, Option<NotBefore>, Option<Box<str>>, Option<ContentType>, Bytes);
+type Content = (
+    EventType,
+    Option<Timestamp>,
+    Option<NotBefore>,
+    Option<Box<str>>,
+    Option<String>,
+    Option<ContentType>,
+    Bytes,
+);
 
 #[derive(Clone, Debug)]
 struct Id {
@@ -46,6 +55,8 @@ pub(super) struct Model {
     pub(super) files: HashSet<FileIdentity>,
     pub(super) parked: Parked,
     pub(super) origins: Origins,
+    /// Of deliveries that keep an order.
+    pub(super) queues: Queues,
     /// How the clocks stood, as it was last said.
     pub(super) mark: Option<Mark>,
     ids: BTreeMap<Seq, Id>,
@@ -64,6 +75,7 @@ impl Model {
             files: HashSet::new(),
             parked: Parked::default(),
             origins: Origins::default(),
+            queues: Queues::default(),
             mark: None,
             ids: BTreeMap::new(),
             depths: HashMap::new(),
@@ -105,15 +117,17 @@ impl Model {
             let mut deliveries = routed.deliveries.clone();
             if let Some(callback) = &routed.callback {
                 let endpoint = self.origin(&routed.event.account, callback, at);
-                deliveries.push(Addressed { endpoint, due: callback.due });
+                deliveries.push(Addressed { endpoint, due: callback.due, entry: callback.entry });
             }
             for (slot, addressed) in (0..).zip(&deliveries) {
                 let key = DeliveryKey { seq, slot };
                 let delivery = self.first(key, *addressed, batch.at);
-                if delivery.state == State::Pending {
-                    scheduled.push(Scheduled::of(key, &delivery));
-                }
                 self.deliveries.insert(key, delivery);
+                match (delivery.state, addressed.entry) {
+                    (State::Pending, Entry::AtOnce) => self.enter(key, scheduled),
+                    (State::Pending, _) => scheduled.push(Scheduled::of(key, &delivery)),
+                    _ => {}
+                }
             }
             answers.push(Acceptance::Accepted(self.id_key.event_id(batch.at, seq)));
         }
@@ -176,8 +190,9 @@ impl Model {
     }
 
     fn first(&mut self, key: DeliveryKey, addressed: Addressed, at: Timestamp) -> Delivery {
-        let Addressed { endpoint, due } = addressed;
+        let Addressed { endpoint, due, entry } = addressed;
         let mut delivery = Delivery::pending(endpoint, due);
+        delivery.order = if entry == Entry::Never { Order::Free } else { Order::Unjoined };
         if endpoint == EndpointNumber::NONE {
             (delivery.state, delivery.due) = (State::Failed(FailReason::EndpointFull), at);
             return delivery;
@@ -207,8 +222,9 @@ impl Model {
         if !is_pending(delivery) {
             return;
         }
-        let previous = delivery.last_attempt;
+        let (previous, order) = (delivery.last_attempt, delivery.order);
         *delivery = after;
+        delivery.order = order;
         let endpoint = delivery.endpoint;
         let mut rests = false;
         if !is_pending(delivery) {
@@ -229,6 +245,9 @@ impl Model {
             };
             self.attempts.insert(row, attempt);
         }
+        if !is_pending(&self.deliveries[&settle.key]) {
+            self.leave(settle.key);
+        }
         if let Some(count) = &settle.count {
             self.count(settle.delivery.endpoint, count);
         }
@@ -239,7 +258,9 @@ impl Model {
 
     pub(super) fn head(&self, seq: Seq) -> Head {
         let event = &self.events[&seq];
+        let ordered = self.deliveries_of(seq).iter().any(|delivery| delivery.order != Order::Free);
         Head {
+            group: if ordered { self.group_of(&event.new) } else { Group::KEYLESS },
             accepted_at: event.accepted_at,
             size: u32::try_from(event.new.data.len()).expect("fits"),
             account: event.new.account.clone(),
@@ -270,8 +291,7 @@ impl Model {
     /// The pending deliveries of events up to `until`, in the order of acceptance.
     pub(super) fn backlog(&self, until: Seq) -> Vec<Scheduled> {
         let pending = self.deliveries.iter().filter(|(key, d)| key.seq <= until && is_pending(d));
-        let scheduled = pending.map(|(key, d)| Scheduled { key: *key, endpoint: d.endpoint, due: d.due });
-        scheduled.collect()
+        pending.map(|(key, delivery)| Scheduled::of(*key, delivery)).collect()
     }
 }
 
@@ -284,6 +304,6 @@ fn id_of(event: &NewEvent) -> Option<(String, String)> {
 }
 
 fn content(event: &NewEvent) -> Content {
-    let NewEvent { event_type, time, not_before, url, content_type, data, .. } = event.clone();
-    (event_type, time, not_before, url, content_type, data)
+    let NewEvent { event_type, time, not_before, url, key, content_type, data, .. } = event.clone();
+    (event_type, time, not_before, url, key, content_type, data)
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::{at, batch, open, options, success, wait};
 use crate::{
     model::{
-        delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
+        delivery::{Delivery, DeliveryKey, FailReason, State},
         endpoint::EndpointNumber,
         event::Seq,
     },
-    outbox::{BatchAnswer, Callback, End, Notice, Opened},
+    outbox::{BatchAnswer, Callback, End, Entry, Notice, Opened},
 };
 
 /// Hands in an event with a callback, whose account remembers one origin.
@@ -21,6 +21,7 @@ fn call(opened: &Opened, origin: &str) {
     routed.callback = Some(Callback {
         origin: origin.into(),
         due: at(5),
+        entry: Entry::Never,
         expire: Duration::from_secs(9),
         unavailable: None,
         most: 1,
@@ -54,7 +55,7 @@ fn none_is_forgotten_before_all_is_counted() {
 
     let mut opened = open(&path, &options()).expect("it opens");
     let backlog = opened.outbox.read().and_then(|reader| reader.backlog(0, Seq::MAX, 9)).expect("it is read");
-    let found: Vec<_> = backlog.found.iter().map(|(key, one)| Scheduled::of(*key, one)).collect();
+    let found = backlog.found;
     opened.outbox.count_backlog(&found[..1]);
     end(&mut opened, 1, 1);
     // Nobody knows yet who has nothing pending: there may be more than one for a while.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use redb::{ReadableTable, ReadableTableMetadata};
+use redb::{ReadableTable, ReadableTableMetadata, TableError};
 use tempfile::TempDir;
 
 use super::{
@@ -19,15 +19,15 @@ use crate::outbox::End;
 use crate::{
     model::{
         attempt::{Attempt, Why},
-        delivery::{CancelReason, Delivery, DeliveryKey, FailReason, Scheduled, State},
+        delivery::{CancelReason, Delivery, DeliveryKey, FailReason, Group, Order, Scheduled, State},
         endpoint::{DisableReason, Endpoint, EndpointNumber},
         event::{Effect, NewEvent, NotBefore, Seq},
         time::Timestamp,
     },
     outbox::{
-        Acceptance, Addressed, Batch, BatchAnswer, Brief, Change, Changed, Configured, Count, FileIdentity,
-        Head, Judged, Notice, Opened, Options, Placed, Reader, Routed, Settle,
-        schema::{FILES, IDS, PENDING},
+        Acceptance, Addressed, Batch, BatchAnswer, Brief, Change, Changed, Configured, Count, Entry,
+        FileIdentity, Head, Judged, Notice, Opened, Options, Placed, Reader, Routed, Settle,
+        schema::{FIFO, FILES, IDS, PENDING, unpack},
     },
 };
 
@@ -74,6 +74,8 @@ fn the_store_does_what_the_model_does() {
     let mut kinds = BTreeSet::new();
     let all = [
         "accepted",
+        "advanced",
+        "advanced in between",
         "cancelled by deletion",
         "cancelled by discarding",
         "conflict",
@@ -85,6 +87,7 @@ fn the_store_does_what_the_model_does() {
         "enabled",
         "endpoint_full",
         "full",
+        "joined alone",
         "known",
         "made",
         "missing",
@@ -114,7 +117,8 @@ fn run(seed: u64, steps: usize, kinds: &mut BTreeSet<&'static str>) {
         println!("step {step} of seed {seed}");
         match world.random.u32(..100) {
             0..40 => world.accept(),
-            40..70 => world.settle(),
+            40..62 => world.settle(),
+            62..70 => world.join(),
             70..76 => world.configure(),
             76..88 => world.change(),
             88..94 => world.forget_files(),
@@ -252,6 +256,7 @@ impl World {
             not_before: NOT_BEFORE.get(rare).copied(),
             content_type: (rare == 8).then(|| "text/csv".parse().expect("a content type")),
             url: None,
+            key: ["", "a", "b"].get(random.usize(..5)).map(|key| (*key).to_owned()),
             effect: [Effect::Live, Effect::Partial, Effect::None][data.len() % 3],
             data,
         };
@@ -259,7 +264,11 @@ impl World {
         let count = random.choice(counts).expect("one of them");
         let deliver = |_| {
             let due = self.now.plus(Duration::from_millis(random.u64(..10_000)));
-            Addressed { endpoint: random.choice(&routable).copied().expect("there are some"), due }
+            Addressed {
+                endpoint: random.choice(&routable).copied().expect("there are some"),
+                due,
+                entry: [Entry::Never, Entry::AtOnce, Entry::WhenDue][random.usize(..3)],
+            }
         };
         let deliveries = (0..count).map(deliver).collect();
         let callback = random_callback(&mut event, self.now, &mut self.random);
@@ -282,13 +291,67 @@ impl World {
             self.opened.outbox.settle(settle);
         }
         let mut told = Vec::new();
+        let mut scheduled = Vec::new();
         while told.len() < settled.len() {
             match self.opened.notices.blocking_recv().expect("the writer runs") {
                 Notice::Settled(keys) => told.extend(keys),
+                Notice::Scheduled(heads) => scheduled.extend(heads),
                 other => panic!("not now: {other:?}"),
             }
         }
         assert_eq!(told, settled);
+        scheduled.extend(self.catch_up());
+        let mut expected = Vec::new();
+        self.model.advance(&mut expected);
+        self.check_advance(scheduled, &expected);
+    }
+
+    /// Where several commits have ended one head after the other, those between were told of as well.
+    fn check_advance(&mut self, told: Vec<Scheduled>, heads: &[Scheduled]) {
+        let mut once = BTreeSet::new();
+        assert!(told.iter().all(|one| once.insert(one.key)), "none is told of twice: {told:?}");
+        let (pending, ended): (Vec<_>, Vec<_>) =
+            told.into_iter().partition(|one| is_pending(&self.model.deliveries[&one.key]));
+        let is_head = |one: &Scheduled| heads.contains(one);
+        assert!(pending.len() == heads.len() && pending.iter().all(is_head), "{pending:?}, not {heads:?}");
+        self.kinds.extend((!pending.is_empty()).then_some("advanced"));
+        self.kinds.extend((!ended.is_empty()).then_some("advanced in between"));
+    }
+
+    /// Waits until all has been told of what was given so far; the keys that were scheduled since then.
+    fn catch_up(&mut self) -> Vec<Scheduled> {
+        let mut scheduled = Vec::new();
+        // What the first one's commit scheduled besides is told after it, and before the second.
+        for _ in 0..2 {
+            self.opened.outbox.join(vec![DeliveryKey { seq: Seq::MAX, slot: 0 }]);
+            loop {
+                match self.opened.notices.blocking_recv().expect("the writer runs") {
+                    Notice::Joined(count) => {
+                        assert_eq!(count, 1);
+                        break;
+                    }
+                    Notice::Scheduled(heads) => scheduled.extend(heads),
+                    other => panic!("not now: {other:?}"),
+                }
+            }
+        }
+        scheduled
+    }
+
+    fn join(&mut self) {
+        let keys = self.model.random_joins(&mut self.random);
+        let mut expected = Vec::new();
+        self.model.join(&keys, &mut expected);
+        self.kinds.extend((!expected.is_empty()).then_some("joined alone"));
+        if !keys.is_empty() {
+            let count = keys.len();
+            self.opened.outbox.join(keys);
+            match self.opened.notices.blocking_recv().expect("the writer runs") {
+                Notice::Joined(joined) => assert_eq!(joined, count),
+                other => panic!("not now: {other:?}"),
+            }
+        }
+        assert_eq!(self.catch_up(), expected);
     }
 
     fn outcome(&mut self, key: DeliveryKey) -> Settle {
@@ -389,8 +452,9 @@ impl World {
         assert_eq!(self.opened.last_seq, self.model.last_seq());
         assert_eq!(self.opened.first_attempt, self.model.next_attempt());
         assert_eq!(self.opened.clocks, self.model.clocks());
-        let backlog = self.backlog(self.opened.last_seq, 7);
-        self.opened.outbox.count_backlog(&backlog);
+        let (last, outbox) = (self.opened.last_seq, self.opened.outbox.clone());
+        outbox.count_backlog(&self.backlog(last, 7));
+        outbox.count_heads(self.heads(last, 5).len());
         self.known = self.model.endpoints.keys().copied().collect();
         self.model.restart(false);
         let whole = self.random.bool();
@@ -457,6 +521,7 @@ impl World {
         let endpoints = reader.endpoints().expect("endpoints");
         assert_eq!(endpoints, self.model.endpoints.clone().into_iter().collect::<Vec<_>>());
         self.check_backlog(&reader);
+        self.check_order(&reader);
         self.check_memory();
     }
 
@@ -537,7 +602,10 @@ impl World {
         let until = Seq::new(self.random.u64(..self.model.last_seq().get() + 2));
         for until in [until, Seq::MAX] {
             let page = self.random.usize(1..9);
-            assert_eq!(self.backlog(until, page), self.model.backlog(until));
+            let found = self.backlog(until, page);
+            let found: Vec<_> = found.iter().map(|(key, delivery)| Scheduled::of(*key, delivery)).collect();
+            assert_eq!(found, self.model.backlog(until));
+            assert_eq!(self.heads(until, page), self.model.heads(until));
         }
         let mut rows = self.model.rows();
         rows.retain(|placed| placed.row.deliveries.iter().any(is_pending));
@@ -562,14 +630,55 @@ impl World {
         assert_eq!(depths.total(), counts.values().sum::<u64>());
     }
 
+    /// Each delivery that keeps an order has its row, in that order, and there are no others.
+    fn check_order(&self, reader: &Reader) {
+        let txn = self.opened.outbox.database.begin_read().expect("a reader");
+        let rows = match txn.open_table(FIFO) {
+            Ok(table) => {
+                let rows = table.iter().expect("it is read").map(|entry| entry.expect("a row"));
+                rows.map(|(row, key)| (row.value(), unpack(key.value()))).collect()
+            }
+            Err(TableError::TableDoesNotExist(_)) => Vec::new(),
+            Err(error) => panic!("the table is there or not: {error}"),
+        };
+        let mut expected = Vec::new();
+        for ((endpoint, group), queue) in &self.model.queues.all {
+            for (index, (place, key)) in queue.iter().enumerate() {
+                expected.push(((endpoint.get(), group.get(), *place), *key));
+                let delivery = &self.model.deliveries[key];
+                assert_eq!((delivery.state, delivery.order), (State::Pending, Order::Place(*place)));
+                let behind = reader.is_behind(&self.model.head(key.seq), delivery).expect("it is read");
+                assert_eq!(behind, index > 0, "{key:?}");
+            }
+        }
+        assert_eq!(rows, expected);
+        let placed = self.model.deliveries.values().filter(|one| matches!(one.order, Order::Place(_)));
+        assert_eq!(placed.count(), expected.len());
+        let behind = usize::try_from(self.opened.outbox.depths().behind()).expect("fits");
+        assert_eq!(behind, self.model.queues.behind());
+    }
+
+    /// The first of each queue, read in pages of `limit`.
+    fn heads(&self, until: Seq, limit: usize) -> Vec<Scheduled> {
+        let reader = self.opened.outbox.read().expect("a reader");
+        let (mut all, mut from) = (Vec::new(), Some((EndpointNumber::new(0), Group::KEYLESS)));
+        while let Some(place) = from {
+            let page = reader.heads(place, until, limit).expect("they are read");
+            assert!(page.unreadable.is_empty() && page.found.len() <= limit);
+            all.extend(page.found);
+            from = page.next;
+        }
+        all
+    }
+
     /// The whole backlog, read in pages of `limit`.
-    fn backlog(&self, until: Seq, limit: usize) -> Vec<Scheduled> {
+    fn backlog(&self, until: Seq, limit: usize) -> Vec<(DeliveryKey, Delivery)> {
         let reader = self.opened.outbox.read().expect("a reader");
         let (mut all, mut from) = (Vec::new(), Some(0));
         while let Some(place) = from {
             let page = reader.backlog(place, until, limit).expect("the backlog is read");
             assert!(page.unreadable.is_empty() && page.found.len() < limit + 128);
-            all.extend(page.found.iter().map(|(key, delivery)| Scheduled::of(*key, delivery)));
+            all.extend(page.found);
             from = page.next;
         }
         all

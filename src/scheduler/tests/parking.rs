@@ -93,6 +93,7 @@ struct Run {
     place: String,
     parked: usize,
     loaded: usize,
+    joined: usize,
 }
 
 impl Run {
@@ -114,6 +115,7 @@ impl Run {
             place,
             parked: 0,
             loaded: 0,
+            joined: 0,
         }
     }
 
@@ -126,7 +128,10 @@ impl Run {
                 self.pass(time);
             }
             6 => self.start_all(),
-            7 => self.finish_one(),
+            7 => {
+                self.finish_one();
+                self.join();
+            }
             8 => self.write(),
             _ => self.load_one(),
         }
@@ -137,6 +142,7 @@ impl Run {
     fn schedule_new(&mut self) {
         // The first lanes are the greedy ones.
         let lane = lane(self.random.u32(..LANES).min(self.random.u32(..LANES)));
+        let lane = if self.random.u8(..6) == 0 { EndpointNumber::JOINING } else { lane };
         for _ in 0..self.random.usize(1..12) {
             self.next += 1;
             self.schedule(key(self.next), lane);
@@ -272,9 +278,25 @@ impl Run {
         while let Some(start) = self.scheduler.poll_start() {
             let key = self.rules.keys.get_mut(&start.key).expect("it was scheduled");
             assert_eq!((key.at, key.lane), (At::Memory(false), start.lane), "{}: {start:?}", self.place);
+            assert_ne!(start.lane, EndpointNumber::JOINING, "{}", self.place);
             assert!(key.due <= self.rules.now, "{}: {start:?} before its time", self.place);
             key.at = At::Flight;
             self.open.push(start);
+        }
+    }
+
+    /// What is to join its order is taken out, and needs no place.
+    fn join(&mut self) {
+        let most = self.random.usize(..5);
+        let joining = self.scheduler.poll_join(most);
+        let now = self.rules.now;
+        let due =
+            |key: &Key| key.at == At::Memory(false) && key.lane == EndpointNumber::JOINING && key.due <= now;
+        assert_eq!(joining.len(), self.rules.count(due).min(most), "{}", self.place);
+        for one in joining {
+            let key = self.rules.keys.remove(&one).expect("it was scheduled");
+            assert!(due(&key), "{}: {one:?} before its time", self.place);
+            self.joined += 1;
         }
     }
 
@@ -296,12 +318,12 @@ impl Run {
         let place = &self.place;
         let memory = self.rules.count(|key| matches!(key.at, At::Memory(_)));
         assert_eq!(self.scheduler.scheduled() + self.scheduler.queued(), memory, "{place}");
-        let lanes = usize::try_from(LANES).expect("few");
+        let lanes = usize::try_from(LANES).expect("few") + 1;
         for far in [false, true] {
             let held = self.rules.held(far, None);
             assert!(held <= self.rules.pool(far) + lanes, "{place}: {held} keys where {far} is far");
         }
-        for number in (0..LANES).map(lane) {
+        for number in (0..LANES).map(lane).chain([EndpointNumber::JOINING]) {
             let wants =
                 self.rules.first_on_disk(number).is_some_and(|first| first <= self.rules.now.minute());
             let starves = wants && self.rules.held(false, Some(number)) == 0;
@@ -319,6 +341,7 @@ impl Run {
             self.write();
             self.load_one();
             self.start_all();
+            self.join();
             while let Some(start) = self.open.pop() {
                 self.scheduler.handle_finished(start.key, Verdict::Success, 0.0, self.rules.now);
                 self.rules.keys.remove(&start.key);
@@ -336,7 +359,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 
 #[test]
 fn keys_without_room_go_to_the_disk_and_come_back() {
-    let (mut parked, mut loaded) = (0, 0);
+    let (mut parked, mut loaded, mut joined) = (0, 0, 0);
     for seed in 0..400 {
         let mut run = Run::new(seed);
         for step in 0..60 {
@@ -345,9 +368,12 @@ fn keys_without_room_go_to_the_disk_and_come_back() {
         }
         run.place = format!("seed {seed}, draining");
         run.drain();
-        (parked, loaded) = (parked + run.parked, loaded + run.loaded);
+        (parked, loaded, joined) = (parked + run.parked, loaded + run.loaded, joined + run.joined);
     }
-    assert!(parked > 5_000 && loaded > 5_000, "{parked} parked, {loaded} loaded");
+    assert!(
+        parked > 5_000 && loaded > 5_000 && joined > 5_000,
+        "{parked} parked, {loaded} loaded, {joined} joined"
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redb::ReadableTable;
+use redb::{ReadableTable, TableError};
 
 use super::{
     super::model::{Model, is_pending},
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{
         attempt::{Attempt, AttemptRow},
-        delivery::{Delivery, DeliveryKey, Scheduled},
+        delivery::{Delivery, DeliveryKey, Group, Order, Scheduled},
         endpoint::{Endpoint, EndpointNumber},
         event::{Event, Seq},
     },
@@ -19,7 +19,9 @@ use crate::{
         Clocks, FileIdentity, Reader, Row, clock,
         database::Shared,
         record::{IdRow, decode_attempt, decode_endpoint, decode_event, decode_row},
-        schema::{ATTEMPTS, ENDPOINTS, EVENTS, FILES, HISTORY, IDS, PENDING, row_seq, row_slot},
+        schema::{
+            ATTEMPTS, ENDPOINTS, EVENTS, FIFO, FILES, HISTORY, IDS, PENDING, row_seq, row_slot, unpack,
+        },
     },
 };
 
@@ -36,6 +38,8 @@ pub(super) struct Found {
     /// What the scan of the backlog tells, page by page.
     pub(super) backlog: Vec<(DeliveryKey, Delivery)>,
     pub(super) parked: Parked,
+    /// By endpoint, group and place.
+    pub(super) fifo: BTreeMap<(EndpointNumber, Group, u64), DeliveryKey>,
     pub(super) clocks: Clocks,
 }
 
@@ -55,6 +59,7 @@ impl Found {
             files: model.files.iter().map(file).collect(),
             backlog: backlog.map(|(key, delivery)| (*key, *delivery)).collect(),
             parked: Parked::expected(model),
+            fifo: queues(model),
             clocks: model.clocks(),
         }
     }
@@ -92,6 +97,7 @@ impl Found {
             ids: ids.into_keys().collect(),
             files: files.collect(),
             parked: Parked::read(database, &backlog),
+            fifo: fifo(database),
             clocks: clock::read(&txn).expect("it is read"),
             backlog,
         }
@@ -173,7 +179,42 @@ impl Found {
         if let Some((key, delivery)) = lost {
             return Err(format!("{key:?} is pending for {:?}, which is not there", delivery.endpoint));
         }
-        self.parked.reaches(unfinished.map(|(key, delivery)| Scheduled::of(key, &delivery)))
+        let alone = unfinished.filter(|(_, delivery)| !matches!(delivery.order, Order::Place(_)));
+        let alone: Vec<_> = alone.map(|(key, delivery)| Scheduled::of(key, &delivery)).collect();
+        self.parked.reaches(alone.into_iter().chain(self.heads()?))
+    }
+
+    /// The first of each group, where each unfinished delivery that has a place has its one row, and there are no others.
+    fn heads(&self) -> Result<Vec<Scheduled>, String> {
+        let mut rows = BTreeMap::new();
+        for (first, row) in &self.pending {
+            let keys = (first.slot..).map(|slot| DeliveryKey { seq: first.seq, slot });
+            for (key, delivery) in keys.zip(&row.deliveries) {
+                match delivery.order {
+                    Order::Place(place) if is_pending(delivery) => {
+                        rows.insert((delivery.endpoint, row.head.group, place), (key, *delivery));
+                    }
+                    Order::Place(_) => return Err(format!("{key:?} has ended and keeps its place")),
+                    Order::Free | Order::Unjoined => {}
+                }
+            }
+        }
+        let ended = self.history.values().flat_map(|row| &row.deliveries);
+        if ended.into_iter().any(|delivery| matches!(delivery.order, Order::Place(_))) {
+            return Err("a delivery of the history keeps its place".to_owned());
+        }
+        if !rows.iter().map(|(place, (key, _))| (place, key)).eq(&self.fifo) {
+            return Err("the order is not that of the unfinished deliveries with a place".to_owned());
+        }
+        let mut groups = BTreeSet::new();
+        let heads = rows.into_iter().filter(|((endpoint, group, _), _)| groups.insert((*endpoint, *group)));
+        Ok(heads.map(|(_, (key, delivery))| Scheduled::of(key, &delivery)).collect())
+    }
+
+    /// How many unfinished deliveries wait for another.
+    pub(super) fn behind(&self) -> usize {
+        let groups: BTreeSet<_> = self.fifo.keys().map(|(endpoint, group, _)| (endpoint, group)).collect();
+        self.fifo.len() - groups.len()
     }
 
     /// The parts in which it is not as expected.
@@ -188,6 +229,7 @@ impl Found {
             ("files", self.files == expected.files),
             ("the backlog", self.backlog == expected.backlog),
             ("the clocks", self.clocks == expected.clocks),
+            ("the order", self.fifo == expected.fifo),
             ("parked", self.parked.rows == expected.parked.rows),
             ("what a start schedules", self.parked.scheduled == expected.parked.scheduled),
             ("what is loaded", self.parked.loaded == expected.parked.loaded),
@@ -200,6 +242,29 @@ impl Found {
         let pending = self.pending.iter().map(|(key, row)| (*key, (true, row)));
         pending.chain(self.history.iter().map(|(key, row)| (*key, (false, row))))
     }
+}
+
+fn queues(model: &Model) -> BTreeMap<(EndpointNumber, Group, u64), DeliveryKey> {
+    let all = model.queues.all.iter();
+    let row = |((endpoint, group), queue): (&(EndpointNumber, Group), &Vec<(u64, DeliveryKey)>)| {
+        let whose = (*endpoint, *group);
+        queue.clone().into_iter().map(move |(place, key)| ((whose.0, whose.1, place), key))
+    };
+    all.flat_map(row).collect()
+}
+
+fn fifo(database: &Shared) -> BTreeMap<(EndpointNumber, Group, u64), DeliveryKey> {
+    let table = match database.begin_read().expect("a reader").open_table(FIFO) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return BTreeMap::new(),
+        Err(error) => panic!("the table is there or not: {error}"),
+    };
+    let entries = table.iter().expect("it is read").map(|entry| {
+        let (row, key) = entry.expect("a row");
+        let (endpoint, group, place) = row.value();
+        ((EndpointNumber::new(endpoint), Group::new(group), place), unpack(key.value()))
+    });
+    entries.collect()
 }
 
 fn file(file: &FileIdentity) -> (String, u64, u64, i64, u64) {

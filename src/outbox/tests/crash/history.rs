@@ -20,11 +20,11 @@ use crate::{
         attempt::Why,
         delivery::{DeliveryKey, FailReason, Load, Scheduled, State},
         endpoint::DisableReason,
-        event::{Effect, NewEvent, Seq},
+        event::{Effect, NewEvent},
         time::Timestamp,
     },
     outbox::{
-        Acceptance, Addressed, Batch, BatchAnswer, Configured, FileIdentity, Options, Routed, Settle,
+        Acceptance, Addressed, Batch, BatchAnswer, Configured, Entry, FileIdentity, Options, Routed, Settle,
         database::Shared,
         depths::Depths,
         open,
@@ -111,6 +111,7 @@ impl History {
         assert_eq!(store.state().next_attempt, model.next_attempt(), "no row of an attempt is given twice");
         scan_ids(&self.database, 7, |page| store.fill_dedup(&page)).expect("ids are read");
         depths.found(model.deliveries.values().filter(|d| is_pending(d)).map(|d| d.endpoint));
+        depths.went_behind(model.queues.behind());
         self.store = Some(store);
         // Some begin before all is counted, and never hear that it is.
         let whole = self.random.u8(..4) > 0;
@@ -196,12 +197,13 @@ impl History {
     /// Outcomes, files that are gone, and events.
     fn news(&mut self, model: &mut Model) -> Group {
         let settles = if self.random.u8(..4) > 0 { self.settles(model) } else { Vec::new() };
+        let joins = if self.random.bool() { model.random_joins(&mut self.random) } else { Vec::new() };
         let mut unlinked: Vec<_> = model.files.iter().cloned().collect();
         unlinked.sort_by_key(|file| file.inode);
         unlinked.retain(|_| self.random.u8(..4) == 0);
         let batches = if self.random.u8(..4) > 0 { self.random.usize(1..4) } else { 0 };
         let batches = (0..batches).map(|_| self.batch()).collect();
-        Group { settles, batches, unlinked, ..Group::default() }
+        Group { settles, joins, batches, unlinked, ..Group::default() }
     }
 
     /// Commits a group whose outcomes the model knows already, and holds the answers against the model's.
@@ -210,6 +212,8 @@ impl History {
             model.files.remove(file);
         }
         let mut scheduled = Vec::new();
+        model.advance(&mut scheduled);
+        model.join(&group.joins, &mut scheduled);
         let answers: Vec<_> = group.batches.iter().map(|batch| model.accept(batch, &mut scheduled)).collect();
         let parked = model.parked.park(&group.park);
         let loaded: Vec<_> = group.loads.iter().map(|load| model.parked.load(*load)).collect();
@@ -222,6 +226,7 @@ impl History {
         assert_eq!((&done.answers, done.scheduled), (&answers, scheduled));
         assert_eq!((done.parked, done.loaded), (parked, loaded));
         assert!(done.not_settled.is_empty(), "{:?}", done.not_settled);
+        assert_eq!(store.state().depths.behind(), u64::try_from(model.queues.behind()).expect("fits"));
         self.promise(model);
         answers
     }
@@ -327,13 +332,18 @@ impl History {
             not_before: None,
             content_type: None,
             url: None,
+            key: ["a", "b"].get(random.usize(..5)).map(|key| (*key).to_owned()),
             effect: Effect::Live,
         };
         let counts = [0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 4, 5, 9, 9, 127, 129, 300];
         let count = random.choice(counts).expect("one of them");
         let deliver = |_| {
             let due = self.now.plus(Duration::from_millis(random.u64(..DUE_WITHIN)));
-            Addressed { endpoint: random.choice(&routable).copied().expect("there are some"), due }
+            Addressed {
+                endpoint: random.choice(&routable).copied().expect("there are some"),
+                due,
+                entry: [Entry::Never, Entry::AtOnce, Entry::AtOnce, Entry::WhenDue][random.usize(..4)],
+            }
         };
         let deliveries = (0..count).map(deliver).collect();
         let callback = random_callback(&mut event, self.now, &mut self.random);
@@ -359,7 +369,7 @@ impl History {
 
     /// Keys as the last commit left them: the outcomes of this one may have their rows come to nothing.
     fn keys_to_park(&mut self) -> Vec<Scheduled> {
-        let mut keys = self.last().model.backlog(Seq::MAX);
+        let mut keys = self.last().model.starts();
         self.random.shuffle(&mut keys);
         keys.truncate(self.random.usize(1..50));
         keys

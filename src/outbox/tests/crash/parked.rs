@@ -10,7 +10,7 @@ use super::super::model::{
 };
 use crate::{
     model::{
-        delivery::{Delivery, DeliveryKey, Load, Scheduled},
+        delivery::{Delivery, DeliveryKey, Group, Load, Order, Scheduled},
         endpoint::EndpointNumber,
         event::Seq,
         time::{Minute, Timestamp},
@@ -40,7 +40,7 @@ impl Parked {
     /// What the model says is there.
     pub(super) fn expected(model: &Model) -> Self {
         let rows = model.parked.rows.clone();
-        let mut unparked = model.backlog(Seq::MAX);
+        let mut unparked = model.starts();
         unparked.retain(|one| !model.parked.has(one));
         let loaded = rows.iter().map(|(place, due)| scheduled(*place, *due)).collect();
         Self { rows, scheduled: unparked, loaded }
@@ -49,13 +49,21 @@ impl Parked {
     /// Reads the table, and finds the keys as a start does; nothing is written by that.
     pub(super) fn read(database: &Shared, backlog: &[(DeliveryKey, Delivery)]) -> Self {
         let reader = Reader::new(database).expect("a reader");
-        let mut unparked: Vec<_> = backlog.iter().map(|(key, one)| Scheduled::of(*key, one)).collect();
+        let alone = backlog.iter().filter(|(_, one)| !matches!(one.order, Order::Place(_)));
+        let mut unparked: Vec<_> = alone.map(|(key, one)| Scheduled::of(*key, one)).collect();
+        let mut from = Some((EndpointNumber::new(0), Group::KEYLESS));
+        while let Some(group) = from {
+            let page = reader.heads(group, Seq::MAX, 3).expect("they are read");
+            assert!(page.unreadable.is_empty(), "{:?}", page.unreadable);
+            unparked.extend(page.found);
+            from = page.next;
+        }
         reader.retain_unparked(&mut unparked).expect("they are read");
         let lanes = reader.parked_lanes().expect("they are read");
         Self { rows: rows(database), scheduled: unparked, loaded: load_all(database, lanes) }
     }
 
-    /// Whether a start comes by each of the `unfinished` deliveries: by scheduling it or by loading it, according to
+    /// Whether a start comes by each of the `unfinished` deliveries that wait for no other: by scheduling it or by loading it, according to
     /// whether it is parked.
     pub(super) fn reaches(&self, unfinished: impl Iterator<Item = Scheduled>) -> Result<(), String> {
         let keys = |all: &[Scheduled]| all.iter().map(|one| one.key).collect::<BTreeSet<_>>();

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{super::model::Model, found::Found};
+use crate::outbox::schema::pack;
 
 /// What was tried.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,11 +30,13 @@ pub(super) struct Tally {
     pub(super) origins: usize,
     pub(super) forgotten: usize,
     pub(super) without_place: usize,
+    pub(super) behind: usize,
+    pub(super) joined: usize,
 }
 
 impl Tally {
     /// Each with its name, and how much is due of ten histories.
-    fn fields(&mut self) -> [(&'static str, &mut usize, usize); 22] {
+    fn fields(&mut self) -> [(&'static str, &mut usize, usize); 24] {
         [
             ("histories", &mut self.histories, 10),
             ("commits", &mut self.commits, 80),
@@ -57,6 +60,8 @@ impl Tally {
             ("origins", &mut self.origins, 2_000),
             ("of them forgotten", &mut self.forgotten, 300),
             ("callbacks without a place", &mut self.without_place, 1_000),
+            ("deliveries behind others", &mut self.behind, 20_000),
+            ("of them behind newer ones", &mut self.joined, 1_000),
         ]
     }
 
@@ -66,7 +71,9 @@ impl Tally {
         self.never_parked += usize::from(rows + taken == 0);
         self.parked += rows;
         // Their deliveries have ended, or are due in another minute.
-        self.stale += rows + found.parked.scheduled.len() - found.backlog.len();
+        self.stale += rows + found.parked.scheduled.len() + found.behind() - found.backlog.len();
+        self.behind += found.behind();
+        self.joined += found.fifo.iter().filter(|((_, _, place), key)| *place != pack(**key)).count();
         self.taken += taken;
         let [origins, forgotten, without_place] =
             model.origins.tally.map(|count| usize::try_from(count).expect("fits"));

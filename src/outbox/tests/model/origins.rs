@@ -10,7 +10,7 @@ use crate::{
         event::NewEvent,
         time::Timestamp,
     },
-    outbox::Callback,
+    outbox::{Callback, Entry},
 };
 
 /// So many origins an account may have in these tests.
@@ -108,9 +108,12 @@ pub(in super::super) fn random_callback(
     }
     let origin = format!("https://{}.example", random.u8(..12));
     event.url = Some(format!("{origin}/{}", random.u8(..2)).into());
+    let due = now.plus(Duration::from_millis(random.u64(..10_000)));
+    let entries = [Entry::Never, Entry::AtOnce, Entry::WhenDue];
     Some(Callback {
         origin: origin.into(),
-        due: now.plus(Duration::from_millis(random.u64(..10_000))),
+        due,
+        entry: entries[usize::try_from(due.as_millis() % 3).expect("one of three")],
         expire: Duration::from_millis(random.u64(..3)),
         unavailable: (random.u8(..8) == 0).then_some(DisableReason::NoCredential),
         most: MOST,
