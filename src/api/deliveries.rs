@@ -1,7 +1,7 @@
 //! `GET /v1/deliveries`, `GET /v1/deliveries/{id}`.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt::Write as _,
     sync::Arc,
 };
@@ -35,7 +35,7 @@ use crate::{
     history::deliveries::{Ask, Found, page},
     model::{
         attempt::{Attempt, Outcome, Phases, Report, Response as Answer},
-        delivery::{DeliveryKey, FailReason, State as DeliveryState, Status},
+        delivery::{DeliveryKey, FailReason, Order, State as DeliveryState, Status},
         endpoint::EndpointNumber,
         event::{Event, Seq},
         id::{DeliveryId, EndpointId, EventId},
@@ -366,7 +366,7 @@ pub(super) async fn items(
     open: &Open,
     found: impl Iterator<Item = Found>,
 ) -> Result<Vec<DeliveryItem>, Problem> {
-    let found: Vec<_> = found.collect();
+    let (found, behind) = find_behind(open, found.collect()).await?;
     let callbacks = callbacks(open, &found).await?;
     let pending = |one: &&Found| one.delivery.state == DeliveryState::Pending;
     let keys: Vec<_> = found.iter().filter(pending).map(|one| (one.key, one.delivery.endpoint)).collect();
@@ -375,7 +375,7 @@ pub(super) async fn items(
         let pending = one.delivery.state == DeliveryState::Pending;
         let waits = pending.then(|| waits.next().unwrap_or_default());
         let callback = callbacks.get(&one.key.seq);
-        item(&one, waits, callback, app.clock, open)
+        item(&one, waits.map(|waits| (waits, behind.contains(&one.key))), callback, app.clock, open)
     };
     Ok(found.into_iter().map(view).collect())
 }
@@ -401,10 +401,29 @@ fn endpoint_of(open: &Open, number: EndpointNumber) -> Option<Arc<Target>> {
     open.directory.target(number).filter(|target| target.stored.origin().is_none())
 }
 
-/// `waits`: what it waits for, if it is pending. `callback`: the URL of its event's, if that is what it is.
+/// Which of these wait for another to end. The store is asked only where one of them keeps an order.
+async fn find_behind(open: &Open, found: Vec<Found>) -> Result<(Vec<Found>, HashSet<DeliveryKey>), Problem> {
+    let ordered = |one: &Found| matches!(one.delivery.order, Order::Place(_));
+    if !found.iter().any(ordered) {
+        return Ok((found, HashSet::new()));
+    }
+    open.read(move |reader| {
+        let mut behind = HashSet::new();
+        for one in &found {
+            if reader.is_behind(&one.head, &one.delivery)? {
+                behind.insert(one.key);
+            }
+        }
+        Ok((found, behind))
+    })
+    .await
+}
+
+/// `waits`: what it waits for, if it is pending, and whether another comes before it. `callback`: the URL of its event's, if
+/// that is what it is.
 fn item(
     found: &Found,
-    waits: Option<Waits>,
+    waits: Option<(Waits, bool)>,
     callback: Option<&String>,
     clock: Clock,
     open: &Open,
@@ -421,10 +440,11 @@ fn item(
     }
     let id_key = open.outbox.id_key();
     let pending = delivery.state == DeliveryState::Pending;
-    let waiting = waits.map(|waits| match waits {
+    let waiting = waits.map(|(waits, behind)| match waits {
         Waits::InFlight => Waiting::InFlight,
         Waits::Disabled => Waiting::Disabled,
         _ if target.as_ref().is_some_and(|target| target.disabled().is_some()) => Waiting::Disabled,
+        _ if behind => Waiting::Order,
         _ if delivery.due > clock.now() => Waiting::Due,
         Waits::Clock => Waiting::Clock,
         Waits::Circuit => Waiting::Circuit,

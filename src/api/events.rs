@@ -264,6 +264,7 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<EventDetail, Problem
         clock_unset: event.clock_unset,
         producer_id: event.new.producer_id,
         url: event.new.url.map(String::from),
+        key: event.new.key,
         effect: event.new.effect,
         content_type,
         data,

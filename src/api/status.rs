@@ -74,6 +74,7 @@ pub(super) async fn status(
                 total: open.outbox.depths().total(),
                 due: count(overview.due),
                 turn: count(overview.turn),
+                order: open.outbox.depths().behind(),
                 parked,
                 in_flight: count(overview.in_flight),
             },

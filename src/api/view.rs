@@ -125,6 +125,9 @@ pub struct EventDetail {
     /// Where it goes besides the endpoints that match, if its producer said so.
     #[serde(default)]
     pub url: Option<String>,
+    /// Among which of an endpoint's deliveries those of it keep the order, where they keep one.
+    #[serde(default)]
+    pub key: Option<String>,
     /// What its account's catalog said of its type.
     #[serde(default)]
     pub effect: Effect,
@@ -183,7 +186,8 @@ pub struct DeliveryItem {
     pub status: Status,
     /// Why it ended, when it did not succeed.
     pub reason: Option<String>,
-    /// What a pending delivery waits for: `due`, `turn`, `rate`, `circuit`, `clock`, `in_flight` or `disabled`.
+    /// What a pending delivery waits for: `due`, `turn`, `order`, `rate`, `circuit`, `clock`, `in_flight`
+    /// or `disabled`.
     pub waiting: Option<Waiting>,
     /// How many requests were made.
     pub attempt: u32,
@@ -213,6 +217,8 @@ pub enum Waiting {
     Due,
     /// The end of an attempt that is being made.
     InFlight,
+    /// The end of another that comes before it.
+    Order,
     /// Its turn by its endpoint's rate.
     Rate,
     /// A free place at its endpoint.
@@ -228,6 +234,7 @@ impl Waiting {
             Self::Disabled => "disabled",
             Self::Due => "due",
             Self::InFlight => "in_flight",
+            Self::Order => "order",
             Self::Rate => "rate",
             Self::Turn => "turn",
         }
@@ -444,6 +451,9 @@ pub struct PendingView {
     pub due: u64,
     /// Due, waiting for a free place or an endpoint that is disabled.
     pub turn: u64,
+    /// Behind another that comes before them in their order.
+    #[serde(default)]
+    pub order: u64,
     /// Due at a later time or waiting, and on disk alone because `[limits] keys_in_memory` is used up. Counts rows: those
     /// of deliveries that have ended meanwhile are among them until their turn comes.
     pub parked: u64,

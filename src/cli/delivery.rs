@@ -91,6 +91,7 @@ pub fn row(item: &DeliveryItem, now: Timestamp) -> Vec<String> {
     let next = match (item.waiting, item.due_at) {
         (Some(Waiting::Disabled), _) => "held".to_owned(),
         (Some(Waiting::InFlight), _) => "being made".to_owned(),
+        (Some(Waiting::Order), _) => "in its order".to_owned(),
         (_, Some(due)) => text::relative(due, now),
         (_, None) => "-".to_owned(),
     };
@@ -233,6 +234,7 @@ fn next(item: &DeliveryItem, now: Timestamp) -> String {
         }
         Some(Waiting::Clock) => "held: the clock is not set".to_owned(),
         Some(Waiting::InFlight) => "an attempt is being made now".to_owned(),
+        Some(Waiting::Order) => "waits until those before it have ended: its endpoint keeps the order".to_owned(),
         Some(waiting @ (Waiting::Rate | Waiting::Turn)) => {
             let since = due.map(|due| format!(", due {due}")).unwrap_or_default();
             let what = if waiting == Waiting::Rate { "its endpoint's rate" } else { "a free place at its endpoint" };
@@ -542,6 +544,7 @@ mod tests {
             ("due", "  next      due 2026-11-22 03:04:00 (in 4m)\n"),
             ("turn", "  next      waits for a free place at its endpoint, due 2026-11-22 03:04:00 (in 4m)\n"),
             ("in_flight", "  next      an attempt is being made now\n"),
+            ("order", "  next      waits until those before it have ended: its endpoint keeps the order\n"),
             (
                 "disabled",
                 "  next      held: its endpoint is disabled (`posthaste endpoint list` tells why)\n",

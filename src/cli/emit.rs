@@ -59,6 +59,9 @@ pub struct Args {
     /// Nothing is sent for so long: 30s, 5m, 2h, at most 365d
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     delay: Option<Duration>,
+    /// Where an endpoint keeps the order (order = "fifo"), it keeps it among events with the same KEY
+    #[arg(long)]
+    key: Option<String>,
 }
 
 /// An event as it goes to the daemon.
@@ -78,6 +81,8 @@ struct Event<'a> {
     at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delay: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
     data: &'a RawValue,
 }
 
@@ -119,6 +124,7 @@ fn encode(args: &Args, data: &[u8], now: Timestamp) -> Result<Vec<u8>, CliError>
         time: args.time.map(|when| when.resolve(now)),
         at: args.at,
         delay: args.delay.map(format_duration),
+        key: args.key.as_deref(),
         data,
     };
     Ok(serde_json::to_vec(&event).expect("names, times and JSON are JSON"))
@@ -170,10 +176,22 @@ mod tests {
         ] {
             assert_eq!(encoded(&["a.b"], data), format!("{{\"type\":\"a.b\",\"data\":{data}}}"));
         }
-        let all = ["a.b", "--id", "x\"y", "--account", "acme", "--url", "https://x.example/", "--time", "1h"];
+        let all = [
+            "a.b",
+            "--id",
+            "x\"y",
+            "--account",
+            "acme",
+            "--url",
+            "https://x.example/",
+            "--time",
+            "1h",
+            "--key",
+            "k\"1",
+        ];
         assert_eq!(
             encoded(&all, "{}"),
-            r#"{"type":"a.b","id":"x\"y","account":"acme","url":"https://x.example/","time":"2026-11-22T02:00:00.000Z","data":{}}"#
+            r#"{"type":"a.b","id":"x\"y","account":"acme","url":"https://x.example/","time":"2026-11-22T02:00:00.000Z","key":"k\"1","data":{}}"#
         );
     }
 

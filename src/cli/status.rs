@@ -35,8 +35,9 @@ fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let since = text::time_and_relative(status.started_at, now);
     screen.line(&format!("{heading}  {}, started {since}\n", state(status.state, screen)))?;
     let pending = status.pending;
+    let order = if pending.order > 0 { format!(", {} behind others", pending.order) } else { String::new() };
     screen.line(&format!(
-        "pending      {}: {} due later, {} waiting for their turn, {} parked on disk, {} being attempted",
+        "pending      {}: {} due later, {} waiting for their turn{order}, {} parked on disk, {} being attempted",
         pending.total, pending.due, pending.turn, pending.parked, pending.in_flight
     ))?;
     if let Some(oldest) = status.oldest_pending {
@@ -157,7 +158,7 @@ mod tests {
 
     const STATUS: &str = r#"{"version":"0.1.0","started_at":"2026-11-22T01:00:00.000Z","state":"running",
         "since_start":{"accepted":100,"duplicates":2,"refused":1,"attempts":130,"succeeded":98,"failed":1},
-        "pending":{"total":12,"due":4,"turn":6,"parked":0,"in_flight":2},"oldest_pending":"2026-11-22T02:57:00.000Z",
+        "pending":{"total":15,"due":4,"turn":6,"order":3,"parked":0,"in_flight":2},"oldest_pending":"2026-11-22T02:57:00.000Z",
         "disabled_endpoints":[{"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","name":"erp","reason":"no_credential","since":"2026-11-22T02:57:00.000Z","help":"put the secret into erp-secret"}],
         "open_circuits":[{"id":"ep_01hqr2p1qq8k3v7r5m6n0x9y2z","name":"shop","open_since":"2026-11-22T02:57:00.000Z","failed_probes":3,"next_probe_at":"2026-11-22T03:02:00.000Z"}],
         "outages":[{"what":"proxy","open_since":"2026-11-22T02:57:00.000Z","failed_probes":1,"next_probe_at":"2026-11-22T03:02:00.000Z","help":"see to it"}],
@@ -176,7 +177,7 @@ mod tests {
             output.text(),
             "posthaste 0.1.0  running, started 2026-11-22 01:00:00 (2h ago)\n\
              \n\
-             pending      12: 4 due later, 6 waiting for their turn, 0 parked on disk, 2 being attempted\n\
+             pending      15: 4 due later, 6 waiting for their turn, 3 behind others, 0 parked on disk, 2 being attempted\n\
              oldest       2026-11-22 02:57:00 (3m ago)\n\
              events       100 accepted, 2 known already, 1 refused\n\
              deliveries   98 succeeded, 1 failed, in 130 attempts\n\

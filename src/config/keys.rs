@@ -52,11 +52,6 @@ pub enum Built {
         /// What to do instead.
         instead: &'static str,
     },
-    /// Not yet, but the value that switches it off is taken.
-    Off {
-        /// That value, as written.
-        value: &'static str,
-    },
 }
 
 /// What holds when a key is not given.
@@ -746,12 +741,11 @@ pub const SECTIONS: &[Section] = &[
                 NONE,
                 "How many attempts may start to one endpoint in any second, minute or hour.",
             ),
-            later(
+            key(
                 "order",
-                Kind::Choice(&[has("none"), has_not("fifo")]),
+                Kind::Choice(&[has("none"), has("fifo")]),
                 Fallback::Value("\"none\""),
-                "Whether deliveries keep the order of acceptance.",
-                Built::Off { value: "none" },
+                "`fifo`: to one endpoint deliveries go one after the other in the order of acceptance, each when the one before has ended, retries included; among those whose events have the same `key` (none: those without), while others go on. A delayed event joins at the end when it is due. What is pending when this is changed stays as it was accepted.",
             ),
         ],
     },

@@ -90,7 +90,6 @@ fn write_key(out: &mut String, key: &Key) {
     let note = match built {
         Built::Yes => "",
         Built::No { .. } => " *Not available in this version.*",
-        Built::Off { .. } => " *Not available in this version; only the default is taken.*",
     };
     let takes = takes.replace('|', "\\|");
     writeln!(out, "| {name} | {takes} | {default} | {doc}{note} |").expect("a String takes all");

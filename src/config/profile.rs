@@ -160,6 +160,7 @@ fn profile(
     let circuit = fields.get(problems, "circuit", million);
     let probe = fields.get(problems, "probe", read::schedule);
     let rate = fields.given(problems, "rate", read::rate);
+    let fifo = fields.get(problems, "order", choice(&[("none", false), ("fifo", true)]));
     let signature = signature(name, fields.node("signature"), problems);
     let signs = !matches!(&signature, Ok(SignatureRule { algorithm: Algorithm::None, .. }));
     let headers = headers(name, fields.node("headers"), signs, problems);
@@ -179,6 +180,7 @@ fn profile(
         circuit: or_stand_in(circuit, 0, &mut whole),
         probe: or_stand_in(probe, vec![Duration::ZERO], &mut whole),
         rate: or_stand_in(rate, None, &mut whole),
+        fifo: or_stand_in(fifo, false, &mut whole),
         signature: signature?,
         headers: headers?,
         body: body?,

@@ -96,16 +96,6 @@ impl Walk<'_> {
         match key.built {
             Built::Yes => {}
             Built::No { instead } => self.not_built(entry.key, path, instead),
-            Built::Off { value } => {
-                if !is_written(&entry.node, value) {
-                    let off = if matches!(key.kind, Kind::Choice(_)) {
-                        format!("{value:?}")
-                    } else {
-                        value.to_owned()
-                    };
-                    self.not_built(entry.key, path, &format!("leave it out, or write {off}"));
-                }
-            }
         }
     }
 
@@ -113,16 +103,6 @@ impl Walk<'_> {
         let message = format!("`{path}` is not available in this version of posthaste");
         let help = if instead.is_empty() { "leave it out" } else { instead };
         self.problems.add(place, message, help);
-    }
-}
-
-/// Whether `node` is the value that `text` names.
-fn is_written(node: &Node, text: &str) -> bool {
-    match &node.value {
-        Value::Boolean(value) => text == if *value { "true" } else { "false" },
-        Value::Integer(Some(value)) => text.parse() == Ok(*value),
-        Value::String(value) => value.as_str() == text,
-        _ => false,
     }
 }
 

@@ -509,7 +509,6 @@ fn what_this_version_does_not_have() {
         ("[store]\nmax_size = '8GiB'", "max_size", "quota"),
         ("[store]\nreserve = '8GiB'", "reserve", "leave it out"),
         ("[store]\nretention = '7d'", "retention", "everything is kept"),
-        ("[profiles.a]\norder = 'fifo'", "order", "leave it out, or write \"none\""),
     ] {
         let (at, message, advice) = marked(text);
         assert_eq!(at, place, "{text}");
@@ -548,6 +547,10 @@ fn flow() {
         let config = valid(&(endpoint("profile = 'a'\n") + "[profiles.a]\n" + keys));
         let profile = config.endpoints[0].form.profile();
         assert_eq!((profile.retry_after, profile.gone_disables, profile.disable_after), expected, "{keys}");
+    }
+    for (keys, fifo) in [("", false), ("order = 'none'\n", false), ("order = 'fifo'\n", true)] {
+        let config = valid(&(endpoint("profile = 'a'\n") + "[profiles.a]\n" + keys));
+        assert_eq!(config.endpoints[0].form.profile().fifo, fifo, "{keys}");
     }
     assert_eq!(read("circuit = 3\nprobe = ['1s', '2s']\n"), (3, seconds(&[1, 2]), None));
     for (text, expected) in [("1/s", rate(1, 1)), ("30/m", rate(30, 60)), ("100000/h", rate(100_000, 3_600))]

@@ -1,4 +1,4 @@
-//! An event as JSON: `{"type": "a.b", "data": {…}, "id": …, "account": …, "url": …, "time": …, "at": … or "delay": …}`.
+//! An event as JSON: `{"type": "a.b", "data": {…}, "id": …, "account": …, "url": …, "time": …, "at": … or "delay": …, "key": …}`.
 //!
 //! The bytes of `data` are taken as they stand (numbers, duplicate keys, white space and escapes included); nothing
 //! in them is parsed beyond what it takes to find their end. Every other key is known or an error: a misspelt
@@ -27,10 +27,10 @@ use crate::{
 pub const MAX_DEPTH: usize = 128;
 /// Characters that a producer's id may have.
 pub const MAX_PRODUCER_ID: usize = 256;
+/// Characters that a key may have.
+pub const MAX_KEY: usize = 256;
 
-const KEYS: [&str; 8] = ["type", "data", "id", "account", "url", "time", "at", "delay"];
-/// Keys of events that this version does not act upon; to take them without a word would be to lose them.
-const NOT_AVAILABLE: [&str; 1] = ["key"];
+const KEYS: [&str; 9] = ["type", "data", "id", "account", "url", "time", "at", "delay", "key"];
 
 /// Why bytes are no event. `Display` is for the producer; it carries nothing of the payload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +60,7 @@ pub fn parse(source: &Bytes, account: &AccountName) -> Result<NewEvent, InvalidE
         not_before: written.not_before,
         content_type: None,
         url: written.url.map(String::into_boxed_str),
-        key: None,
+        key: written.key,
         effect: Effect::Live,
     })
 }
@@ -73,6 +73,7 @@ struct Written<'a> {
     time: Option<Timestamp>,
     not_before: Option<NotBefore>,
     url: Option<String>,
+    key: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Written<'de> {
@@ -92,12 +93,13 @@ impl<'de> Visitor<'de> for WrittenVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut event_type, mut data, mut id, mut account, mut time) = (None, None, None, None, None);
-        let (mut at, mut delay, mut url) = (None, None, None);
+        let (mut at, mut delay, mut url, mut group) = (None, None, None, None);
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             match &*key {
                 "type" => once(&key, &mut event_type, map.next_value()?)?,
                 "data" => once(&key, &mut data, map.next_value::<&RawValue>()?)?,
                 "id" => once(&key, &mut id, map.next_value::<String>()?)?,
+                "key" => once(&key, &mut group, map.next_value_seed(KEY)?)?,
                 "account" => once(&key, &mut account, map.next_value()?)?,
                 "url" => once(&key, &mut url, map.next_value_seed(URL)?)?,
                 "time" => once(&key, &mut time, map.next_value()?)?,
@@ -106,12 +108,12 @@ impl<'de> Visitor<'de> for WrittenVisitor {
                 _ => return Err(A::Error::custom(unknown(&key))),
             }
         }
-        if id.as_ref().is_some_and(|id| id.is_empty() || id.chars().count() > MAX_PRODUCER_ID) {
-            return Err(A::Error::custom(format!("`id` has 1 to {MAX_PRODUCER_ID} characters")));
-        }
+        bounded("id", id.as_deref(), MAX_PRODUCER_ID)?;
+        bounded("key", group.as_deref(), MAX_KEY)?;
         let missing = || A::Error::custom("`type` is missing; write {\"type\":\"a.b\",\"data\":{…}}");
         let event_type = event_type.ok_or_else(missing)?;
-        Ok(Written { event_type, data, id, account, time, not_before: not_before(at, delay)?, url })
+        let not_before = not_before(at, delay)?;
+        Ok(Written { event_type, data, id, account, time, not_before, url, key: group })
     }
 }
 
@@ -119,11 +121,21 @@ fn once<T, E: serde::de::Error>(key: &str, place: &mut Option<T>, value: T) -> R
     if place.replace(value).is_some() { Err(E::custom(format!("`{key}` is there twice"))) } else { Ok(()) }
 }
 
+fn bounded<E: serde::de::Error>(name: &str, text: Option<&str>, most: usize) -> Result<(), E> {
+    match text {
+        Some(text) if text.is_empty() || text.chars().count() > most => {
+            Err(E::custom(format!("`{name}` has 1 to {most} characters")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A text; what is something else is told what is wanted.
 struct Text(&'static str);
 
 const AT: Text = Text("`at` as an RFC 3339 time such as \"2026-11-22T02:57:00Z\"");
 const URL: Text = Text("`url` as a URL such as \"https://erp.example/hooks\"");
+const KEY: Text = Text("`key` as a text such as \"order-7\"");
 const DELAY: Text = Text("`delay` as a duration such as \"30s\", \"5m\", \"2h\" or \"7d\"");
 
 impl<'de> DeserializeSeed<'de> for Text {
@@ -167,9 +179,6 @@ fn not_before<E: serde::de::Error>(
 }
 
 fn unknown(key: &str) -> String {
-    if NOT_AVAILABLE.contains(&key) {
-        return format!("`{key}` is not available in this version of posthaste; leave it out");
-    }
     let shown: String = key.chars().take(64).collect();
     let known = KEYS.join(", ");
     match nearest(key, KEYS) {
@@ -244,10 +253,10 @@ mod tests {
 
     #[test]
     fn all_keys() {
-        let text =
-            r#"{"type":"a.b","data":1,"id":"o-\u0037","account":"acme","time":"2024-02-28T17:15:42+01:00"}"#;
+        let text = r#"{"type":"a.b","data":1,"id":"o-\u0037","account":"acme","time":"2024-02-28T17:15:42+01:00","key":"k\"7 ä"}"#;
         let event = read(text).expect("an event");
         assert_eq!((event.producer_id.as_deref(), event.account.as_str()), (Some("o-7"), "acme"));
+        assert_eq!(event.key.as_deref(), Some("k\"7 ä"));
         assert_eq!(event.time.map(|time| time.to_string()).as_deref(), Some("2024-02-28T16:15:42.000Z"));
         assert_eq!(event.url, None);
         let event = read("{\"type\":\"a\",\"url\":\"not \\u0061 URL\"}").expect("an event");
@@ -258,7 +267,10 @@ mod tests {
         );
         let house: AccountName = "house".parse().expect("a name");
         let event = parse(&Bytes::from_static(b"{\"type\":\"a\"}"), &house).expect("an event");
-        assert_eq!(event.account, house);
+        assert_eq!((event.account, event.key), (house, None));
+        let longest = "ä".repeat(MAX_KEY);
+        let event = read(&format!("{{\"type\":\"a\",\"key\":\"{longest}\"}}")).expect("an event");
+        assert_eq!(event.key, Some(longest));
     }
 
     #[test]
@@ -281,6 +293,7 @@ mod tests {
     fn refusals_say_what_to_do() {
         let deep = format!("{{\"type\":\"a\",\"data\":{}{}}}", "[".repeat(129), "]".repeat(129));
         let long = format!("{{\"type\":\"a\",\"id\":\"{}\"}}", "x".repeat(257));
+        let long_key = long.replace("id", "key");
         for (text, part) in [
             ("", "ends too early"),
             ("{\"type\":\"a\"", "ends too early"),
@@ -289,7 +302,6 @@ mod tests {
             ("{}", "`type` is missing"),
             ("{\"typ\":\"a\"}", "did you mean `type`?"),
             ("{\"payload\":1}", "what is yours goes into data"),
-            ("{\"type\":\"a\",\"key\":\"k\"}", "`key` is not available"),
             ("{\"type\":\"a\",\"url\":7}", "`7`, expected `url` as a URL such as"),
             ("{\"type\":\"a\",\"url\":null}", "expected `url` as a URL such as"),
             ("{\"type\":\"a\",\"url\":\"a\",\"url\":\"a\"}", "`url` is there twice"),
@@ -309,12 +321,17 @@ mod tests {
             ("{\"type\":\"a\",\"at\":\"1969-12-31T23:59:59Z\"}", "`at`: the time is before 1970"),
             ("{\"type\":\"a b\"}", "only the characters"),
             ("{\"type\":7}", "invalid type: integer `7`"),
-            ("{\"type\":\"a\",\"id\":\"\"}", "1 to 256 characters"),
+            ("{\"type\":\"a\",\"id\":\"\"}", "`id` has 1 to 256 characters"),
+            ("{\"type\":\"a\",\"key\":\"\"}", "`key` has 1 to 256 characters"),
+            ("{\"type\":\"a\",\"key\":7}", "`7`, expected `key` as a text"),
+            ("{\"type\":\"a\",\"key\":null}", "expected `key` as a text"),
+            ("{\"type\":\"a\",\"key\":\"b\",\"key\":\"b\"}", "`key` is there twice"),
             ("{\"type\":\"a\",\"account\":\"a b\"}", "1 to 64 characters"),
             ("{\"type\":\"a\",\"time\":\"noon\"}", "RFC 3339"),
             ("{\"type\":\"a\",\"data\":{\"x\":}}", "not valid JSON"),
             (&deep, "deeper than 128"),
             (&long, "1 to 256 characters"),
+            (&long_key, "`key` has 1 to 256 characters"),
         ] {
             let error = read(text).expect_err(text);
             assert!(error.contains(part), "{text}: {error}");

@@ -27,6 +27,7 @@ use crate::{
         account::AccountName,
         endpoint::EndpointNumber,
         event::{Effect, NewEvent},
+        profile::Profile,
         time::Timestamp,
     },
     outbox::{
@@ -64,7 +65,8 @@ pub struct Route {
     pub endpoint: EndpointNumber,
     /// What it wants.
     pub event_types: Vec<TypePattern>,
-    /// Its profile: the first delay is in it. `None`: it is not in the configuration, and what is made for it waits.
+    /// Its profile: the first delay is in it, and whether an order is kept. `None`: it is not in the configuration, and
+    /// what is made for it waits.
     pub form: Option<Arc<Form>>,
 }
 
@@ -267,21 +269,27 @@ impl Intake {
         let found = self.0.catalogs.find(&event, self.0.clock.now())?;
         event.effect = found.effect;
         let routes: &[Route] = if event.effect == Effect::None { &[] } else { routes };
-        let from = self.first(&event)?;
+        let (from, delayed) = self.first(&event)?;
         let wanted =
             routes.iter().filter(|route| route.event_types.iter().any(|p| p.matches(&event.event_type)));
         let deliveries = wanted.map(|route| {
             let profile = route.form.as_deref().map(Form::profile);
             let due = profile.and_then(|profile| retry::due(profile, 0, from, self.0.chance.fraction()));
-            Addressed { endpoint: route.endpoint, due: due.unwrap_or(from), entry: Entry::Never }
+            let entry = profile.map_or(Entry::Never, |profile| entry(profile, delayed));
+            Addressed { endpoint: route.endpoint, due: due.unwrap_or(from), entry }
         });
         let deliveries = deliveries.collect();
-        let callback = self.callback(&mut event, from)?;
+        let callback = self.callback(&mut event, from, delayed)?;
         Ok((Routed { event, deliveries, callback }, found))
     }
 
     /// Judges an event's URL, which is written from then on as it was judged, and says what is made of it.
-    fn callback(&self, event: &mut NewEvent, from: Timestamp) -> Result<Option<Callback>, Refusal> {
+    fn callback(
+        &self,
+        event: &mut NewEvent,
+        from: Timestamp,
+        delayed: bool,
+    ) -> Result<Option<Callback>, Refusal> {
         let Some(text) = &event.url else { return Ok(None) };
         let (url, rule) = self.0.callbacks.judge(&event.account, text)?;
         let profile = rule.form.profile();
@@ -289,7 +297,7 @@ impl Intake {
         let callback = Callback {
             origin: url.origin().ascii_serialization().into(),
             due: due.unwrap_or(from),
-            entry: Entry::Never,
+            entry: entry(profile, delayed),
             expire: profile.expire,
             unavailable: rule.unavailable(),
             most: rule.max_origins,
@@ -298,12 +306,14 @@ impl Intake {
         Ok((event.effect != Effect::None).then_some(callback))
     }
 
-    /// From when an event's schedule counts: the time that it is not to go before, else this moment.
-    fn first(&self, event: &NewEvent) -> Result<Timestamp, Refusal> {
+    /// From when an event's schedule counts: the time that it is not to go before, else this moment; and whether it is
+    /// delayed by that.
+    fn first(&self, event: &NewEvent) -> Result<(Timestamp, bool), Refusal> {
         let now = self.0.clock.now();
-        let Some(not_before) = event.not_before else { return Ok(now) };
+        let Some(not_before) = event.not_before else { return Ok((now, false)) };
         let first = later::first(not_before, now, &self.0.clock.mark());
-        first.map_err(|error| Refusal::new(Code::InvalidEvent, format!("`at`: {error}")))
+        let first = first.map_err(|error| Refusal::new(Code::InvalidEvent, format!("`at`: {error}")))?;
+        Ok((first, first > now))
     }
 
     fn unknown_account(&self, event: &NewEvent, routes: &Routes) -> Refusal {
@@ -316,6 +326,15 @@ impl Intake {
             "there is no account `{account}`:{near} accounts are made in the configuration, [accounts.{account}]"
         );
         Refusal::new(Code::UnknownAccount, message)
+    }
+}
+
+/// Whether a delivery under this profile keeps the order, and from when on.
+const fn entry(profile: &Profile, delayed: bool) -> Entry {
+    match (profile.fifo, delayed) {
+        (false, _) => Entry::Never,
+        (true, false) => Entry::AtOnce,
+        (true, true) => Entry::WhenDue,
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Profile {
     pub probe: Vec<Duration>,
     /// How many attempts may start to one endpoint; `None`: any number.
     pub rate: Option<Rate>,
+    /// Whether deliveries go one after the other, in the order of acceptance, among those whose events have the same key.
+    pub fifo: bool,
     /// How requests are signed.
     pub signature: SignatureRule,
     /// Headers sent with every request: name, and value with placeholders.

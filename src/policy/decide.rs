@@ -140,6 +140,7 @@ mod tests {
             circuit: 0,
             probe: vec![Duration::from_secs(10)],
             rate: None,
+            fifo: false,
             signature: SignatureRule {
                 algorithm: Algorithm::None,
                 key: KeyForm::Utf8,

@@ -362,6 +362,7 @@ pub(crate) mod samples {
             circuit: 0,
             probe: vec![Duration::from_secs(10)],
             rate: None,
+            fifo: false,
             signature: SignatureRule {
                 algorithm: Algorithm::HmacSha256,
                 key: KeyForm::Whsec,
