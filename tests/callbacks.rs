@@ -55,6 +55,32 @@ fn waits(world: &World, event: &str, waiting: &str) -> Value {
 }
 
 #[test]
+fn callbacks_to_one_origin_keep_the_order_where_their_profile_says_so() {
+    let freed = Arc::new(AtomicBool::new(false));
+    let is_free = Arc::clone(&freed);
+    let receiver = Receiver::answering(move |hook| {
+        let held = hook.path == "/a0" && !is_free.load(Ordering::SeqCst);
+        Reply::Status(if held { 503 } else { 200 })
+    });
+    let other = Receiver::start();
+    let world = World::running(&config(&["20ms"; 250], "order = \"fifo\"\n"));
+    for (to, path, key) in
+        [(&receiver, "/a0", "a"), (&receiver, "/a1", "a"), (&other, "/a2", "a"), (&receiver, "/b0", "b")]
+    {
+        let event = json!({"type": "a.b", "data": {"n": 1}, "url": to.url(path), "key": key});
+        world.post(&event.to_string()).expect(202);
+    }
+    // Neither another key nor another origin waits for the first.
+    receiver.wait_at("/b0", 1);
+    other.wait_at("/a2", 1);
+    assert!(receiver.hooks_at("/a1").is_empty());
+    freed.store(true, Ordering::SeqCst);
+    world.settled();
+    let last = receiver.hooks().pop().expect("some came");
+    assert_eq!((last.path.as_str(), receiver.hooks_at("/a1").len()), ("/a1", 1));
+}
+
+#[test]
 fn an_event_goes_to_its_url_besides_the_endpoints_that_match() {
     let receiver = Receiver::start();
     let text = config(&["0s"], "") + &endpoint("erp", &receiver.url("/erp"), &["a.*"], "p");

@@ -58,8 +58,8 @@ impl Tally {
             ("of them without use", &mut self.stale, 1_500),
             ("keys that were loaded again", &mut self.taken, 8_000),
             ("origins", &mut self.origins, 2_000),
-            ("of them forgotten", &mut self.forgotten, 300),
-            ("callbacks without a place", &mut self.without_place, 1_000),
+            ("of them forgotten", &mut self.forgotten, 100),
+            ("callbacks without a place", &mut self.without_place, 150),
             ("deliveries behind others", &mut self.behind, 20_000),
             ("of them behind newer ones", &mut self.joined, 1_000),
         ]
