@@ -4,7 +4,7 @@
 //!
 //! After the first failure nothing that shares it starts but one *probe* at growing intervals. A probe that comes through
 //! lets the others go with a slow start: so many at once as have come through since, and twice as many with each second. If it
-//! fails again before [`ENOUGH`] have come through, the intervals go on where they were.
+//! fails again before `ENOUGH` have come through, the intervals go on where they were.
 //!
 //! A state machine as a value; who keeps it says what happened. What began before the state was as it is says nothing:
 //! hundreds may be open when the proxy falls, and fail one by one. Nothing here fails.
