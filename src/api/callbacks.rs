@@ -63,7 +63,7 @@ fn help(origin: &Target, reason: DisableReason) -> String {
             missing(&names.map(String::as_str).collect::<Vec<_>>())
         }
         _ => {
-            "the account has no secret that fits its profile, or `https_only` where they go to http; change either"
+            "the account has no secret that fits its profile, `https_only` where they go to http, or no `allow` for their address; change that"
                 .to_owned()
         }
     }

@@ -170,6 +170,8 @@ async fn detail(app: &App, open: &Open, id: &str, asker: Asker) -> Result<Delive
     let missing = || Problem::not_found(format!("there is no delivery {}", shown(id)));
     let id: DeliveryId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
     let (accepted_at, key) = open.outbox.id_key().open_delivery(id).ok_or_else(missing)?;
+    // Before anything is read: who waits for a body to be made holds nothing else.
+    let _room = open.readers.details.acquire().await.expect("the semaphore is never closed");
     let directory = Arc::clone(&open.directory);
     let read = open.read(move |reader| {
         let Some((_, delivery)) = reader.delivery(key)? else { return Ok(None) };
@@ -184,11 +186,14 @@ async fn detail(app: &App, open: &Open, id: &str, asker: Asker) -> Result<Delive
     });
     let Some((found, attempts, event, target)) = read.await? else { return Err(missing()) };
     let attempts_truncated = begins_late(&attempts);
+    let failed_as_template = found.delivery.state == DeliveryState::Failed(FailReason::Template);
     let body = match (&target, &event) {
-        (Some(target), Some(event)) => body(key, event, target, open).await,
+        // Of what was sent a producer is shown nothing.
+        (Some(target), Some(event)) if asker != Asker::Producer || failed_as_template => {
+            body(key, event, target, open).await
+        }
         _ => None,
     };
-    let failed_as_template = found.delivery.state == DeliveryState::Failed(FailReason::Template);
     let message = failed_as_template.then(|| template_message(body.as_ref()));
     let body = body.and_then(Result::ok);
     let shown = attempts.iter().map(|attempt| {

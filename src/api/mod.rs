@@ -62,6 +62,8 @@ const HEADER_TIME: Duration = Duration::from_secs(60);
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// Requests that read the store at once; more wait.
 const READERS: usize = 4;
+/// Requests at once that hold a whole delivery: its event, its attempts with what came back, and its body made again.
+const DETAILS: usize = 8;
 /// A request's head has at most so many bytes.
 const HEADER_BYTES: usize = 64 << 10;
 
@@ -109,13 +111,19 @@ pub struct Open {
 #[derive(Clone)]
 pub struct Readers {
     turns: Arc<Semaphore>,
+    /// Who holds a whole delivery with its event and its attempts.
+    details: Arc<Semaphore>,
     /// Where bodies are made again for people to see.
     kitchen: Kitchen,
 }
 
 impl Default for Readers {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(READERS)), kitchen: Kitchen::default() }
+        Self {
+            turns: Arc::new(Semaphore::new(READERS)),
+            details: Arc::new(Semaphore::new(DETAILS)),
+            kitchen: Kitchen::default(),
+        }
     }
 }
 

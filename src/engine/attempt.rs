@@ -196,7 +196,14 @@ pub(super) async fn attempt(
             Ok(event) => event,
             Err(error) => return Ended::Store { accepted_at: Some(brief.accepted_at), error },
         };
-        let ready = make_ready(&identity, &event, &target, (around.clock, id_key), &around.kitchen).await;
+        let mut over = watch::Receiver::clone(&stop);
+        let made = make_ready(&identity, &event, &target, (around.clock, id_key), &around.kitchen);
+        let ready = tokio::select! {
+            biased;
+            ready = made => ready,
+            // It may wait for its turn for long.
+            _ = over.wait_for(|stop| *stop != Stop::Run) => return Ended::NotDue { due: before.due },
+        };
         let ready = match ready {
             Ok(ready) => ready,
             Err(error) => return Ended::Template { before, accepted_at: brief.accepted_at, error },

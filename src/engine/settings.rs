@@ -256,6 +256,7 @@ impl Workshop {
 
     /// Why no callback could go to an origin, if so.
     fn refuses_callbacks(&self, account: &AccountName, origin: &str) -> Option<DisableReason> {
+        let scope = self.scope(account);
         let (Some(account), Some(key)) = (self.accounts.get(account), self.callbacks.get(account)) else {
             return Some(DisableReason::NotConfigured);
         };
@@ -263,7 +264,8 @@ impl Workshop {
             return Some(DisableReason::NoCredential);
         }
         let url = destination::judge(origin, Stance::Outside, account.https_only);
-        (key.signer.is_none() || url.is_err()).then_some(DisableReason::Unfit)
+        let taken = url.is_ok_and(|url| destination::judge_literal(&url, &scope).is_ok());
+        (key.signer.is_none() || !taken).then_some(DisableReason::Unfit)
     }
 
     /// The credentials that accounts lack to sign their callbacks.

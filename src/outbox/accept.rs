@@ -52,6 +52,18 @@ pub struct Routed {
     pub callback: Option<Callback>,
 }
 
+impl Routed {
+    /// Whether one of its deliveries keeps the order.
+    pub(super) fn keeps_order(&self) -> bool {
+        let callback = self.callback.iter().map(|callback| callback.entry);
+        self.deliveries
+            .iter()
+            .map(|addressed| addressed.entry)
+            .chain(callback)
+            .any(|entry| entry != Entry::Never)
+    }
+}
+
 /// A delivery that is to be made of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addressed {

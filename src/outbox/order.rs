@@ -9,7 +9,8 @@
 //! accepted need nothing but the last row, and nothing is ever moved.
 //!
 //! The table is not there until the first delivery gets a place. In a damaged file a head may have ended, or its record
-//! be lost: a group that advances passes over it, and the start has those advance whose head is such a one.
+//! be lost: a group that advances passes over it, and the start has those advance whose head is such a one. Where the
+//! event's own row is lost and the delivery's is not, the group waits until that delivery expires.
 
 use std::collections::BTreeSet;
 

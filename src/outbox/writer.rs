@@ -20,7 +20,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    accept::{Batch, BatchAnswer, FileIdentity},
+    accept::{Batch, BatchAnswer, FileIdentity, Routed},
     endpoints::{Change, Changed, Configured, Judged},
     error::{StoreError, contain},
     order::GroupOf,
@@ -80,7 +80,7 @@ struct Work {
     stuck: Vec<GroupOf>,
     joins: Vec<DeliveryKey>,
     batches: VecDeque<(Batch, Answer<BatchAnswer>)>,
-    /// Batches with an event that carries an id, until the map of ids is whole.
+    /// Batches with an event that carries an id, and behind them those that keep an order, until the map of ids is whole.
     unresolved: VecDeque<(Batch, Answer<BatchAnswer>)>,
     unlinked: Vec<FileIdentity>,
     park: VecDeque<Scheduled>,
@@ -133,8 +133,11 @@ enum Stop {
 impl Queue {
     pub(super) fn accept(&self, batch: Batch, answer: Answer<BatchAnswer>) {
         self.add(|work| {
-            let carries_id = batch.events.iter().any(|routed| routed.event.producer_id.is_some());
-            let queue = if carries_id && !work.ids_whole { &mut work.unresolved } else { &mut work.batches };
+            let carries_id = || batch.events.iter().any(|routed| routed.event.producer_id.is_some());
+            // What keeps an order does not overtake what waits: the order is that in which it came in.
+            let is_behind = || !work.unresolved.is_empty() && batch.events.iter().any(Routed::keeps_order);
+            let waits = !work.ids_whole && (carries_id() || is_behind());
+            let queue = if waits { &mut work.unresolved } else { &mut work.batches };
             queue.push_back((batch, answer));
         });
     }

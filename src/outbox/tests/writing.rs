@@ -19,7 +19,7 @@ use crate::{
         id::IdKey,
     },
     outbox::{
-        Acceptance, Accepting, BatchAnswer, FileIdentity, Notice, Opened, Options, Outbox, StoreError,
+        Acceptance, Accepting, BatchAnswer, Entry, FileIdentity, Notice, Opened, Options, Outbox, StoreError,
         database::Shared,
         depths::Depths,
         schema::PENDING,
@@ -337,6 +337,27 @@ fn events_with_an_id_wait_for_the_map() {
         assert!(matches!(&answer, BatchAnswer::Events(all) if matches!(all[..], [Acceptance::Duplicate(_)])));
     }
     assert_eq!(accepted(new).get(), 8, "after the five and the two without an id");
+    bare.writer.close(End::Clean).expect("it closes");
+}
+
+#[test]
+fn what_keeps_an_order_does_not_overtake_what_waits_for_the_map() {
+    let memory = Memory::new(&options());
+    drop(memory.open(&options()).writer.close(End::Clean));
+    let bare = Bare::new(&memory);
+    let ordered = |producer_id| {
+        let mut batch = batch(producer_id, "{}");
+        batch.events[0].deliveries[0].entry = Entry::AtOnce;
+        let (sender, receiver) = oneshot::channel();
+        bare.queue.accept(batch, sender);
+        Accepting(receiver)
+    };
+    let all = [ordered(None), ordered(Some("a")), ordered(None), ordered(Some("b")), bare.accept(None, "{}")];
+    let [first, a, mut behind, b, free] = all;
+    assert_eq!((accepted(first).get(), accepted(free).get()), (1, 2), "these need not wait");
+    assert!(behind.0.try_recv().is_err(), "another comes before it");
+    bare.queue.ids_are_whole();
+    assert_eq!([a, behind, b].map(|one| accepted(one).get()), [3, 4, 5]);
     bare.writer.close(End::Clean).expect("it closes");
 }
 
