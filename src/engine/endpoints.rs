@@ -29,7 +29,7 @@ use crate::{
         account::AccountName,
         attempt::Attempt,
         endpoint::{DisableReason, EndpointNumber, Own},
-        event::{Effect, Event, EventType, NewEvent, Seq},
+        event::{Event, EventType, NewEvent, Seq},
         secret::{DatedSecret, Secret},
     },
     outbox::{Change, Changed, MAX_DELIVERIES, Outbox, StoreError},
@@ -450,19 +450,11 @@ impl Inner {
             seq: Seq::ZERO,
             accepted_at: at,
             clock_unset: self.parts.clock.is_unset(),
-            new: NewEvent {
-                account: target.stored.account.clone(),
-                event_type: event_type
-                    .unwrap_or_else(|| wanted_type(&target, self.catalog(&target.stored.account))),
-                data: data.unwrap_or_else(|| Bytes::from_static(b"{}")),
-                producer_id: None,
-                time: None,
-                not_before: None,
-                content_type: None,
-                url: None,
-                key: None,
-                effect: Effect::Live,
-            },
+            new: NewEvent::new(
+                target.stored.account.clone(),
+                event_type.unwrap_or_else(|| wanted_type(&target, self.catalog(&target.stored.account))),
+                data.unwrap_or_else(|| Bytes::from_static(b"{}")),
+            ),
         };
         let id_key = self.parts.outbox.id_key();
         let Some(tried) = try_once(&event, &target, self.parts.clock, id_key, &self.kitchen).await else {

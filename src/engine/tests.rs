@@ -26,7 +26,7 @@ use crate::{
     ingest::{callbacks::Callbacks, catalogs::Catalogs, intake::Intake},
     model::{
         attempt::Attempt,
-        event::{Effect, NewEvent, Seq},
+        event::{NewEvent, Seq},
     },
     outbox::{Addressed, Batch, End, Entry, Opened, Options, Outbox, Routed, Writer},
 };
@@ -132,18 +132,7 @@ impl Running {
 
 async fn accept(outbox: &Outbox, count: usize, due: Timestamp, data: Bytes) {
     let deliveries = vec![Addressed { endpoint: EndpointNumber::new(1), due, entry: Entry::Never }];
-    let event = NewEvent {
-        account: "default".parse().expect("an account"),
-        event_type: "a.b".parse().expect("a type"),
-        data,
-        producer_id: None,
-        time: None,
-        not_before: None,
-        content_type: None,
-        url: None,
-        key: None,
-        effect: Effect::Live,
-    };
+    let event = NewEvent::new("default".parse().expect("an account"), "a.b".parse().expect("a type"), data);
     let routed = || Routed { event: event.clone(), deliveries: deliveries.clone(), callback: None };
     let events = (0..count).map(|_| routed()).collect();
     outbox

@@ -120,25 +120,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::event::Effect;
 
     #[test]
     fn of_thousands_that_are_refused_the_first_few_say_what_may_have_been_meant() {
         let types = [("video.media.ready".parse().expect("a type"), Entry::default())];
         let catalog = Arc::new(Catalog::new(types.into_iter().collect()));
         let catalogs = Catalogs::new([(AccountName::default(), catalog)]);
-        let event = NewEvent {
-            account: AccountName::default(),
-            event_type: "video.media.redy".parse().expect("a type"),
-            data: bytes::Bytes::new(),
-            producer_id: None,
-            time: None,
-            not_before: None,
-            content_type: None,
-            url: None,
-            key: None,
-            effect: Effect::Live,
-        };
+        let event = NewEvent::new(
+            AccountName::default(),
+            "video.media.redy".parse().expect("a type"),
+            bytes::Bytes::new(),
+        );
         let now = Timestamp::RELEASED;
         let refused = |at| catalogs.find(&event, at).expect_err("it is unknown").message;
         for (at, most) in

@@ -167,6 +167,24 @@ pub struct NewEvent {
     pub effect: Effect,
 }
 
+impl NewEvent {
+    /// One of which no more is said: JSON that goes at once.
+    pub const fn new(account: AccountName, event_type: EventType, data: Bytes) -> Self {
+        Self {
+            account,
+            event_type,
+            data,
+            content_type: None,
+            producer_id: None,
+            time: None,
+            not_before: None,
+            url: None,
+            key: None,
+            effect: Effect::Live,
+        }
+    }
+}
+
 /// An accepted event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {

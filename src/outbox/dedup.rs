@@ -186,7 +186,6 @@ fn write_content_type(hasher: &mut SipHasher24, content_type: Option<&ContentTyp
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::event::Effect;
 
     /// The hashes are in the file: a store must know its ids whatever machine or compiler comes next.
     #[test]
@@ -194,16 +193,13 @@ mod tests {
         let window = Window { time: Duration::ZERO, entries: 0 };
         let dedup = Dedup::new(IdKey::new(*b"sixteen bytes ok"), window);
         let mut event = NewEvent {
-            account: "box".parse().expect("an account"),
-            event_type: "a.b".parse().expect("a type"),
-            data: b"{}".as_slice().into(),
             producer_id: Some("p-1".to_owned()),
             time: Some(Timestamp::from_millis(7)),
-            not_before: None,
-            content_type: None,
-            url: None,
-            key: None,
-            effect: Effect::Live,
+            ..NewEvent::new(
+                "box".parse().expect("an account"),
+                "a.b".parse().expect("a type"),
+                b"{}".as_slice().into(),
+            )
         };
         let row = dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id");
         assert_eq!(row.id, 215_555_289_995_443_262_185_430_907_017_088_262_458);
@@ -263,16 +259,12 @@ mod tests {
         let dedup = Dedup::new(IdKey::new([0; 16]), Window { time: Duration::ZERO, entries: 0 });
         let row = |account: &str, producer_id: &str, event_type: &str, data: &'static [u8]| {
             let event = NewEvent {
-                account: account.parse().expect("an account"),
-                event_type: event_type.parse().expect("a type"),
-                data: data.into(),
                 producer_id: Some(producer_id.to_owned()),
-                time: None,
-                not_before: None,
-                content_type: None,
-                url: None,
-                key: None,
-                effect: Effect::Live,
+                ..NewEvent::new(
+                    account.parse().expect("an account"),
+                    event_type.parse().expect("a type"),
+                    data.into(),
+                )
             };
             dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id")
         };

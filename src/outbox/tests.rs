@@ -20,7 +20,7 @@ use crate::model::{
     attempt::{Failure, FailureKind, Fingerprint, Outcome, Phases, Report, Response, Why},
     delivery::{Delivery, DeliveryKey, State},
     endpoint::EndpointNumber,
-    event::{Effect, NewEvent, Seq},
+    event::{NewEvent, Seq},
     time::{Mark, Timestamp},
 };
 
@@ -76,16 +76,12 @@ fn mark(now: Timestamp) -> Option<Mark> {
 
 fn event(producer_id: Option<&str>, data: &'static str) -> NewEvent {
     NewEvent {
-        account: AccountName::default(),
-        event_type: "a.b".parse().expect("a type"),
-        data: Bytes::from_static(data.as_bytes()),
         producer_id: producer_id.map(str::to_owned),
-        time: None,
-        not_before: None,
-        content_type: None,
-        url: None,
-        key: None,
-        effect: Effect::Live,
+        ..NewEvent::new(
+            AccountName::default(),
+            "a.b".parse().expect("a type"),
+            Bytes::from_static(data.as_bytes()),
+        )
     }
 }
 

@@ -12,16 +12,8 @@ const B: EndpointNumber = EndpointNumber::new(3);
 /// Hands in `count` events with a callback that is due at `due`; their account remembers one origin.
 async fn call(running: &Running, origin: &str, count: usize, due: Timestamp) {
     let event = NewEvent {
-        account: AccountName::default(),
-        event_type: "a.b".parse().expect("a type"),
-        data: Bytes::from_static(b"{}"),
-        producer_id: None,
-        time: None,
-        not_before: None,
-        content_type: None,
         url: Some(format!("{origin}/x").into()),
-        key: None,
-        effect: Effect::Live,
+        ..NewEvent::new(AccountName::default(), "a.b".parse().expect("a type"), Bytes::from_static(b"{}"))
     };
     let callback = Callback {
         origin: origin.into(),

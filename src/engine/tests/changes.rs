@@ -46,18 +46,8 @@ async fn start(directory: &TempDir, text: &str) -> Running {
 impl Running {
     /// Hands an event in, as producers do.
     async fn hand_in(&self) -> u64 {
-        let event = NewEvent {
-            account: AccountName::default(),
-            event_type: "a.b".parse().expect("a type"),
-            data: Bytes::from_static(b"{}"),
-            producer_id: None,
-            time: None,
-            not_before: None,
-            content_type: None,
-            url: None,
-            key: None,
-            effect: Effect::Live,
-        };
+        let event =
+            NewEvent::new(AccountName::default(), "a.b".parse().expect("a type"), Bytes::from_static(b"{}"));
         let answers = self.intake.submit(vec![Ok(event)], Permit::default()).answers().await;
         let accepted = answers.into_iter().next().expect("one answer").expect("it is taken");
         self.outbox.id_key().open_event(accepted.id).expect("an id of this store").1.get()

@@ -9,16 +9,12 @@ const STEPS: [i64; 4] = [HOUR, -HOUR, DAYS, -DAYS];
 
 fn event(producer_id: &str) -> NewEvent {
     NewEvent {
-        account: "default".parse().expect("an account"),
-        event_type: "a.b".parse().expect("a type"),
-        data: Bytes::from_static(b"{}"),
         producer_id: Some(producer_id.to_owned()),
-        time: None,
-        not_before: None,
-        content_type: None,
-        url: None,
-        key: None,
-        effect: Effect::Live,
+        ..NewEvent::new(
+            "default".parse().expect("an account"),
+            "a.b".parse().expect("a type"),
+            Bytes::from_static(b"{}"),
+        )
     }
 }
 

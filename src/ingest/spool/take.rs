@@ -15,7 +15,7 @@ use crate::{
     },
     model::{
         account::AccountName,
-        event::{Effect, EventType, NewEvent},
+        event::{EventType, NewEvent},
         time::format_size,
     },
 };
@@ -138,16 +138,8 @@ pub(super) fn read(file: &mut File, name: &OsStr, stamp: Stamp, rules: &Rules) -
 /// The event that a file is whose bytes are its payload, whatever they are, also none.
 fn payload(data: Bytes, name: &OsStr, event_type: &EventType, rules: &Rules) -> NewEvent {
     NewEvent {
-        account: rules.account.clone(),
-        event_type: event_type.clone(),
-        data,
         content_type: Some(content_type(name)),
-        producer_id: None,
-        time: None,
-        not_before: None,
-        url: None,
-        key: None,
-        effect: Effect::Live,
+        ..NewEvent::new(rules.account.clone(), event_type.clone(), data)
     }
 }
 

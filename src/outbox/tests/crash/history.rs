@@ -20,7 +20,7 @@ use crate::{
         attempt::Why,
         delivery::{DeliveryKey, FailReason, Load, Scheduled, State},
         endpoint::DisableReason,
-        event::{Effect, NewEvent},
+        event::NewEvent,
         time::Timestamp,
     },
     outbox::{
@@ -324,16 +324,13 @@ impl History {
             _ => random.usize(..300),
         };
         let mut event = NewEvent {
-            account: "default".parse().expect("an account"),
-            event_type: "a.b".parse().expect("a type"),
-            data: Bytes::from(vec![random.u8(..); size]),
             producer_id: id,
-            time: None,
-            not_before: None,
-            content_type: None,
-            url: None,
             key: ["a", "b"].get(random.usize(..5)).map(|key| (*key).to_owned()),
-            effect: Effect::Live,
+            ..NewEvent::new(
+                "default".parse().expect("an account"),
+                "a.b".parse().expect("a type"),
+                Bytes::from(vec![random.u8(..); size]),
+            )
         };
         let counts = [0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 4, 5, 9, 9, 127, 129, 300];
         let count = random.choice(counts).expect("one of them");
