@@ -323,15 +323,11 @@ impl History {
             7 => random.usize(..3_000),
             _ => random.usize(..300),
         };
-        let mut event = NewEvent {
-            producer_id: id,
-            key: ["a", "b"].get(random.usize(..5)).map(|key| (*key).to_owned()),
-            ..NewEvent::new(
-                "default".parse().expect("an account"),
-                "a.b".parse().expect("a type"),
-                Bytes::from(vec![random.u8(..); size]),
-            )
-        };
+        let data = Bytes::from(vec![random.u8(..); size]);
+        let mut event =
+            NewEvent::new("default".parse().expect("an account"), "a.b".parse().expect("a type"), data);
+        event.producer_id = id;
+        event.key = ["a", "b"].get(random.usize(..5)).map(|key| (*key).to_owned());
         let counts = [0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 4, 5, 9, 9, 127, 129, 300];
         let count = random.choice(counts).expect("one of them");
         let deliver = |_| {
