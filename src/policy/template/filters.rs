@@ -88,25 +88,25 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     filter(environment, "float", Value::from_function(filters::float));
     filter(environment, "int", Value::from_function(filters::int));
     filter(environment, "items", Value::from_function(filters::items));
-    filter(environment, "join", Value::from_function(join));
+    splitting(environment, "join", characters, Value::from_function(join));
     filter(environment, "last", Value::from_function(filters::last));
     filter(environment, "length", Value::from_function(filters::length));
-    filter(environment, "list", Value::from_function(filters::list));
+    splitting(environment, "list", characters, Value::from_function(filters::list));
     filter(environment, "lower", Value::from_function(filters::lower));
-    filter(environment, "map", Value::from_function(filters::map));
-    filter(environment, "max", Value::from_function(filters::max));
-    filter(environment, "min", Value::from_function(filters::min));
-    filter(environment, "reject", Value::from_function(filters::reject));
-    filter(environment, "rejectattr", Value::from_function(filters::rejectattr));
+    splitting(environment, "map", characters, Value::from_function(filters::map));
+    splitting(environment, "max", characters, Value::from_function(filters::max));
+    splitting(environment, "min", characters, Value::from_function(filters::min));
+    splitting(environment, "reject", characters, Value::from_function(filters::reject));
+    splitting(environment, "rejectattr", characters, Value::from_function(filters::rejectattr));
     filter(environment, "replace", Value::from_function(replace));
     filter(environment, "reverse", Value::from_function(filters::reverse));
     filter(environment, "round", Value::from_function(filters::round));
-    filter(environment, "select", Value::from_function(filters::select));
-    filter(environment, "selectattr", Value::from_function(filters::selectattr));
-    filter(environment, "sort", Value::from_function(filters::sort));
-    filter(environment, "split", Value::from_function(filters::split));
+    splitting(environment, "select", characters, Value::from_function(filters::select));
+    splitting(environment, "selectattr", characters, Value::from_function(filters::selectattr));
+    splitting(environment, "sort", characters, Value::from_function(filters::sort));
+    splitting(environment, "split", pieces, Value::from_function(filters::split));
     filter(environment, "string", Value::from_function(string));
-    filter(environment, "sum", Value::from_function(sum));
+    splitting(environment, "sum", characters, Value::from_function(sum));
     filter(environment, "tojson", Value::from_function(tojson));
     filter(environment, "trim", Value::from_function(filters::trim));
     filter(environment, "upper", Value::from_function(filters::upper));
@@ -135,15 +135,42 @@ fn add_tests(environment: &mut Environment<'_>) {
 
 /// Adds a filter that pays for what it works on.
 fn filter(environment: &mut Environment<'_>, name: &'static str, function: Value) {
+    splitting(environment, name, |_, _| 0, function);
+}
+
+/// Adds a filter that makes so many values of a text, given its other arguments: it pays for these as well, before they
+/// take memory.
+fn splitting(
+    environment: &mut Environment<'_>,
+    name: &'static str,
+    values: fn(&str, &[Value]) -> usize,
+    function: Value,
+) {
     environment.add_filter(name, move |state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>| {
-        meter::call(&function, state, &args.into_values())
+        let args = args.into_values();
+        let text = args.first().and_then(Value::as_str);
+        let values = text.map_or(0, |text| values(text, &args[1..]));
+        meter::call(&function, state, &args, values)
     });
+}
+
+/// What goes over a list goes over a text by its characters.
+fn characters(text: &str, _: &[Value]) -> usize {
+    text.chars().count()
+}
+
+/// Between separators, or between white space. That fewer may be asked for is no reason to look at less.
+fn pieces(text: &str, args: &[Value]) -> usize {
+    match args.first().and_then(Value::as_str) {
+        Some(separator) => text.matches(separator).count() + 1,
+        None => text.split_whitespace().count(),
+    }
 }
 
 /// Adds a test, as [`filter`] adds a filter.
 fn test(environment: &mut Environment<'_>, name: &'static str, function: Value) {
     environment.add_test(name, move |state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>| {
-        meter::call(&function, state, &args.into_values())
+        meter::call(&function, state, &args.into_values(), 0)
     });
 }
 

@@ -4,7 +4,7 @@
 //! Paid is for every look at a variable or into `data`, by the length of what is found there: an operator works on nothing
 //! that has not been looked at just before, so it is paid for too. Lists and objects are handed out closed ([`Metered`]),
 //! and pay as they are gone over, whoever does that: a loop, `in`, `==`, a filter of the engine's. Filters pay for the
-//! texts that they are given, and for what they make. The one thing that is looked at once and used often is the variable of a
+//! texts that they are given, and for what they make; of the values that are made of a text each is a look. The one thing that is looked at once and used often is the variable of a
 //! loop around another: a long text in it is paid for as often as it may be used.
 //!
 //! Where the budget is spent, nothing more is found anywhere, and the rendering fails.
@@ -22,7 +22,8 @@ use minijinja::{
     value::{DynObject, Enumerator, Object, ObjectRepr},
 };
 
-/// Bytes that a rendering may look at besides [`PER_BYTE`] for each of the payload: some hundred milliseconds.
+/// Bytes that a rendering may look at besides [`PER_BYTE`] for each of the payload: a tenth of a second for most operators and filters,
+/// four for the worst.
 pub(super) const BUDGET: u64 = 256 << 20;
 const PER_BYTE: u64 = 16;
 /// What a look costs at least: it takes as long as some hundred bytes do.
@@ -183,12 +184,18 @@ impl Object for Metered {
     }
 }
 
-/// Calls a filter or a test: its texts are paid for before, and what it makes after it.
-pub(super) fn call(function: &Value, state: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
+/// Calls a filter or a test: its texts, and the number of values that it makes of one, are paid for before, and what it
+/// makes after it.
+pub(super) fn call(
+    function: &Value,
+    state: &mut State<'_, '_>,
+    args: &[Value],
+    values: usize,
+) -> Result<Value, Error> {
     let handle = state.lookup(NAME);
     let budget = handle.as_ref().and_then(|handle| handle.downcast_object_ref::<Handle>());
     let budget = Arc::clone(&budget.ok_or_else(spent)?.0);
-    if !args.iter().all(|value| budget.pay(length(value), 1)) {
+    if !budget.pay(values, LOOK) || !args.iter().all(|value| budget.pay(length(value), 1)) {
         return Err(spent());
     }
     let value = function.call(state, args)?;
