@@ -291,6 +291,30 @@ fn what_was_accepted_keeps_what_held_then() {
 }
 
 #[test]
+fn it_keeps_the_order_while_its_profile_is_missing() {
+    let receiver = Receiver::answering(|hook| match (number(hook), hook.earlier) {
+        (0, 0 | 1) => Reply::Status(503),
+        _ => Reply::Status(200),
+    });
+    let open = "[network]\nallow = [\"127.0.0.0/8\"]\n[accounts.default]\nhttps_only = false\n";
+    let text = profile("strict", &["0s", "50ms", "50ms"], "order = \"fifo\"\n") + open;
+    let mut world = World::running(&text);
+    let made = json!({"url": receiver.url("/"), "event_types": ["*"], "profile": "strict"});
+    let made = world.request("POST", "/v1/endpoints", &[], made.to_string().as_bytes()).expect(201);
+    let endpoint = format!("/v1/endpoints/{}", made["id"].as_str().expect("an id"));
+    world.stop();
+    world.configure(open);
+    world.start();
+    assert_eq!(world.get(&endpoint)["disabled_reason"], "no_profile");
+    (0..8).for_each(|n| drop(hand_in(&world, Some("a"), n)));
+    world.stop();
+    world.configure(&text);
+    world.start();
+    world.settled();
+    assert_eq!(numbers(&receiver.hooks()), [0, 0, 0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
 fn a_key_comes_through_every_door() {
     let receiver = Receiver::answering(|hook| match number(hook) {
         0 => Reply::Held(200),

@@ -18,7 +18,7 @@ use crate::{
         event::Seq,
         id::{EndpointId, IdKey},
         numbers::BuildNumberHasher,
-        profile::Profile,
+        profile::{Lasting, Profile},
     },
 };
 
@@ -145,6 +145,7 @@ impl Directory {
                 endpoint: target.number,
                 event_types: settings.event_types.clone(),
                 form: settings.form.clone(),
+                fifo: target.lasting().is_some_and(|lasting| lasting.fifo),
             });
         }
         routes
@@ -192,7 +193,12 @@ impl Target {
     /// How long after its first due time a delivery to it fails: as its profile says, or said when that was last
     /// known. `None`: that was told to a version that did not keep it.
     pub fn expire(&self) -> Option<Duration> {
-        self.profile().map_or_else(|| self.stored.last_expire(), |profile| Some(profile.expire))
+        self.lasting().map(|lasting| lasting.expire)
+    }
+
+    /// What its profile says that holds on, or said when that was last known.
+    pub fn lasting(&self) -> Option<Lasting> {
+        self.profile().map(Profile::lasting).or(self.stored.lasting)
     }
 
     /// Why it is paused, and since when.

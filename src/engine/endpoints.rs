@@ -341,7 +341,7 @@ impl Inner {
         let change = Change::Make {
             account: new.account,
             own: Box::new(own),
-            expire: form.profile().expire,
+            lasting: form.profile().lasting(),
             disabled: (!new.enabled).then_some(DisableReason::Operator),
             most,
             at: self.parts.clock.wall(),
@@ -407,7 +407,7 @@ impl Inner {
             revision: target.stored.revision,
             own: Box::new(own),
             enabled,
-            expire: form.profile().expire,
+            lasting: form.profile().lasting(),
             at: self.parts.clock.wall(),
         };
         self.write(change).await.map(drop)

@@ -234,7 +234,7 @@ impl Workshop {
             name: ready.name.clone(),
             url: ready.settings.url.to_string(),
             unavailable: lacks(&ready.settings),
-            expire: ready.settings.form.as_ref().map(|form| form.profile().expire).unwrap_or_default(),
+            lasting: ready.settings.form.as_ref().map(|form| form.profile().lasting()),
         };
         self.configured.iter().map(one).collect()
     }
@@ -248,8 +248,8 @@ impl Workshop {
                 Source::Callback { origin } => (self.refuses_callbacks(account, origin), None),
                 Source::Configuration { .. } | Source::Deleted { .. } => return None,
             };
-            let expire = self.form(account, profile).map(|form| form.profile().expire);
-            Some(Judged { number: *number, unavailable, expire })
+            let lasting = self.form(account, profile).map(|form| form.profile().lasting());
+            Some(Judged { number: *number, unavailable, lasting })
         };
         stored.iter().filter_map(judged).collect()
     }

@@ -120,7 +120,7 @@ mod tests {
             unavailable: None,
             consecutive_failures: 4,
             resets,
-            expire_ms: None,
+            lasting: None,
             discard: None,
         }
     }

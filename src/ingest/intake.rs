@@ -27,7 +27,6 @@ use crate::{
         account::AccountName,
         endpoint::EndpointNumber,
         event::{Effect, NewEvent},
-        profile::Profile,
         time::Timestamp,
     },
     outbox::{
@@ -65,9 +64,10 @@ pub struct Route {
     pub endpoint: EndpointNumber,
     /// What it wants.
     pub event_types: Vec<TypePattern>,
-    /// Its profile: the first delay is in it, and whether an order is kept. `None`: it is not in the configuration, and
-    /// what is made for it waits.
+    /// Its profile: the first delay is in it. `None`: it is not in the configuration, and what is made for it waits.
     pub form: Option<Arc<Form>>,
+    /// Whether its deliveries keep the order, by its profile as it was last known.
+    pub fifo: bool,
 }
 
 /// The bytes that may be on their way into the outbox at once.
@@ -275,7 +275,7 @@ impl Intake {
         let deliveries = wanted.map(|route| {
             let profile = route.form.as_deref().map(Form::profile);
             let due = profile.and_then(|profile| retry::due(profile, 0, from, self.0.chance.fraction()));
-            let entry = profile.map_or(Entry::Never, |profile| entry(profile, delayed));
+            let entry = entry(route.fifo, delayed);
             Addressed { endpoint: route.endpoint, due: due.unwrap_or(from), entry }
         });
         let deliveries = deliveries.collect();
@@ -297,8 +297,8 @@ impl Intake {
         let callback = Callback {
             origin: url.origin().ascii_serialization().into(),
             due: due.unwrap_or(from),
-            entry: entry(profile, delayed),
-            expire: profile.expire,
+            entry: entry(profile.fifo, delayed),
+            lasting: profile.lasting(),
             unavailable: rule.unavailable(),
             most: rule.max_origins,
         };
@@ -329,9 +329,9 @@ impl Intake {
     }
 }
 
-/// Whether a delivery under this profile keeps the order, and from when on.
-const fn entry(profile: &Profile, delayed: bool) -> Entry {
-    match (profile.fifo, delayed) {
+/// From when on a delivery keeps the order, if it is to.
+const fn entry(fifo: bool, delayed: bool) -> Entry {
+    match (fifo, delayed) {
         (false, _) => Entry::Never,
         (true, false) => Entry::AtOnce,
         (true, true) => Entry::WhenDue,

@@ -1,8 +1,6 @@
 //! Endpoints: subscribers' URLs. What the configuration says of one is in `config`; here is what the store keeps: of one
 //! that was made over the API, all of it.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -11,6 +9,7 @@ use super::{
     delivery::CancelReason,
     event::Seq,
     pattern::TypePattern,
+    profile::Lasting,
     secret::{DatedSecret, Secret},
     time::Timestamp,
 };
@@ -59,18 +58,13 @@ pub struct Endpoint {
     pub consecutive_failures: u32,
     /// How often these have been set to 0 by a change: what was counted before one counts no more.
     pub resets: u32,
-    /// Milliseconds that its profile had for `expire` when that was last known; rows of earlier versions lack it.
-    pub expire_ms: Option<u64>,
+    /// What its profile said when that was last known; rows of earlier versions lack it.
+    pub lasting: Option<Lasting>,
     /// Which of its deliveries are called off, until each of them says so itself.
     pub discard: Option<Discard>,
 }
 
 impl Endpoint {
-    /// The `expire` of its profile when that was last known.
-    pub fn last_expire(&self) -> Option<Duration> {
-        self.expire_ms.map(Duration::from_millis)
-    }
-
     /// Its name in the configuration; `None` for one made over the API.
     pub fn name(&self) -> Option<&str> {
         match &self.source {
@@ -238,7 +232,7 @@ mod tests {
             unavailable: None,
             consecutive_failures: 0,
             resets: 0,
-            expire_ms: None,
+            lasting: None,
             discard: None,
         };
         assert_eq!(endpoint.calls_off(Seq::ZERO), None);

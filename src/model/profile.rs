@@ -41,7 +41,21 @@ pub struct Profile {
     pub body: BodyRule,
 }
 
+/// What of a profile holds on for its deliveries when it has disappeared from the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lasting {
+    /// How long after its first due time a delivery still pending fails; whole milliseconds.
+    pub expire: Duration,
+    /// Whether deliveries keep the order.
+    pub fifo: bool,
+}
+
 impl Profile {
+    /// What of it holds on when it has disappeared.
+    pub const fn lasting(&self) -> Lasting {
+        Lasting { expire: self.expire, fifo: self.fifo }
+    }
+
     /// Whether `status` is a success under this profile.
     pub fn is_success(&self, status: u16) -> bool {
         match &self.success {

@@ -4,10 +4,7 @@
 //! All rows are in the writer's memory besides ([`Endpoints`]), so that a count is written and a delivery called off
 //! without reading one. A change is one commit between those of events and outcomes.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use redb::{ReadTransaction, ReadableTable};
 
@@ -25,6 +22,7 @@ use crate::model::{
     endpoint::{DisableReason, Disabled, Discard, Endpoint, EndpointNumber, Own, Source},
     event::Seq,
     numbers::BuildNumberHasher,
+    profile::Lasting,
     time::Timestamp,
 };
 
@@ -39,8 +37,8 @@ pub struct Configured {
     pub url: String,
     /// Why it cannot be used now, if so.
     pub unavailable: Option<DisableReason>,
-    /// The `expire` of its profile: kept, because it holds on when the endpoint has disappeared.
-    pub expire: Duration,
+    /// What of its profile holds on when the endpoint has disappeared.
+    pub lasting: Option<Lasting>,
 }
 
 /// What the configuration says of an endpoint that was made over the API, or of the origin of callbacks.
@@ -50,8 +48,8 @@ pub struct Judged {
     pub number: EndpointNumber,
     /// Why it cannot be used now, if so.
     pub unavailable: Option<DisableReason>,
-    /// The `expire` of its profile; `None`: the one that it had holds on.
-    pub expire: Option<Duration>,
+    /// What of its profile holds on; `None`: what it said when it was last known.
+    pub lasting: Option<Lasting>,
 }
 
 /// What is to become of an endpoint.
@@ -63,8 +61,8 @@ pub enum Change {
         account: AccountName,
         /// Its settings.
         own: Box<Own>,
-        /// The `expire` of its profile.
-        expire: Duration,
+        /// What of its profile holds on.
+        lasting: Lasting,
         /// Why it is paused from the start, if it is.
         disabled: Option<DisableReason>,
         /// So many of its account's endpoints can have been made over the API, with this one.
@@ -83,8 +81,8 @@ pub enum Change {
         /// Whether it goes on, as with `Enable`, or is paused by its operator; `None`: as it is. One that goes on stays as it
         /// is with `true`.
         enabled: Option<bool>,
-        /// The `expire` of its profile.
-        expire: Duration,
+        /// What of its profile holds on.
+        lasting: Lasting,
         /// When.
         at: Timestamp,
     },
@@ -249,7 +247,7 @@ pub(super) fn read_all(txn: &ReadTransaction) -> Result<Vec<(EndpointNumber, End
 }
 
 /// Makes the stored endpoints agree with the configuration (each name once): new ones get a number, those that
-/// disappeared are unavailable (`not_configured`) and keep the `expire` that they had, those that came back go on, with
+/// disappeared are unavailable (`not_configured`) and keep what their profiles said, those that came back go on, with
 /// a count of failures of 0. Of all others `judged` says whether they can be used. Returns all, by number.
 pub(super) fn reconcile(
     wanted: &[Configured],
@@ -270,7 +268,7 @@ pub(super) fn reconcile(
             }
             Source::Api(_) | Source::Callback { .. } => {
                 if let Some(judged) = judged.get(number) {
-                    endpoint.expire_ms = judged.expire.map(millis).or(endpoint.expire_ms);
+                    endpoint.lasting = judged.lasting.or(endpoint.lasting);
                     set_unavailable(&mut endpoint, judged.unavailable, at);
                 }
             }
@@ -283,7 +281,7 @@ pub(super) fn reconcile(
     // In the order of the configuration.
     for new in wanted.iter().filter(|one| unmet.contains_key(&(one.account.as_str(), one.name.as_str()))) {
         let source = Source::Configuration { name: new.name.clone(), url: Some(new.url.clone()) };
-        let mut endpoint = made(new.account.clone(), source, new.expire, at);
+        let mut endpoint = made(new.account.clone(), source, new.lasting, at);
         set_unavailable(&mut endpoint, new.unavailable, at);
         endpoints.write(endpoints.next()?, endpoint, tables)?;
     }
@@ -296,7 +294,7 @@ fn meet(endpoint: &mut Endpoint, wanted: Option<&Configured>, at: Timestamp) {
         set_unavailable(endpoint, Some(DisableReason::NotConfigured), at);
         return;
     };
-    endpoint.expire_ms = Some(millis(wanted.expire));
+    endpoint.lasting = wanted.lasting.or(endpoint.lasting);
     if let Source::Configuration { url, .. } = &mut endpoint.source
         && let Some(before) = url.replace(wanted.url.clone())
         && before != wanted.url
@@ -355,14 +353,14 @@ fn changed(change: Change, state: &State) -> Result<Endpoint, Changed> {
     let mark = |at| Some(Discard { below: state.next_seq, at });
     match change {
         Change::Make { account, most, .. } if endpoints.made(&account) >= most => Err(Changed::Full),
-        Change::Make { account, own, expire, disabled, most: _, at } => {
+        Change::Make { account, own, lasting, disabled, most: _, at } => {
             let disabled = disabled.map(|reason| Disabled { reason, since: at });
-            Ok(Endpoint { disabled, ..made(account, Source::Api(own), expire, at) })
+            Ok(Endpoint { disabled, ..made(account, Source::Api(own), Some(lasting), at) })
         }
-        Change::Replace { number, revision, own, enabled, expire, at } => {
+        Change::Replace { number, revision, own, enabled, lasting, at } => {
             let endpoint = endpoints.living(number)?;
             let resumes = enabled == Some(true) && endpoint.disabled.is_some();
-            let endpoint = replace(endpoint, revision, own, expire, at, resumes)?;
+            let endpoint = replace(endpoint, revision, own, lasting, at, resumes)?;
             Ok(match enabled {
                 Some(false) => disable(endpoint, DisableReason::Operator, at),
                 Some(true) => Endpoint { disabled: None, ..endpoint },
@@ -380,9 +378,9 @@ fn changed(change: Change, state: &State) -> Result<Endpoint, Changed> {
             let endpoint = endpoints.living(number)?;
             // What the configuration has, it would make again.
             endpoint.own().ok_or(Changed::Missing)?;
-            let Endpoint { account, created_at, revision, resets, expire_ms, .. } = endpoint;
-            let gone = made(account, Source::Deleted { at }, Duration::ZERO, created_at);
-            Ok(Endpoint { updated_at: at, revision, resets, expire_ms, discard: mark(at), ..gone })
+            let Endpoint { account, created_at, revision, resets, lasting, .. } = endpoint;
+            let gone = made(account, Source::Deleted { at }, lasting, created_at);
+            Ok(Endpoint { updated_at: at, revision, resets, discard: mark(at), ..gone })
         }
         Change::Discarded { number, below } => {
             let endpoint = endpoints.all.get(&number).cloned().ok_or(Changed::Missing)?;
@@ -396,7 +394,7 @@ fn replace(
     mut endpoint: Endpoint,
     revision: u32,
     own: Box<Own>,
-    expire: Duration,
+    lasting: Lasting,
     at: Timestamp,
     resumes: bool,
 ) -> Result<Endpoint, Changed> {
@@ -408,7 +406,7 @@ fn replace(
         endpoint = reset(endpoint);
     }
     endpoint.source = Source::Api(own);
-    endpoint.expire_ms = Some(millis(expire));
+    endpoint.lasting = Some(lasting);
     // Its new settings were made for the configuration as it is.
     endpoint.unavailable = None;
     endpoint.revision = endpoint.revision.wrapping_add(1);
@@ -430,7 +428,12 @@ fn disable(mut endpoint: Endpoint, reason: DisableReason, at: Timestamp) -> Endp
     endpoint
 }
 
-pub(super) fn made(account: AccountName, source: Source, expire: Duration, at: Timestamp) -> Endpoint {
+pub(super) fn made(
+    account: AccountName,
+    source: Source,
+    lasting: Option<Lasting>,
+    at: Timestamp,
+) -> Endpoint {
     Endpoint {
         account,
         source,
@@ -441,11 +444,7 @@ pub(super) fn made(account: AccountName, source: Source, expire: Duration, at: T
         unavailable: None,
         consecutive_failures: 0,
         resets: 0,
-        expire_ms: Some(millis(expire)),
+        lasting,
         discard: None,
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,7 +11,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     mem,
-    time::Duration,
 };
 
 use super::{
@@ -25,6 +24,7 @@ use crate::model::{
     account::AccountName,
     endpoint::{DisableReason, Disabled, Endpoint, EndpointNumber, Source},
     numbers::BuildNumberHasher,
+    profile::Lasting,
     time::Timestamp,
 };
 
@@ -42,8 +42,8 @@ pub struct Callback {
     pub due: Timestamp,
     /// Whether it keeps the order among its origin's.
     pub entry: Entry,
-    /// The `expire` of its account's profile.
-    pub expire: Duration,
+    /// What of its account's profile holds on.
+    pub lasting: Lasting,
     /// Why no attempt can be made now, if so.
     pub unavailable: Option<DisableReason>,
     /// So many origins its account may have.
@@ -159,7 +159,7 @@ impl Endpoints {
         }
         let unavailable = callback.unavailable.map(|reason| Disabled { reason, since: at });
         let source = Source::Callback { origin: callback.origin.clone() };
-        let endpoint = Endpoint { unavailable, ..made(account.clone(), source, callback.expire, at) };
+        let endpoint = Endpoint { unavailable, ..made(account.clone(), source, Some(callback.lasting), at) };
         self.write(number, endpoint.clone(), tables)?;
         self.origins.news.made.push((number, endpoint));
         // Behind the one that was made: the greatest number that was ever given stays in the table.

@@ -32,6 +32,7 @@ use crate::model::{
     endpoint::{Disabled, Discard, Endpoint, EndpointNumber, Own, Source},
     event::{Effect, Event, EventType, NewEvent, NotBefore, Seq},
     pattern::TypePattern,
+    profile::Lasting,
     secret::{DatedSecret, Secret},
     time::Timestamp,
 };
@@ -588,6 +589,9 @@ struct EndpointRecord<'a> {
     resets: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expire_ms: Option<u64>,
+    /// With it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    fifo: bool,
     /// Of one of the configuration's.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     url: Option<&'a str>,
@@ -628,6 +632,11 @@ const fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// Holds secrets: wiped when it has been written.
 pub(super) fn encode_endpoint(endpoint: &Endpoint) -> Zeroizing<Vec<u8>> {
     let (name, url, own, deleted_at) = match &endpoint.source {
@@ -649,7 +658,10 @@ pub(super) fn encode_endpoint(endpoint: &Endpoint) -> Zeroizing<Vec<u8>> {
         unavailable: endpoint.unavailable,
         consecutive_failures: endpoint.consecutive_failures,
         resets: endpoint.resets,
-        expire_ms: endpoint.expire_ms,
+        expire_ms: endpoint
+            .lasting
+            .map(|lasting| u64::try_from(lasting.expire.as_millis()).unwrap_or(u64::MAX)),
+        fifo: endpoint.lasting.is_some_and(|lasting| lasting.fifo),
         url,
         own,
         origin,
@@ -687,7 +699,9 @@ pub(super) fn decode_endpoint(row: &[u8]) -> Option<Endpoint> {
         unavailable: record.unavailable.or(earlier),
         consecutive_failures: record.consecutive_failures,
         resets: record.resets,
-        expire_ms: record.expire_ms,
+        lasting: record
+            .expire_ms
+            .map(|expire| Lasting { expire: Duration::from_millis(expire), fifo: record.fifo }),
         discard: record
             .discard
             .map(|(below, at)| Discard { below: Seq::new(below), at: Timestamp::from_millis(at) }),
@@ -935,7 +949,7 @@ mod tests {
             unavailable: None,
             consecutive_failures: 3,
             resets: 0,
-            expire_ms: None,
+            lasting: None,
             discard: None,
         }
     }
@@ -964,8 +978,10 @@ mod tests {
                     consecutive_failures: 3,
                     expire_ms,
                 };
+                let lasting =
+                    expire_ms.map(|expire| Lasting { expire: Duration::from_millis(expire), fifo: false });
                 let source = Source::Configuration { name: "erp".to_owned(), url: None };
-                let expected = Endpoint { unavailable: disabled, expire_ms, ..endpoint(source) };
+                let expected = Endpoint { unavailable: disabled, lasting, ..endpoint(source) };
                 assert_eq!(decode_endpoint(&encode_map(&earlier, 64)), Some(expected));
             }
         }
@@ -1016,7 +1032,8 @@ mod tests {
                 random.choice(reasons).filter(|_| random.bool()).map(|reason| Disabled { reason, since: at });
             let lacks = Disabled { reason: DisableReason::NoProfile, since: at };
             wanted.unavailable = random.bool().then_some(lacks);
-            wanted.expire_ms = random.bool().then_some(u64::MAX);
+            let lasting = Lasting { expire: Duration::from_millis(u64::MAX), fifo: random.bool() };
+            wanted.lasting = random.bool().then_some(lasting);
             wanted.discard = random.bool().then(|| Discard { below: Seq::new(random.u64(..1 << 48)), at });
             assert_eq!(decode_endpoint(&encode_endpoint(&wanted)), Some(wanted));
         }

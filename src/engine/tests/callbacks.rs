@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    model::{account::AccountName, endpoint::DisableReason},
+    model::{account::AccountName, endpoint::DisableReason, profile::Lasting},
     outbox::{Callback, Entry},
 };
 
@@ -19,7 +19,7 @@ async fn call(running: &Running, origin: &str, count: usize, due: Timestamp) {
         origin: origin.into(),
         due,
         entry: Entry::Never,
-        expire: Duration::from_secs(3_600),
+        lasting: Lasting { expire: Duration::from_secs(3_600), fifo: false },
         unavailable: Some(DisableReason::NoCredential),
         most: 1,
     };

@@ -1,6 +1,6 @@
 //! What the store promises, said with maps.
 
-mod endpoints;
+pub(super) mod endpoints;
 mod order;
 pub(super) mod origins;
 pub(super) mod parked;

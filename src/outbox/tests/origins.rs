@@ -8,6 +8,7 @@ use crate::{
         delivery::{Delivery, DeliveryKey, FailReason, State},
         endpoint::EndpointNumber,
         event::Seq,
+        profile::Lasting,
     },
     outbox::{BatchAnswer, Callback, End, Entry, Notice, Opened},
 };
@@ -22,7 +23,7 @@ fn call(opened: &Opened, origin: &str) {
         origin: origin.into(),
         due: at(5),
         entry: Entry::Never,
-        expire: Duration::from_secs(9),
+        lasting: Lasting { expire: Duration::from_secs(9), fifo: false },
         unavailable: None,
         most: 1,
     });

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{
     mark,
-    model::{Model, is_pending, origins::random_callback},
+    model::{Model, endpoints::lasting, is_pending, origins::random_callback},
     open, options, random_report, wait, wall,
 };
 use crate::outbox::End;
@@ -414,7 +414,7 @@ impl World {
                     name: format!("endpoint {number}"),
                     url: format!("http://{}.example/", self.random.u8(..2)),
                     unavailable: (self.random.u8(..4) == 0).then_some(DisableReason::NoCredential),
-                    expire: Duration::from_millis(self.now.as_millis() % 3),
+                    lasting: Some(lasting(self.now.as_millis() % 3)),
                 });
             }
         }
@@ -432,7 +432,7 @@ impl World {
         let judge = |number| Judged {
             number,
             unavailable: (self.random.u8(..3) == 0).then_some(DisableReason::NoProfile),
-            expire: self.random.bool().then_some(Duration::from_millis(7)),
+            lasting: self.random.bool().then_some(lasting(7)),
         };
         own.map(|(number, _)| *number).map(judge).collect()
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{
     super::{
         ID_KEY, mark,
-        model::{Model, is_pending, origins::random_callback, parked::minute},
+        model::{Model, endpoints::lasting, is_pending, origins::random_callback, parked::minute},
         options, random_report, wall,
     },
     found::Found,
@@ -277,7 +277,7 @@ impl History {
                     name: format!("endpoint {number}"),
                     url: format!("http://{}.example/", self.random.u8(..2)),
                     unavailable: (self.random.u8(..4) == 0).then_some(DisableReason::NoCredential),
-                    expire: Duration::from_millis(self.now.as_millis() % 3),
+                    lasting: Some(lasting(self.now.as_millis() % 3)),
                 });
             }
         }

@@ -9,6 +9,7 @@ use crate::{
         delivery::{CancelReason, Delivery, DeliveryKey, State},
         endpoint::{DisableReason, Disabled, Discard, Endpoint, EndpointNumber, Own, Source},
         event::Seq,
+        profile::Lasting,
         secret::{DatedSecret, Secret},
         time::Timestamp,
     },
@@ -22,7 +23,7 @@ impl Model {
             let judged = judged.iter().find(|judged| judged.number == *number);
             let reason = match (&mut endpoint.source, found, judged) {
                 (Source::Configuration { url, .. }, Some(found), _) => {
-                    endpoint.expire_ms = Some(millis(found.expire));
+                    endpoint.lasting = found.lasting.or(endpoint.lasting);
                     if url.as_ref().is_some_and(|url| *url != found.url) {
                         (endpoint.consecutive_failures, endpoint.updated_at) = (0, at);
                     }
@@ -31,7 +32,7 @@ impl Model {
                 }
                 (Source::Configuration { .. }, None, _) => Some(DisableReason::NotConfigured),
                 (Source::Api(_) | Source::Callback { .. }, _, Some(judged)) => {
-                    endpoint.expire_ms = judged.expire.map(millis).or(endpoint.expire_ms);
+                    endpoint.lasting = judged.lasting.or(endpoint.lasting);
                     judged.unavailable
                 }
                 (Source::Api(_) | Source::Callback { .. } | Source::Deleted { .. }, ..) => continue,
@@ -50,7 +51,7 @@ impl Model {
             }
             let source = Source::Configuration { name: new.name.clone(), url: Some(new.url.clone()) };
             let unavailable = new.unavailable.map(|reason| Disabled { reason, since: at });
-            let made = made(&new.account, source, new.expire, at);
+            let made = made(&new.account, source, new.lasting, at);
             self.endpoints.insert(self.next_endpoint(), Endpoint { unavailable, ..made });
         }
     }
@@ -96,13 +97,13 @@ impl Model {
     pub(in super::super) fn change(&mut self, change: &Change) -> Changed {
         let below = self.last_seq().next();
         let number = match change {
-            Change::Make { account, own, expire, disabled, most, at } => {
+            Change::Make { account, own, lasting, disabled, most, at } => {
                 let own_ones = self.endpoints.values().filter(|e| e.own().is_some() && e.account == *account);
                 if own_ones.count() as u64 >= *most {
                     return Changed::Full;
                 }
                 let number = self.next_endpoint();
-                let mut endpoint = made(account, Source::Api(own.clone()), *expire, *at);
+                let mut endpoint = made(account, Source::Api(own.clone()), Some(*lasting), *at);
                 endpoint.disabled = disabled.map(|reason| Disabled { reason, since: *at });
                 self.endpoints.insert(number, endpoint);
                 number
@@ -145,14 +146,14 @@ impl Model {
     /// A change of one of the endpoints, some of which are not there.
     pub(in super::super) fn random_change(&self, random: &mut fastrand::Rng, at: Timestamp) -> Change {
         let number = EndpointNumber::new(random.u32(1..=self.next_endpoint().get()));
-        let expire = Duration::from_millis(random.u64(..9));
+        let lasting = lasting(random.u64(..9));
         let reasons = [DisableReason::Operator, DisableReason::Failures, DisableReason::Gone];
         let reason = random.choice(reasons).expect("one of them");
         match random.u8(..12) {
             0..3 => Change::Make {
                 account: ["default", "other"][random.usize(..2)].parse().expect("an account"),
                 own: Box::new(random_own(random, at)),
-                expire,
+                lasting,
                 disabled: random.bool().then_some(reason),
                 most: random.u64(..5),
                 at,
@@ -167,7 +168,7 @@ impl Model {
                     revision,
                     own: Box::new(random_own(random, at)),
                     enabled,
-                    expire,
+                    lasting,
                     at,
                 }
             }
@@ -188,7 +189,7 @@ impl Model {
 fn alter(endpoint: &mut Endpoint, change: &Change, below: Seq) -> Option<Changed> {
     let is_own = endpoint.own().is_some();
     match change {
-        Change::Replace { own, revision, enabled, expire, at, .. } => {
+        Change::Replace { own, revision, enabled, lasting, at, .. } => {
             if !is_own {
                 return Some(Changed::Missing);
             }
@@ -209,7 +210,7 @@ fn alter(endpoint: &mut Endpoint, change: &Change, below: Seq) -> Option<Changed
                 (before, None) => before,
             };
             endpoint.source = Source::Api(own.clone());
-            endpoint.expire_ms = Some(millis(*expire));
+            endpoint.lasting = Some(*lasting);
             endpoint.unavailable = None;
             endpoint.revision += 1;
             endpoint.updated_at = *at;
@@ -247,7 +248,12 @@ fn is_of(endpoint: &Endpoint, wanted: &Configured) -> bool {
     endpoint.account == wanted.account && endpoint.name() == Some(wanted.name.as_str())
 }
 
-pub(super) fn made(account: &AccountName, source: Source, expire: Duration, at: Timestamp) -> Endpoint {
+pub(super) fn made(
+    account: &AccountName,
+    source: Source,
+    lasting: Option<Lasting>,
+    at: Timestamp,
+) -> Endpoint {
     Endpoint {
         account: account.clone(),
         source,
@@ -258,13 +264,14 @@ pub(super) fn made(account: &AccountName, source: Source, expire: Duration, at: 
         unavailable: None,
         consecutive_failures: 0,
         resets: 0,
-        expire_ms: Some(millis(expire)),
+        lasting,
         discard: None,
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).expect("fits")
+/// What a profile says, as the number has it.
+pub(in super::super) fn lasting(number: u64) -> Lasting {
+    Lasting { expire: Duration::from_millis(number), fifo: number.is_multiple_of(2) }
 }
 
 fn random_own(random: &mut fastrand::Rng, at: Timestamp) -> Own {

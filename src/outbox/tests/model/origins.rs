@@ -74,7 +74,7 @@ impl Model {
         self.origins.greatest = number.get();
         let unavailable = callback.unavailable.map(|reason| Disabled { reason, since: at });
         let source = Source::Callback { origin: callback.origin.clone() };
-        let made = super::endpoints::made(account, source, callback.expire, at);
+        let made = super::endpoints::made(account, source, Some(callback.lasting), at);
         self.endpoints.insert(number, Endpoint { unavailable, ..made });
         self.origins.tally[0] += 1;
         let over = (all.len() as u64 + 1).saturating_sub(callback.most).min(2);
@@ -114,7 +114,7 @@ pub(in super::super) fn random_callback(
         origin: origin.into(),
         due,
         entry: entries[usize::try_from(due.as_millis() % 3).expect("one of three")],
-        expire: Duration::from_millis(random.u64(..3)),
+        lasting: super::endpoints::lasting(random.u64(..3)),
         unavailable: (random.u8(..8) == 0).then_some(DisableReason::NoCredential),
         most: MOST,
     })
