@@ -378,6 +378,7 @@ fn what_operators_and_filters_go_over_is_bounded() {
 /// `cargo test --release --lib what_it_takes_to_spend -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints figures, and holds nothing"]
+#[allow(clippy::disallowed_methods, reason = "it takes the time of what reads no clock")]
 fn what_it_takes_to_spend_the_budget() {
     for (words, length) in [(1_000, 10), (1_000, 40_000), (20_000, 10), (300, 1_000_000)] {
         let data = Bytes::from(greedy_data(words, length));
