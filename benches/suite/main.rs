@@ -28,6 +28,7 @@ mod producers;
 mod receiver;
 mod report;
 mod socket;
+mod template;
 mod whole_way;
 
 use std::{env, fs, process::ExitCode, sync::mpsc, thread};
@@ -51,7 +52,7 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 /// A benchmark: its name, and what runs it.
 type Benchmark = (&'static str, fn(Form) -> Result<Figures>);
 
-const BENCHMARKS: [Benchmark; 8] = [
+const BENCHMARKS: [Benchmark; 9] = [
     ("whole_way", whole_way::run),
     ("lone_ack", lone_ack::run),
     ("producers", producers::run),
@@ -60,6 +61,7 @@ const BENCHMARKS: [Benchmark; 8] = [
     ("dead_endpoint", dead_endpoint::run),
     ("latency", latency::run),
     ("isolation", isolation::run),
+    ("template", template::run),
 ];
 
 fn main() -> ExitCode {

@@ -4,8 +4,9 @@
 //! Paid is for every look at a variable or into `data`, by the length of what is found there: an operator works on nothing
 //! that has not been looked at just before, so it is paid for too. Lists and objects are handed out closed ([`Metered`]),
 //! and pay as they are gone over, whoever does that: a loop, `in`, `==`, a filter of the engine's. Filters pay for the
-//! texts that they are given, and for what they make; of the values that are made of a text each is a look. The one thing that is looked at once and used often is the variable of a
-//! loop around another: a long text in it is paid for as often as it may be used.
+//! texts that they are given, and for what they make; of the values that they make of a text each is a look. The one thing
+//! that is looked at once and used often is the variable of a loop around another: a long text in it is paid for as often
+//! as it may be used.
 //!
 //! Where the budget is spent, nothing more is found anywhere, and the rendering fails.
 
@@ -22,8 +23,8 @@ use minijinja::{
     value::{DynObject, Enumerator, Object, ObjectRepr},
 };
 
-/// Bytes that a rendering may look at besides [`PER_BYTE`] for each of the payload: a tenth of a second for most operators and filters,
-/// four for the worst.
+/// Bytes that a rendering may look at besides [`PER_BYTE`] for each of the payload: a tenth of a second for most operators
+/// and filters, four for the worst (`cargo bench -- template`).
 pub(super) const BUDGET: u64 = 256 << 20;
 const PER_BYTE: u64 = 16;
 /// What a look costs at least: it takes as long as some hundred bytes do.
