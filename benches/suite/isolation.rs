@@ -2,7 +2,7 @@
 //!
 //! One endpoint that answers at once, alone, beside one black hole, and beside forty, in turn. Half of the black holes take
 //! the connection and say nothing, the others' queues are full, so that not even a connection comes about. Each has
-//! deliveries waiting from the beginning, which are of another type: what is compared is waiting beside them, not
+//! deliveries waiting and a request open from the beginning, of another type: what is compared is waiting beside them, not
 //! the work of more deliveries.
 
 use std::net::{SocketAddr, TcpStream};
@@ -31,16 +31,18 @@ const TARGET: Target = Target::AtMost(1.2);
 
 /// Runs the benchmark.
 pub(crate) fn run(form: Form) -> Result<Figures> {
-    let (rounds, seconds) = form.pick((2, 2), (5, 3));
+    let (rounds, seconds) = form.pick((2, 2), (15, 3));
     let about =
         format!("{}/s to one endpoint, beside endpoints that never answer; {rounds} rounds", AT_ONCE * 1000);
     let mut figures = Figures::new("isolation", about);
     // The halves and the hundredths of all rounds, by case.
     let mut halves = [const { Vec::new() }; CASES.len()];
     let mut slowest = [const { Vec::new() }; CASES.len()];
-    for _ in 0..rounds {
-        for (case, count) in CASES.into_iter().enumerate() {
-            let mut micros = one(count, seconds)?;
+    for round in 0..rounds {
+        // Another one is the first in each round: none always comes after the same.
+        for turn in 0..CASES.len() {
+            let case = (round + turn) % CASES.len();
+            let mut micros = one(CASES[case], seconds)?;
             halves[case].push(quantile(&mut micros, 0.5));
             slowest[case].push(quantile(&mut micros, 0.99));
         }
@@ -69,7 +71,7 @@ fn one(count: usize, seconds: usize) -> Result<Vec<f64>> {
         let keys = "profile = \"plain\"";
         configuration += &endpoint(&format!("hole-{number}"), hole.address.port(), "dead.*", keys);
     }
-    let times = latency::run_beside(&configuration, ("dead.event", WAITING), AT_ONCE, seconds)?;
+    let times = latency::run_beside(&configuration, ("dead.event", WAITING), count, AT_ONCE, seconds)?;
     Ok(Times::between(&times.handed_in, &times.arrived))
 }
 

@@ -109,7 +109,7 @@ impl Times {
 }
 
 fn measure(figures: &mut Figures, at_once: usize, seconds: usize) -> Result<()> {
-    let times = run_beside("", ("none", 0), at_once, seconds)?;
+    let times = run_beside("", ("none", 0), 0, at_once, seconds)?;
     let rate = at_once * 1000;
     let mut add = |name: &str, mut micros: Vec<f64>| {
         for (words, part) in [("half", 0.5), ("99 of 100", 0.99)] {
@@ -122,10 +122,12 @@ fn measure(figures: &mut Figures, at_once: usize, seconds: usize) -> Result<()> 
     Ok(())
 }
 
-/// Has events delivered to one endpoint, beside what else is in `configuration`, after so many events of another type.
+/// Has events delivered to one endpoint, beside what else is in `configuration`, after so many events of another type, and
+/// when `open` requests wait for an answer.
 pub(crate) fn run_beside(
     configuration: &str,
     (other, count): (&str, usize),
+    open: usize,
     at_once: usize,
     seconds: usize,
 ) -> Result<Arc<Times>> {
@@ -135,6 +137,11 @@ pub(crate) fn run_beside(
     let home = Home::new(&(bench + configuration))?;
     let daemon = Daemon::start(&home)?;
     producer::stream(&daemon.socket(), &producer::event(other), count)?;
+    clock::until("the requests to others are open", Duration::from_millis(5), || {
+        let in_flight =
+            daemon.get("/v1/status")?["pending"]["in_flight"].as_u64().ok_or("no count of requests")?;
+        Ok((in_flight >= u64::try_from(open)?).then_some(()))
+    })?;
     let stream = socket::connect(&daemon.socket())?;
     let answers = stream.try_clone()?;
     thread::scope(|scope| {
