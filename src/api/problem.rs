@@ -18,12 +18,15 @@ pub(super) struct Problem {
     pub(super) code: &'static str,
     /// What is wrong and what to do.
     pub(super) detail: String,
+    /// Seconds until it may be another answer.
+    pub(super) retry_after: Option<u64>,
 }
 
 impl Problem {
     /// A problem with its words.
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into() }
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        Self { status, code, detail: detail.into(), retry_after }
     }
 
     /// Something in the request cannot be understood.
@@ -40,7 +43,8 @@ impl Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        Self::new(status, refusal.code.as_str(), refusal.message)
+        let retry_after = refusal.retry_after_secs();
+        Self { retry_after, ..Self::new(status, refusal.code.as_str(), refusal.message) }
     }
 }
 
@@ -67,8 +71,8 @@ impl IntoResponse for Problem {
         let mut response = super::json(self.status, &document);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

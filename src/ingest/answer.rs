@@ -1,5 +1,7 @@
 //! What a producer is told, in the same form through every door.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{event::Effect, id::EventId};
@@ -31,6 +33,9 @@ pub struct ErrorView {
     pub code: String,
     /// What is wrong and what to do.
     pub message: String,
+    /// It may be taken in so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
 }
 
 /// One answer of several.
@@ -51,12 +56,19 @@ pub struct Refusal {
     pub code: Code,
     /// What is wrong and what to do. Nothing of the payload.
     pub message: String,
+    /// When it may be taken, where it is a matter of time.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
-    /// A refusal with its words.
+    /// A refusal with its words; where its kind is a matter of time, it says when to try again.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), retry_after: code.retry_after() }
+    }
+
+    /// When to try again, in whole seconds, no sooner.
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        self.retry_after.map(|after| after.as_secs() + u64::from(after.subsec_nanos() > 0))
     }
 
     /// The daemon is going down.
@@ -73,9 +85,9 @@ impl Refusal {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(Refused {
-            error: ErrorView { code: refusal.code.as_str().to_owned(), message: refusal.message },
-        })
+        let retry_after = refusal.retry_after_secs();
+        let code = refusal.code.as_str().to_owned();
+        Self::Refused(Refused { error: ErrorView { code, message: refusal.message, retry_after } })
     }
 }
 
@@ -142,6 +154,14 @@ impl Code {
         }
     }
 
+    /// When what was refused so may be taken, if it is known to pass by itself.
+    const fn retry_after(self) -> Option<Duration> {
+        match self.status() {
+            503 => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
     /// The HTTP status that says the same.
     pub const fn status(self) -> u16 {
         match self {
@@ -152,6 +172,24 @@ impl Code {
             Self::BatchTooLarge | Self::EventTooLarge | Self::FileTooLarge => 413,
             Self::SecretMissing | Self::UnknownAccount | Self::UnknownEventType | Self::UrlRefused => 422,
             Self::Busy | Self::Starting | Self::Stopping | Self::StoreFailed => 503,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_says_when_to_try_again() {
+        let said = |refusal| serde_json::to_string(&Answer::from(refusal)).expect("JSON");
+        let for_good = Refusal::new(Code::IdConflict, "no");
+        assert_eq!(said(for_good.clone()), r#"{"error":{"code":"id_conflict","message":"no"}}"#);
+        let passing = Refusal::new(Code::Busy, "not now");
+        assert_eq!(said(passing), r#"{"error":{"code":"busy","message":"not now","retry_after":1}}"#);
+        for (after, seconds) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2)] {
+            let refusal = Refusal { retry_after: Some(Duration::from_millis(after)), ..for_good.clone() };
+            assert_eq!(refusal.retry_after_secs(), Some(seconds), "{after} ms");
         }
     }
 }
