@@ -198,6 +198,96 @@ fn two_events_with_one_id_in_the_same_batch_are_one() {
     assert_eq!(receiver.hooks().len(), 1);
 }
 
+/// Sixteen producers hand in the same hundred ids at once, through every door, each with one of two contents.
+#[test]
+fn of_equal_ids_that_come_at_once_one_event_is_made() {
+    const IDS: usize = 100;
+    let receiver = Receiver::start();
+    let world = world_with(&receiver, "spool = [{ path = \"spool\" }]\n");
+    let event = |n: usize, content: usize| {
+        format!("{{\"type\":\"a.b\",\"id\":\"order-{n}\",\"data\":{{\"n\":{n},\"c\":{content}}}}}\n")
+    };
+    let answers: Vec<Vec<Value>> = std::thread::scope(|scope| {
+        let producer = |producer: usize| {
+            let (world, events) = (&world, (0..IDS).map(move |n| event(n, producer / 8)));
+            scope.spawn(move || match producer % 3 {
+                0 => {
+                    let mut stream = world.stream();
+                    stream.send(events.collect::<String>());
+                    stream.answers(IDS)
+                }
+                1 => {
+                    let body: String = events.collect();
+                    let answer = world.request("POST", "/v1/events", &[NDJSON], body.as_bytes()).expect(202);
+                    answer["items"].as_array().expect("a list").clone()
+                }
+                _ => events.map(|event| world.post(&event).json()).collect(),
+            })
+        };
+        let producers: Vec<_> = (0..16).map(producer).collect();
+        // A file is taken whole or not at all: its events are those of one content, one after the other.
+        for n in 0..IDS {
+            let hidden = world.path("spool").join(format!(".{n}.json"));
+            std::fs::write(&hidden, event(n, 0)).expect("the daemon has made the directory");
+            std::fs::rename(hidden, world.path("spool").join(format!("{n}.json"))).expect("a place for it");
+        }
+        producers.into_iter().map(|producer| producer.join().expect("a producer")).collect()
+    });
+    let spool = || world.get("/v1/status")["spools"][0].clone();
+    eventually("all files are taken, or put away", || {
+        let count = |key: &str| spool()[key].as_u64().expect("a count");
+        (count("taken") + count("failed") == IDS as u64).then_some(())
+    });
+    let events = world.list("/v1/events");
+    assert_eq!(events.len(), IDS);
+    let ids: std::collections::HashMap<String, String> = events
+        .iter()
+        .map(|event| world.event(id(event)))
+        .map(|event| (event["producer_id"].as_str().expect("its id").to_owned(), id(&event).to_owned()))
+        .collect();
+    for (n, answer) in answers.iter().flat_map(|answers| answers.iter().enumerate()) {
+        let first = &ids[&format!("order-{n}")];
+        match answer.get("id") {
+            Some(id) => assert_eq!(id, first, "{answer}"),
+            // Over HTTP it is a problem, elsewhere an error line.
+            None => assert!(answer.to_string().contains("id_conflict") && answer.to_string().contains(first)),
+        }
+    }
+    let new = answers.iter().flatten().filter(|a| a.get("id").is_some() && a.get("duplicate").is_none());
+    let status = world.get("/v1/status");
+    assert!(new.count() <= IDS && status["since_start"]["accepted"] == IDS, "{status}");
+    world.settled();
+    assert_eq!(numbers(&receiver.hooks()), (0..IDS as u64).collect::<Vec<_>>(), "each went out once");
+}
+
+#[test]
+fn a_window_that_is_cut_short_is_shown() {
+    let mut world = World::running("store.dedup_window = \"1h\"\nstore.dedup_entries = 10\n");
+    let event = |n: u64| format!("{{\"type\":\"a.b\",\"id\":\"order-{n}\",\"data\":{n}}}");
+    let ids = |world: &World| world.get("/v1/status")["ids"].clone();
+    for n in 0..9 {
+        world.post(&event(n)).expect(202);
+    }
+    let whole = json!({"remembered": 9, "window": "1h", "window_held": "1h", "cut_short": false});
+    assert_eq!(ids(&world), whole);
+    assert!(!support::world::stdout(&world.cli(&["status"])).contains("dedup_entries"));
+    for n in 9..15 {
+        world.post(&event(n)).expect(202);
+    }
+    for _ in 0..2 {
+        let now = ids(&world);
+        assert_eq!((&now["remembered"], &now["cut_short"]), (&json!(10), &json!(true)), "{now}");
+        let output = world.cli(&["status"]);
+        let shown = support::world::stdout(&output);
+        assert!(shown.contains("and not for 1h") && shown.contains("dedup_entries"), "{shown}");
+        world.stop();
+        world.start();
+    }
+    // Those that are remembered are known, the others are new again: nothing is refused for it.
+    assert_eq!(world.post(&event(14)).expect(202)["duplicate"], true);
+    assert_eq!(world.post(&event(0)).expect(202).get("duplicate"), None);
+}
+
 #[test]
 fn what_is_too_large_is_refused_and_nothing_of_it_is_taken() {
     let receiver = Receiver::start();

@@ -1,5 +1,7 @@
 //! `GET /v1/status`, `/healthz`, `/readyz`.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     extract::{RawQuery, State},
@@ -15,15 +17,19 @@ use super::{
     problem::Problem,
     query::Query,
     view::{
-        ClockView, Counters, DaemonState, DisabledView, OpenCircuitView, OutageView, PendingView, SpoolView,
-        StatusView, StoreView,
+        ClockView, Counters, DaemonState, DisabledView, IdsView, OpenCircuitView, OutageView, PendingView,
+        SpoolView, StatusView, StoreView,
     },
 };
 use crate::{
     clock::Clock,
     engine::{LaneView, Overview, directory::Target},
     ingest::spool::SpoolHandle,
-    model::{endpoint::DisableReason, endpoint::Disabled, time::Timestamp},
+    model::{
+        endpoint::{DisableReason, Disabled},
+        time::{Timestamp, format_duration},
+    },
+    outbox::Remembered,
     policy::outage::Shared,
 };
 
@@ -55,8 +61,9 @@ pub(super) async fn status(
     Query::read(query.as_deref(), &[])?;
     let open = app.open().await?;
     let (overview, lanes) = (open.engine.overview().await, open.engine.lanes().await);
-    let read = |reader: &super::Reader| Ok((reader.oldest_pending()?, reader.parked()?));
-    let (oldest, parked) = open.read(read).await?;
+    let read =
+        |reader: &super::Reader| Ok((reader.oldest_pending()?, reader.parked()?, reader.remembered()?));
+    let (oldest, parked, remembered) = open.read(read).await?;
     let state = match (*app.stopping.borrow(), overview.running) {
         (true, _) => DaemonState::Stopping,
         (false, true) => DaemonState::Running,
@@ -95,6 +102,7 @@ pub(super) async fn status(
             callbacks: callbacks::view(&open, &lanes),
             clock_unset: clock_unset(&app, &open),
             store: store(&open),
+            ids: ids(&open, remembered, app.clock),
             spools: open.spools.iter().map(spool).collect(),
         },
     ))
@@ -117,6 +125,17 @@ fn store(open: &Open) -> StoreView {
         path: open.store_path.display().to_string(),
         size: std::fs::metadata(&open.store_path).map_or(0, |metadata| metadata.len()),
         unclean_start: open.unclean,
+    }
+}
+
+fn ids(open: &Open, remembered: Remembered, clock: Clock) -> IdsView {
+    let window = open.outbox.dedup();
+    let held = window.held(remembered, clock.mark().greatest);
+    IdsView {
+        remembered: remembered.ids,
+        window: format_duration(window.time),
+        window_held: format_duration(Duration::from_secs(held.as_secs())),
+        cut_short: held < window.time,
     }
 }
 

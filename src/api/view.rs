@@ -407,8 +407,24 @@ pub struct StatusView {
     pub clock_unset: Option<ClockView>,
     /// The store.
     pub store: StoreView,
+    /// The producers' ids that are remembered.
+    #[serde(default)]
+    pub ids: IdsView,
     /// The spool directories.
     pub spools: Vec<SpoolView>,
+}
+
+/// The producers' ids that are remembered: an event whose id is among them is not taken again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdsView {
+    /// How many.
+    pub remembered: u64,
+    /// For how long they are to be, `[store] dedup_window`.
+    pub window: String,
+    /// For how long they are: less than the window where `[store] dedup_entries` cuts it short.
+    pub window_held: String,
+    /// It does.
+    pub cut_short: bool,
 }
 
 /// What the daemon is about.

@@ -11,8 +11,8 @@ use super::{
     text,
 };
 use crate::api::view::{
-    CallbacksView, CircuitView, ClockView, DaemonState, DisabledView, OpenCircuitView, OutageView, SpoolView,
-    StatusView,
+    CallbacksView, CircuitView, ClockView, DaemonState, DisabledView, IdsView, OpenCircuitView, OutageView,
+    SpoolView, StatusView,
 };
 
 /// `posthaste status`.
@@ -55,6 +55,7 @@ fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let unclean = if status.store.unclean_start { ", not closed cleanly by the daemon before" } else { "" };
     let size = text::size(status.store.size);
     screen.line(&format!("store        {}, {size}{unclean}", text::plain(&status.store.path)))?;
+    print_ids(&status.ids, screen)?;
     status.spools.iter().try_for_each(|spool| print_spool(spool, screen))?;
     print_callbacks(&status.callbacks, screen)?;
     if let Some(clock) = &status.clock_unset {
@@ -85,6 +86,20 @@ fn print_spool(spool: &SpoolView, screen: &mut Screen<'_>) -> Result<(), CliErro
         Some(problem) => screen.line(&format!("             {}", text::plain(problem))),
         None => Ok(()),
     }
+}
+
+/// Only where an id that is handed in again may be taken for a new one sooner than was asked for.
+fn print_ids(ids: &IdsView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    if !ids.cut_short {
+        return Ok(());
+    }
+    let word = screen.paint("short");
+    let (held, window) = (text::plain(&ids.window_held), text::plain(&ids.window));
+    screen.line(&format!(
+        "ids          {word}: known for {held} and not for {window}, as more than {} would have to be remembered",
+        ids.remembered
+    ))?;
+    screen.line("             write a greater `dedup_entries` under [store], or a shorter `dedup_window`")
 }
 
 fn print_callbacks(callbacks: &CallbacksView, screen: &mut Screen<'_>) -> Result<(), CliError> {
@@ -165,6 +180,7 @@ mod tests {
         "callbacks":{"origins":3,"open_circuits":1,"pending":9,"held":[{"account":"acme","reason":"no_credential","pending":4,"help":"provide it"}]},
         "clock_unset":{"time":"2026-11-22T03:00:00.000Z","known":"2026-11-22T04:00:00.000Z","help":"set it"},
         "store":{"path":"/var/lib/posthaste/outbox.redb","size":1572864,"unclean_start":true},
+        "ids":{"remembered":500000,"window":"24h","window_held":"3h12m","cut_short":true},
         "spools":[{"path":"/var/spool/posthaste","taken":3,"failed":1,"problem":"the disk is full"}]}"#;
 
     #[test]
@@ -182,6 +198,7 @@ mod tests {
              events       100 accepted, 2 known already, 1 refused\n\
              deliveries   98 succeeded, 1 failed, in 130 attempts\n\
              store        /var/lib/posthaste/outbox.redb, 1.5 MiB, not closed cleanly by the daemon before\n\
+             ids          short: known for 3h12m and not for 24h, as more than 500000 would have to be remembered\n             write a greater `dedup_entries` under [store], or a shorter `dedup_window`\n\
              spool        /var/spool/posthaste: 3 files taken, 1 moved to failed/\n             the disk is full\n\
              callbacks    9 pending; 3 origins, 1 of them with an open circuit\n\
              held         the callbacks of the account acme: no_credential, 4 pending\n             provide it\n\

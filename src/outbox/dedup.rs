@@ -21,9 +21,31 @@ use crate::model::{
 
 /// How long and how many ids are remembered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
-    pub(super) time: Duration,
-    pub(super) entries: usize,
+pub struct Window {
+    /// For how long.
+    pub time: Duration,
+    /// How many, whatever the time.
+    pub entries: usize,
+}
+
+/// The ids that are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// How many.
+    pub ids: u64,
+    /// When the oldest came, on the time that ages run on.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Window {
+    /// For how long ids are really remembered: where there are as many as may be, not longer than the oldest of them is
+    /// old at `now`, on the time that ages run on.
+    pub fn held(&self, remembered: Remembered, now: Timestamp) -> Duration {
+        if remembered.ids < count(self.entries) {
+            return self.time;
+        }
+        remembered.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest)).min(self.time)
+    }
 }
 
 /// What is known of an event's id.
@@ -118,7 +140,7 @@ impl Dedup {
     }
 
     fn forget_oldest(&mut self, now: Timestamp, tables: &mut Tables<'_>) -> Result<bool, StoreError> {
-        let entries = u64::try_from(self.window.entries).unwrap_or(u64::MAX);
+        let entries = count(self.window.entries);
         let ids = tables.ids()?;
         let oldest = ids.first()?.map(|(seq, row)| (seq.value(), IdRow::decode(row.value())));
         let Some((seq, row)) = oldest else { return Ok(false) };
@@ -140,6 +162,10 @@ impl Dedup {
         hasher.write(&[domain]);
         hasher
     }
+}
+
+fn count(entries: usize) -> u64 {
+    u64::try_from(entries).unwrap_or(u64::MAX)
 }
 
 /// The map's key for a row.
@@ -186,6 +212,25 @@ fn write_content_type(hasher: &mut SipHasher24, content_type: Option<&ContentTyp
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_that_is_full_holds_as_long_as_its_oldest_is_old() {
+        let window = |entries| Window { time: Duration::from_secs(100), entries };
+        let now = Timestamp::from_millis(1_000_000);
+        let since = |seconds: u64| Some(Timestamp::from_millis(1_000_000 - seconds * 1_000));
+        for (entries, ids, oldest, held) in [
+            (3, 0, None, 100_u64),
+            (3, 2, since(10), 100),
+            (3, 3, since(10), 10),
+            (3, 4, since(10), 10),
+            // What is older is known no more, even where it is not forgotten yet.
+            (3, 3, since(200), 100),
+            (0, 0, None, 0),
+        ] {
+            let found = window(entries).held(Remembered { ids, oldest }, now);
+            assert_eq!(found, Duration::from_secs(held), "{entries} {ids} {oldest:?}");
+        }
+    }
 
     /// The hashes are in the file: a store must know its ids whatever machine or compiler comes next.
     #[test]

@@ -42,6 +42,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::{
     accept::{Acceptance, Addressed, Batch, BatchAnswer, Entry, FileIdentity, Routed},
     clock::Clocks,
+    dedup::{Remembered, Window},
     depths::Depths,
     endpoints::{Change, Changed, Configured, Judged},
     error::{OpenError, StoreError},
@@ -89,6 +90,7 @@ pub struct Outbox {
     queue: Arc<Queue>,
     depths: Depths,
     id_key: IdKey,
+    dedup: Window,
 }
 
 /// A batch on its way to the disk.
@@ -151,7 +153,8 @@ impl Outbox {
         let (first_attempt, id_key) = (state.next_attempt, state.id_key.clone());
         let queue = Arc::new(Queue::default());
         let (sender, notices) = mpsc::unbounded_channel();
-        let outbox = Self { database, queue: Arc::clone(&queue), depths, id_key };
+        let dedup = Window { time: options.dedup_window, entries: options.dedup_entries };
+        let outbox = Self { database, queue: Arc::clone(&queue), depths, id_key, dedup };
         let writer = Writer::start(store, queue, options.settle_delay, sender).map_err(thread_error)?;
         outbox.start_reading_ids().map_err(thread_error)?;
         Ok(Opened { outbox, writer, notices, unclean, last_seq, first_attempt, clocks })
@@ -240,6 +243,11 @@ impl Outbox {
     /// The key of the store's ids.
     pub const fn id_key(&self) -> &IdKey {
         &self.id_key
+    }
+
+    /// How long and how many producers' ids are to be remembered.
+    pub const fn dedup(&self) -> Window {
+        self.dedup
     }
 
     /// How many deliveries are pending for each endpoint.

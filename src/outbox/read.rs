@@ -2,21 +2,22 @@
 
 use std::sync::OnceLock;
 
-use redb::{ReadTransaction, ReadableTable, TableDefinition};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 use super::{
     accept::FileIdentity,
     cursor::Cursor,
     database::Shared,
+    dedup::Remembered,
     endpoints,
     error::StoreError,
     order, parked,
     record::{
-        Brief, Head, Row, decode_attempt, decode_brief, decode_delivery, decode_event, decode_head,
+        Brief, Head, IdRow, Row, decode_attempt, decode_brief, decode_delivery, decode_event, decode_head,
         decode_row, decode_url, delivery_bytes,
     },
     schema::{
-        ATTEMPTS, EVENTS, FILES, HISTORY, PENDING, ROW_DELIVERIES, first_row, pack, row_key, row_seq,
+        ATTEMPTS, EVENTS, FILES, HISTORY, IDS, PENDING, ROW_DELIVERIES, first_row, pack, row_key, row_seq,
         row_slot,
     },
 };
@@ -195,6 +196,13 @@ impl Reader {
             size,
         };
         table.range(all)?.take(limit).map(|entry| Ok(file(entry?.0.value()))).collect()
+    }
+
+    /// The producers' ids that are remembered.
+    pub fn remembered(&self) -> Result<Remembered, StoreError> {
+        let ids = self.txn.open_table(IDS)?;
+        let oldest = ids.first()?.and_then(|(_, row)| IdRow::decode(row.value()));
+        Ok(Remembered { ids: ids.len()?, oldest: oldest.map(|row| row.age) })
     }
 
     /// The oldest event with a pending delivery; rows that cannot be read are passed over, a hundred at most.
