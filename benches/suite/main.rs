@@ -14,6 +14,7 @@ mod backlog;
 mod clock;
 mod daemon;
 mod dead_endpoint;
+mod doors;
 mod fan_out;
 mod floor;
 mod helper;
