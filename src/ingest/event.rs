@@ -43,6 +43,11 @@ pub struct InvalidEvent(pub String);
 /// # Errors
 /// It is no JSON object of the form above, or one of its values is none that this key takes.
 pub fn parse(source: &Bytes, account: &AccountName) -> Result<NewEvent, InvalidEvent> {
+    if source.trim_ascii_start().starts_with(b"\"") {
+        // serde_json's own word would repeat the text.
+        let message = "a text is no event: write an object such as {\"type\":\"a.b\",\"data\":{}}";
+        return Err(InvalidEvent(message.to_owned()));
+    }
     let written: Written<'_> = serde_json::from_slice(source).map_err(|error| describe(&error))?;
     let data = match written.data {
         Some(data) => {
