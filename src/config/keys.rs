@@ -492,7 +492,7 @@ pub const SECTIONS: &[Section] = &[
                 "type",
                 Kind::Text,
                 NONE,
-                "The type of files that carry none: with it every file is taken, and one whose name ends neither in `.json` nor in `.ndjson` is an event of this type, its bytes the payload, its content type told by the name's end (`.pdf`, `.png`, `.csv`, …; `application/octet-stream` otherwise). `.msgpack` files are left alone.",
+                "The type of files that carry none: with it every file is taken, and one whose name ends in none of `.json`, `.ndjson` and `.msgpack` is an event of this type, its bytes the payload, its content type told by the name's end (`.pdf`, `.png`, `.csv`, …; `application/octet-stream` otherwise).",
             ),
         ],
     },

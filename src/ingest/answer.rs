@@ -1,6 +1,6 @@
 //! What a producer is told, in the same form through every door.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,12 @@ impl Refusal {
         Self { code, message: message.into(), retry_after: code.retry_after() }
     }
 
+    /// The same, of what stands at `place` among others.
+    #[must_use]
+    pub fn at(self, place: impl fmt::Display) -> Self {
+        Self { message: format!("{place}: {}", self.message), ..self }
+    }
+
     /// When to try again, in whole seconds, no sooner.
     pub fn retry_after_secs(&self) -> Option<u64> {
         self.retry_after.map(|after| after.as_secs() + u64::from(after.subsec_nanos() > 0))
@@ -122,6 +128,8 @@ pub enum Code {
     UnknownAccount,
     /// The account's catalog has no such type.
     UnknownEventType,
+    /// The input ended within an item of MessagePack.
+    UnterminatedItem,
     /// The input ended within a line.
     UnterminatedLine,
     /// What is spoken here is none of what the socket understands.
@@ -148,6 +156,7 @@ impl Code {
             Self::StoreFailed => "store_failed",
             Self::UnknownAccount => "unknown_account",
             Self::UnknownEventType => "unknown_event_type",
+            Self::UnterminatedItem => "unterminated_item",
             Self::UnterminatedLine => "unterminated_line",
             Self::UnknownDialect => "unknown_dialect",
             Self::UrlRefused => "url_refused",
@@ -165,7 +174,9 @@ impl Code {
     /// The HTTP status that says the same.
     pub const fn status(self) -> u16 {
         match self {
-            Self::InvalidEvent | Self::UnterminatedLine | Self::UnknownDialect => 400,
+            Self::InvalidEvent | Self::UnterminatedItem | Self::UnterminatedLine | Self::UnknownDialect => {
+                400
+            }
             Self::AccountNotAllowed => 403,
             Self::TooSlow => 408,
             Self::IdConflict => 409,

@@ -130,6 +130,15 @@ impl Budget {
     }
 }
 
+impl Permit {
+    /// Gives back what is beyond `bytes`.
+    pub fn shrink(&mut self, bytes: usize) {
+        let Some(held) = &mut self.0 else { return };
+        let beyond = held.num_permits().saturating_sub(bytes.div_ceil(BUDGET_UNIT));
+        drop(held.split(beyond));
+    }
+}
+
 /// A batch on its way to the disk; dropping it does not call it back.
 #[derive(Debug)]
 pub struct Submitted {

@@ -7,9 +7,12 @@
 pub mod answer;
 pub mod callbacks;
 pub mod catalogs;
+pub mod dialect;
 pub mod event;
 pub mod intake;
+pub mod items;
 pub mod lines;
+pub mod msgpack;
 pub mod patience;
 pub mod socket;
 pub mod spool;

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `A`–`Z` | HTTP/1.1, the API |
 //! | `{` or white space | JSON lines |
+//! | that of a map in MessagePack: `0x80`–`0x8f`, `0xde`, `0xdf` | MessagePack, an item each |
 //! | anything else | an error line, and the end |
 //!
 //! Connections are bounded in number, and each in the time until its first byte. While the store is being opened a
@@ -28,6 +29,7 @@ use tokio::{
 
 use super::{
     answer::{Code, Refusal},
+    dialect::Dialect,
     intake::Intake,
     stopped, stream,
 };
@@ -176,16 +178,17 @@ where
             () = stopped(&mut stopping) => return,
         };
         let Ok(Ok([first, ..])) = first else { return };
-        match *first {
-            b'A'..=b'Z' => (self.http)(stream, peer).await,
-            b'{' | b' ' | b'\t' | b'\r' | b'\n' => end(self.lines(stream, stopping).await),
-            _ => end(stream::refuse(stream.into_inner(), unknown_dialect()).await),
+        match (*first, Dialect::of(*first)) {
+            (b'A'..=b'Z', _) => (self.http)(stream, peer).await,
+            (_, Some(dialect)) => end(self.stream(stream, dialect, stopping).await),
+            (_, None) => end(stream::refuse(stream.into_inner(), Dialect::Json, unknown_dialect()).await),
         }
     }
 
-    async fn lines(
+    async fn stream(
         mut self,
         stream: BufReader<UnixStream>,
+        dialect: Dialect,
         stopping: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let first = stream.buffer().to_vec();
@@ -193,8 +196,8 @@ where
         let open = timeout(START_TIME, self.intake.wait_for(Option::is_some)).await;
         let intake = open.ok().and_then(Result::ok).and_then(|intake| intake.clone());
         match intake {
-            Some(intake) => stream::serve(stream, &first, intake, stopping).await,
-            None => stream::refuse(stream, starting()).await,
+            Some(intake) => stream::serve(stream, dialect, &first, intake, stopping).await,
+            None => stream::refuse(stream, dialect, starting()).await,
         }
     }
 }
@@ -205,8 +208,8 @@ pub fn starting() -> Refusal {
 }
 
 fn unknown_dialect() -> Refusal {
-    let message =
-        "speak HTTP/1.1, or JSON lines: an event such as {\"type\":\"a.b\",\"data\":{}} on each line";
+    let message = "speak HTTP/1.1, or JSON lines: an event such as {\"type\":\"a.b\",\"data\":{}} on each line; \
+                   or MessagePack: such a map after the other";
     Refusal::new(Code::UnknownDialect, message)
 }
 

@@ -1,8 +1,9 @@
-//! JSON lines: an event a line, answered in order by a line each, after it is durable.
+//! Streams of events: one after the other in a [`Dialect`], each answered in order and in kind, after it is durable.
 //!
 //! A producer may send many before it reads an answer: what stands in the buffer becomes one batch, several batches
 //! are on their way at once, and when too many events are, nothing more is read, so that the producer waits at its own
-//! socket. A bad line is answered with an error and the stream goes on; an unterminated last line is refused.
+//! socket. A bad event is answered with an error and the stream goes on, as long as it is known where the next one begins;
+//! one that is cut short by the end is refused.
 
 use std::{
     future::poll_fn,
@@ -26,18 +27,17 @@ use tokio::{
 
 use super::{
     answer::{Answer, Code, Refusal},
-    event,
+    dialect::{Dialect, Frame, Frames},
     intake::{Intake, Permit, Submitted, wire},
-    lines::{Line, Lines},
     stopped,
 };
-use crate::model::{account::AccountName, event::NewEvent, time::format_duration, time::format_size};
+use crate::model::{account::AccountName, event::NewEvent, time::format_duration};
 
 /// How much time a producer has.
 #[derive(Clone, Copy, Debug)]
 struct Timing {
-    /// A line that has begun must end within this, however it trickles in.
-    line: Duration,
+    /// An event that has begun must end within this, however it trickles in.
+    event: Duration,
     /// A stream that says nothing for so long is closed.
     idle: Duration,
     /// A producer that does not take its answers for so long is hung up on.
@@ -46,7 +46,7 @@ struct Timing {
 
 impl Timing {
     const DAEMON: Self = Self {
-        line: Duration::from_secs(60),
+        event: Duration::from_secs(60),
         idle: Duration::from_secs(3600),
         answer: Duration::from_secs(60),
     };
@@ -62,21 +62,23 @@ const ITEM_BYTES: usize = 512;
 /// A buffer up to this size costs nothing of the budget: as many as there are connections are bounded anyway.
 const FREE_BYTES: usize = 16 << 10;
 
-/// Speaks JSON lines on `stream`, of which `first` was read already, until its end or until `stopping` says so.
+/// Speaks `dialect` on `stream`, of which `first` was read already, until its end or until `stopping` says so.
 ///
 /// # Errors
 /// The connection broke, or its producer was too slow.
 pub async fn serve(
     stream: UnixStream,
+    dialect: Dialect,
     first: &[u8],
     intake: Intake,
     stopping: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    serve_within(stream, first, intake, stopping, Timing::DAEMON).await
+    serve_within(stream, dialect, first, intake, stopping, Timing::DAEMON).await
 }
 
 async fn serve_within(
     stream: UnixStream,
+    dialect: Dialect,
     first: &[u8],
     intake: Intake,
     stopping: watch::Receiver<bool>,
@@ -84,21 +86,21 @@ async fn serve_within(
 ) -> io::Result<()> {
     let (reader, writer) = stream.into_split();
     let (sender, receiver) = mpsc::unbounded_channel();
-    let mut lines = Lines::new(intake.limits().event_size);
-    lines.buffer().extend_from_slice(first);
+    let mut frames = Frames::new(dialect, intake.limits().event_size);
+    frames.buffer().extend_from_slice(first);
     let session = Session {
         reader,
-        lines,
+        frames,
         intake,
         account: AccountName::default(),
         answers: sender,
         places: Arc::new(Semaphore::new(PIPELINE)),
         permit: Permit::default(),
-        line: None,
+        begun: None,
         timing,
     };
     let mut reading = pin!(session.read(stopping));
-    let mut writing = pin!(write_answers(writer, receiver, timing.answer));
+    let mut writing = pin!(write_answers(writer, dialect, receiver, timing.answer));
     tokio::select! {
         // The reader holds the sender: that the writer ends first is an error, and nobody is there to be answered.
         written = writing.as_mut() => written,
@@ -114,7 +116,7 @@ struct Batch {
 
 struct Session {
     reader: OwnedReadHalf,
-    lines: Lines,
+    frames: Frames,
     intake: Intake,
     /// Whose events are that name no account.
     account: AccountName,
@@ -122,93 +124,105 @@ struct Session {
     /// One for each event on its way.
     places: Arc<Semaphore>,
     permit: Permit,
-    /// The line that has begun, and when it must have ended.
-    line: Option<(u64, Instant)>,
+    /// How many had ended when the one that has begun began, and when it must have ended.
+    begun: Option<(u64, Instant)>,
     timing: Timing,
 }
 
 impl Session {
     async fn read(mut self, mut stopping: watch::Receiver<bool>) -> io::Result<()> {
         loop {
-            self.submit_lines().await?;
+            self.submit_whole().await?;
+            if self.frames.is_lost() {
+                return Ok(());
+            }
             if let Err(refusal) = self.cover_held().await {
                 return self.end_with(refusal).await;
             }
             let deadline = self.deadline();
             let read = tokio::select! {
-                read = timeout_at(deadline.into(), read_some(&mut self.reader, self.lines.buffer())) => read,
+                read = timeout_at(deadline.into(), read_some(&mut self.reader, self.frames.buffer())) => read,
                 () = stopped(&mut stopping) => return Ok(()),
             };
             match read {
                 Ok(Ok(0)) => return self.refuse_rest().await,
                 Ok(read) => read?,
-                Err(_) if self.lines.held() == 0 => return Ok(()),
+                Err(_) if self.frames.held() == 0 => return Ok(()),
                 Err(_) => {
-                    let refusal = too_slow(self.timing.line);
+                    let refusal = too_slow(self.frames.dialect(), self.timing.event);
                     return self.end_with(refusal).await;
                 }
             };
         }
     }
 
-    /// Until when more bytes must come: a line that has begun has one deadline, whatever comes of it.
+    /// Until when more bytes must come: an event that has begun has one deadline, whatever comes of it.
     fn deadline(&mut self) -> Instant {
         let now = self.intake.clock().instant();
-        if self.lines.held() == 0 {
-            self.line = None;
+        if self.frames.held() == 0 {
+            self.begun = None;
             return now + self.timing.idle;
         }
-        let number = self.lines.number();
-        match self.line {
-            Some((line, deadline)) if line == number => deadline,
+        let number = self.frames.number();
+        match self.begun {
+            Some((begun, deadline)) if begun == number => deadline,
             _ => {
-                let deadline = now + self.timing.line;
-                self.line = Some((number, deadline));
+                let deadline = now + self.timing.event;
+                self.begun = Some((number, deadline));
                 deadline
             }
         }
     }
 
-    /// Submits the whole lines that have come, in batches. A batch for which there is no room is refused: to wait
+    /// Submits the whole events that have come, in batches. A batch for which there is no room is refused: to wait
     /// for it with a part in hand might be to wait for ever.
-    async fn submit_lines(&mut self) -> io::Result<()> {
+    async fn submit_whole(&mut self) -> io::Result<()> {
+        let limit = self.intake.limits().event_size;
         loop {
-            let mut items = Vec::new();
-            let mut bytes = 0;
-            while items.len() < BATCH_EVENTS
-                && bytes <= self.intake.limits().event_size
-                && let Some(line) = self.lines.next_line()
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            while batch.len() < BATCH_EVENTS
+                && bytes <= limit
+                && let Some(frame) = self.frames.next_frame()
             {
-                bytes += ITEM_BYTES;
-                if let Line::Whole(_, line) = &line {
-                    bytes += line.len();
-                }
-                items.push(self.item(line));
+                let length = frame.source.as_ref().map_or(0, bytes::Bytes::len);
+                bytes += ITEM_BYTES + self.frames.dialect().cost(length, limit);
+                batch.push(frame);
             }
-            if items.is_empty() {
+            if batch.is_empty() {
                 return Ok(());
             }
-            let places = self.places(items.len()).await?;
+            let places = self.places(batch.len()).await?;
             let mut permit = std::mem::take(&mut self.permit);
-            if let Err(busy) = self.intake.budget().cover(&mut permit, bytes).await {
-                items = items.into_iter().map(|_| Err(busy.clone())).collect();
-                permit = Permit::default();
-            }
+            let items = match self.intake.budget().cover(&mut permit, bytes).await {
+                Ok(()) => self.events(batch, &mut permit),
+                Err(busy) => {
+                    permit = Permit::default();
+                    batch.into_iter().map(|_| Err(busy.clone())).collect()
+                }
+            };
             self.send(Batch { submitted: self.intake.submit(items, permit), places })?;
         }
     }
 
-    fn item(&self, line: Line) -> Result<NewEvent, Refusal> {
-        match line {
-            Line::Whole(number, line) => event::parse(&line, &self.account)
-                .map_err(|error| Refusal::new(Code::InvalidEvent, format!("line {number}: {error}"))),
-            Line::TooLong(number) => Err(too_large(number, self.intake.limits().event_size)),
-        }
+    /// The events of a batch, whose permit covers what they take.
+    fn events(&self, batch: Vec<Frame>, permit: &mut Permit) -> Vec<Result<NewEvent, Refusal>> {
+        let mut bytes = 0;
+        let mut read = |frame: Frame| {
+            let length = frame.source.as_ref().map_or(0, bytes::Bytes::len);
+            let event = self.frames.event(frame, &self.account);
+            // A payload is a part of its source, or what was made of it.
+            let payload = event.as_ref().map_or(0, |event| event.data.len());
+            bytes += ITEM_BYTES + length.max(payload);
+            event
+        };
+        let items = batch.into_iter().map(&mut read).collect();
+        permit.shrink(bytes);
+        items
     }
 
-    /// Covers what is held of a line that has only begun.
+    /// Covers what is held of an event that has only begun.
     async fn cover_held(&mut self) -> Result<(), Refusal> {
-        let held = self.lines.held();
+        let held = self.frames.held();
         if held <= FREE_BYTES {
             return Ok(());
         }
@@ -222,10 +236,10 @@ impl Session {
     }
 
     async fn refuse_rest(mut self) -> io::Result<()> {
-        let lines = std::mem::replace(&mut self.lines, Lines::new(0));
-        let Some((number, _)) = lines.rest() else { return Ok(()) };
-        let message = format!("line {number} has no line end, so it may be cut short; it was not taken");
-        self.end_with(Refusal::new(Code::UnterminatedLine, message)).await
+        let dialect = self.frames.dialect();
+        let frames = std::mem::replace(&mut self.frames, Frames::new(dialect, 0));
+        let Some((number, _)) = frames.rest() else { return Ok(()) };
+        self.end_with(dialect.unterminated(number)).await
     }
 
     /// Waits until so many events more may be on their way.
@@ -240,20 +254,20 @@ impl Session {
     }
 }
 
-/// Says on `stream` why it is not served, in a line.
+/// Says on `stream` why it is not served.
 ///
 /// # Errors
 /// The connection broke.
-pub async fn refuse(mut stream: UnixStream, refusal: Refusal) -> io::Result<()> {
-    let mut line = Vec::new();
-    push_line(&mut line, &Answer::from(refusal));
-    timeout(Timing::DAEMON.answer, stream.write_all(&line)).await??;
+pub async fn refuse(mut stream: UnixStream, dialect: Dialect, refusal: Refusal) -> io::Result<()> {
+    let mut answer = Vec::new();
+    dialect.push_answer(&mut answer, &Answer::from(refusal));
+    timeout(Timing::DAEMON.answer, stream.write_all(&answer)).await??;
     stream.shutdown().await
 }
 
-fn too_slow(time: Duration) -> Refusal {
-    let message =
-        format!("a line that has begun must end within {}; it was not taken", format_duration(time));
+fn too_slow(dialect: Dialect, time: Duration) -> Refusal {
+    let (noun, time) = (dialect.noun(), format_duration(time));
+    let message = format!("{noun} that has begun must end within {time}; it was not taken");
     Refusal::new(Code::TooSlow, message)
 }
 
@@ -264,6 +278,7 @@ async fn read_some(reader: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Res
 
 async fn write_answers(
     mut writer: OwnedWriteHalf,
+    dialect: Dialect,
     mut batches: mpsc::UnboundedReceiver<Batch>,
     time: Duration,
 ) -> io::Result<()> {
@@ -282,7 +297,7 @@ async fn write_answers(
             }
         };
         for answer in answers {
-            push_line(&mut out, &wire(answer));
+            dialect.push_answer(&mut out, &wire(answer));
         }
         match &mut answered {
             Some(answered) => answered.merge(places),
@@ -302,19 +317,6 @@ async fn flush(writer: &mut OwnedWriteHalf, out: &mut Vec<u8>, time: Duration) -
     Ok(())
 }
 
-fn push_line(out: &mut Vec<u8>, answer: &Answer) {
-    serde_json::to_writer(&mut *out, answer).expect("an answer is JSON, and a Vec takes it");
-    out.push(b'\n');
-}
-
-/// The refusal of a line that is longer than an event may be.
-pub fn too_large(line: u64, limit: usize) -> Refusal {
-    let limit = format_size(u64::try_from(limit).unwrap_or(u64::MAX));
-    let message =
-        format!("line {line}: an event has at most {limit} ([limits] event_size); it was passed over");
-    Refusal::new(Code::EventTooLarge, message)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -332,7 +334,7 @@ mod tests {
 
     /// Nobody has to wait for long here, but for what a test is about.
     const SHORT: Timing = Timing {
-        line: Duration::from_millis(100),
+        event: Duration::from_millis(100),
         idle: Duration::from_secs(3600),
         answer: Duration::from_millis(100),
     };
@@ -367,7 +369,9 @@ mod tests {
         );
         let (ours, theirs) = UnixStream::pair().expect("two sockets");
         let (_stop, stopping) = watch::channel(false);
-        let both = async { tokio::join!(act(theirs), serve_within(ours, b"", intake, stopping, SHORT)) };
+        let both = async {
+            tokio::join!(act(theirs), serve_within(ours, Dialect::Json, b"", intake, stopping, SHORT))
+        };
         let done = timeout(Duration::from_secs(60), both).await.expect("it comes to an end");
         opened.writer.close(End::Clean).expect("it closes");
         done

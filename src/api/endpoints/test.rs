@@ -20,7 +20,7 @@ use crate::{
         view::TestView,
     },
     engine::endpoints::Tested,
-    ingest::event::check_depth,
+    ingest::event::json::check_depth,
     model::event::EventType,
 };
 

@@ -259,7 +259,7 @@ impl Desk {
         if let Some(name) = page.unknown.filter(|_| !self.told_unknown) {
             self.told_unknown = true;
             tracing::info!(spool = %self.path.display(), file = %name.display(),
-                "files of this kind are left alone: events are in .json and .ndjson files, and with `type` under [[spool]] all others but .msgpack are payloads");
+                "files of this kind are left alone: events are in .json, .ndjson and .msgpack files, and with `type` under [[spool]] all others are payloads");
         }
         self.scan = match page.names.last() {
             Some(last) if page.more => Scan::At(Some(last.clone())),
@@ -418,7 +418,7 @@ impl Desk {
                 Ok(()) if self.remove(&directory, &file) => removed.push(file),
                 Ok(()) => {}
                 Err((index, refusal)) => {
-                    self.put_away(&file, Bad { refusal, line: places.line(index) });
+                    self.put_away(&file, Bad { refusal, place: places.place(index) });
                 }
             }
         }
@@ -465,7 +465,7 @@ impl Desk {
                 self.status.failed.add(1);
                 // Not the message: it may quote the file.
                 tracing::info!(spool = %self.path.display(), file = %file.name.display(),
-                    moved_to = %target.display(), code = bad.refusal.code.as_str(), line = bad.line,
+                    moved_to = %target.display(), code = bad.refusal.code.as_str(), place = bad.place.map(tracing::field::display),
                     "a file was not taken; it lies in failed/ with its reason");
             }
             Ok(PutAway::Changed { given_back }) => {

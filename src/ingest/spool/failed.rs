@@ -16,7 +16,7 @@ use super::{
     directory::{Directory, Stamp},
     take::Bad,
 };
-use crate::model::time::Timestamp;
+use crate::{ingest::dialect::Place, model::time::Timestamp};
 
 /// The directory's name, in the spool directory.
 pub(super) const NAME: &str = "failed";
@@ -38,8 +38,10 @@ pub struct Reason {
     pub code: String,
     /// What is wrong and what to do.
     pub message: String,
-    /// In which line, from 1; `null` when it is the file as a whole.
+    /// In which line, from 1; `null` when it is the file as a whole, or has no lines.
     pub line: Option<u64>,
+    /// As which item of a file of MessagePack, from 1; `null` otherwise.
+    pub item: Option<u64>,
     /// When it was moved here.
     pub at: Timestamp,
 }
@@ -75,11 +77,17 @@ pub(super) fn put_away(
     at: Timestamp,
 ) -> io::Result<PutAway> {
     let failed = directory.within(NAME, DIRECTORY_MODE)?;
+    let (line, item) = match bad.place {
+        Some(Place::Line(number)) => (Some(number), None),
+        Some(Place::Item(number)) => (None, Some(number)),
+        None => (None, None),
+    };
     let reason = Reason {
         file: name.to_string_lossy().into_owned(),
         code: bad.refusal.code.as_str().to_owned(),
         message: bad.refusal.message.clone(),
-        line: bad.line,
+        line,
+        item,
         at,
     };
     let base = shortened(name, LONGEST_NAME);
@@ -170,7 +178,7 @@ mod tests {
     use crate::ingest::answer::{Code, Refusal};
 
     fn bad() -> Bad {
-        Bad { refusal: Refusal::new(Code::InvalidEvent, "no event"), line: Some(3) }
+        Bad { refusal: Refusal::new(Code::InvalidEvent, "no event"), place: Some(Place::Line(3)) }
     }
 
     fn put(place: &Path, name: &str) -> PutAway {

@@ -5,7 +5,7 @@
 //! | begins with `.`; ends in `.tmp`, `.part`, `.partial`, `.filepart`, `.swp`, `~` | not looked at |
 //! | ends in `.json` | one event |
 //! | ends in `.ndjson` | an event a line |
-//! | ends in `.msgpack` | left alone |
+//! | ends in `.msgpack` | events as MessagePack, one after the other |
 //! | anything else | one event with the file as its payload, where the directory has a type for such; else left alone |
 //!
 //! A directory is read in pages of names in order, so that the memory is bounded whatever it holds.
@@ -35,8 +35,8 @@ pub(super) enum Kind {
     Json,
     /// An event a line.
     Ndjson,
-    /// Nothing that this version takes.
-    Unknown,
+    /// Events as MessagePack.
+    MessagePack,
     /// A payload, where such are taken.
     Other,
 }
@@ -51,7 +51,7 @@ impl Kind {
         } else if name.ends_with(b".ndjson") {
             Self::Ndjson
         } else if name.ends_with(b".msgpack") {
-            Self::Unknown
+            Self::MessagePack
         } else {
             Self::Other
         }
@@ -59,7 +59,7 @@ impl Kind {
 
     /// Whether files of that kind are taken; `any`: by a directory that takes files of any kind.
     pub(super) const fn is_taken(self, any: bool) -> bool {
-        matches!(self, Self::Json | Self::Ndjson) || matches!(self, Self::Other) && any
+        matches!(self, Self::Json | Self::Ndjson | Self::MessagePack) || matches!(self, Self::Other) && any
     }
 }
 
@@ -100,7 +100,7 @@ fn page_of(directory: &Directory, after: Option<&OsStr>, any: bool, limit: usize
                     page.more = true;
                 }
             }
-            Kind::Unknown | Kind::Other if entry.file_type() == FileType::RegularFile => {
+            Kind::Other if entry.file_type() == FileType::RegularFile => {
                 page.unknown.get_or_insert_with(|| name.to_owned());
             }
             Kind::Ignored if after.is_none() && page.aside.len() < limit && aside::is_private(name) => {
@@ -129,14 +129,14 @@ mod tests {
             ("a.json.filepart", Kind::Ignored),
             ("a.json.swp", Kind::Ignored),
             ("a.json~", Kind::Ignored),
-            ("a.msgpack", Kind::Unknown),
+            ("a.msgpack", Kind::MessagePack),
             ("a.JSON", Kind::Other),
             ("json", Kind::Other),
             ("scan.pdf", Kind::Other),
             ("scan.pdf.part", Kind::Ignored),
         ] {
             assert_eq!(Kind::of(OsStr::new(name)), kind, "{name}");
-            let events = matches!(kind, Kind::Json | Kind::Ndjson);
+            let events = matches!(kind, Kind::Json | Kind::Ndjson | Kind::MessagePack);
             assert_eq!(kind.is_taken(false), events, "{name}");
             assert_eq!(kind.is_taken(true), events || kind == Kind::Other, "{name}");
         }
@@ -166,7 +166,7 @@ mod tests {
         std::fs::create_dir(place.path().join("failed")).expect("a directory");
         std::fs::write(place.path().join("z.msgpack"), "").expect("a file");
         let page = page_of(&directory, Some(OsStr::new("23.json")), true, 10).expect("a page");
-        assert_eq!(page.names, ["24.json".into(), "readme.txt".into()].into());
-        assert_eq!(page.unknown.as_deref(), Some(OsStr::new("z.msgpack")));
+        assert_eq!(page.names, ["24.json".into(), "readme.txt".into(), "z.msgpack".into()].into());
+        assert_eq!(page.unknown, None);
     }
 }

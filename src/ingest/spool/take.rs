@@ -10,8 +10,8 @@ use super::{directory::Stamp, extension::content_type, scan::Kind};
 use crate::{
     ingest::{
         answer::{Code, Refusal},
-        event,
-        lines::{Line, Lines},
+        dialect::{Dialect, Frames, Place},
+        event::{json, too_large},
     },
     model::{
         account::AccountName,
@@ -38,7 +38,9 @@ pub(super) struct Rules {
 /// What an event costs in memory besides its bytes, roughly.
 const EVENT_COST: u64 = 256;
 /// `{"type":"a"}` and its line end: no event is shorter.
-const SHORTEST_EVENT: u64 = 13;
+const SHORTEST_LINE: u64 = 13;
+/// The same as MessagePack.
+const SHORTEST_ITEM: u64 = 8;
 
 impl Rules {
     /// How many bytes of memory a file of `size` bytes and its events take at most, roughly.
@@ -47,13 +49,25 @@ impl Rules {
         if size > self.file_size {
             return 0;
         }
-        let events = match Kind::of(name) {
-            Kind::Ndjson => {
-                (size / SHORTEST_EVENT + 1).min(u64::try_from(self.file_events).unwrap_or(u64::MAX))
-            }
-            _ => 1,
+        let most =
+            |shortest: u64| (size / shortest + 1).min(u64::try_from(self.file_events).unwrap_or(u64::MAX));
+        let (events, bytes) = match Kind::of(name) {
+            Kind::Ndjson => (most(SHORTEST_LINE), size),
+            Kind::MessagePack => (most(SHORTEST_ITEM), self.cost_of_items(size)),
+            _ => (1, size),
         };
-        size.saturating_add(events.saturating_mul(EVENT_COST))
+        bytes.saturating_add(events.saturating_mul(EVENT_COST))
+    }
+
+    /// Beside the file, what its payloads are as JSON.
+    fn cost_of_items(&self, size: u64) -> u64 {
+        let length = usize::try_from(size).unwrap_or(usize::MAX);
+        u64::try_from(Dialect::MessagePack.cost(length, self.most_made())).unwrap_or(u64::MAX)
+    }
+
+    /// So many bytes the payloads of a file's items may have as JSON.
+    fn most_made(&self) -> usize {
+        usize::try_from(self.file_size).unwrap_or(usize::MAX)
     }
 }
 
@@ -62,8 +76,8 @@ impl Rules {
 pub(super) struct Bad {
     /// What is wrong.
     pub(super) refusal: Refusal,
-    /// In which line, from 1; `None` for the file as a whole.
-    pub(super) line: Option<u64>,
+    /// In which line, or as which item; `None` for the file as a whole.
+    pub(super) place: Option<Place>,
 }
 
 /// What reading a file came to.
@@ -77,32 +91,38 @@ pub(super) enum Content {
     Events(Vec<NewEvent>, Places),
 }
 
-/// In which lines a file's events stand.
+/// In which lines, or as which items, a file's events stand.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Places {
-    /// Where the numbers do not go on by one: an event's place among the events, and its line.
+    /// What the numbers are of; `None`: the file is one event.
+    dialect: Option<Dialect>,
+    /// Where the numbers do not go on by one: an event's place among the events, and its number.
     jumps: Vec<(usize, u64)>,
 }
 
 impl Places {
-    /// The line of the event `index`; `None` when the file has no lines.
-    pub(super) fn line(&self, index: usize) -> Option<u64> {
-        let after = self.jumps.partition_point(|(first, _)| *first <= index);
-        let (first, line) = self.jumps.get(after.checked_sub(1)?)?;
-        Some(line + u64::try_from(index - first).unwrap_or(0))
+    /// Where the event `index` stands; `None` when it is the whole file.
+    pub(super) fn place(&self, index: usize) -> Option<Place> {
+        Some(self.dialect?.place(self.number(index)?))
     }
 
-    fn add(&mut self, index: usize, line: u64) {
-        let next = index.checked_sub(1).and_then(|before| self.line(before)).map(|line| line + 1);
-        if next != Some(line) {
-            self.jumps.push((index, line));
+    fn number(&self, index: usize) -> Option<u64> {
+        let after = self.jumps.partition_point(|(first, _)| *first <= index);
+        let (first, number) = self.jumps.get(after.checked_sub(1)?)?;
+        Some(number + u64::try_from(index - first).unwrap_or(0))
+    }
+
+    fn add(&mut self, index: usize, number: u64) {
+        let next = index.checked_sub(1).and_then(|before| self.number(before)).map(|before| before + 1);
+        if next != Some(number) {
+            self.jumps.push((index, number));
         }
     }
 }
 
 impl Bad {
     fn whole(code: Code, message: impl Into<String>) -> Self {
-        Self { refusal: Refusal::new(code, message), line: None }
+        Self { refusal: Refusal::new(code, message), place: None }
     }
 }
 
@@ -116,7 +136,7 @@ pub(super) fn read(file: &mut File, name: &OsStr, stamp: Stamp, rules: &Rules) -
     }
     let kind = Kind::of(name);
     if kind == Kind::Other && stamp.size > u64::try_from(rules.event_size).unwrap_or(u64::MAX) {
-        return Ok(Content::Bad(Bad { refusal: event_too_large(rules), line: None }));
+        return Ok(Content::Bad(Bad { refusal: too_large(rules.event_size), place: None }));
     }
     // One more than it has, so that its end is seen, and a file that grows without end is not followed.
     let mut bytes = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or(0).saturating_add(1));
@@ -144,54 +164,67 @@ fn payload(data: Bytes, name: &OsStr, event_type: &EventType, rules: &Rules) -> 
 }
 
 fn parse(kind: Kind, bytes: Bytes, rules: &Rules) -> Result<(Vec<NewEvent>, Places), Bad> {
+    if kind == Kind::MessagePack {
+        return parse_many(Dialect::MessagePack, bytes, rules);
+    }
     refuse_marks(&bytes)?;
     if kind == Kind::Ndjson {
-        return parse_lines(bytes, rules);
+        return parse_many(Dialect::Json, bytes, rules);
     }
     if bytes.trim_ascii().is_empty() {
         let message =
             "the file is empty; a .json file holds one event, such as {\"type\":\"a.b\",\"data\":{}}";
         return Err(Bad::whole(Code::InvalidEvent, message));
     }
-    let event = parse_event(&bytes, rules).map_err(|refusal| Bad { refusal, line: None })?;
+    let event = parse_one(&bytes, rules).map_err(|refusal| Bad { refusal, place: None })?;
     Ok((vec![event], Places::default()))
 }
 
-fn parse_lines(bytes: Bytes, rules: &Rules) -> Result<(Vec<NewEvent>, Places), Bad> {
-    let mut lines = Lines::new(rules.event_size);
-    *lines.buffer() = BytesMut::from(bytes);
-    let (mut events, mut places) = (Vec::new(), Places::default());
-    let mut take = |number, line: &Bytes| {
+fn parse_many(dialect: Dialect, bytes: Bytes, rules: &Rules) -> Result<(Vec<NewEvent>, Places), Bad> {
+    let mut frames = Frames::new(dialect, rules.event_size);
+    *frames.buffer() = BytesMut::from(bytes);
+    let (mut events, mut places) = (Vec::new(), Places { dialect: Some(dialect), ..Places::default() });
+    // What JSON was made of items, in bytes.
+    let mut made = 0;
+    let mut take = |number, source: Result<Bytes, Refusal>| {
         // Before the event is made: what a file can cost is bounded by this.
         if events.len() >= rules.file_events {
-            return Err(Bad { refusal: too_many_events(rules), line: Some(number) });
+            return Err(too_many_events(rules));
         }
-        let event = parse_event(line, rules).map_err(|refusal| Bad { refusal, line: Some(number) })?;
-        places.add(events.len(), number);
-        events.push(event);
-        Ok(())
-    };
-    while let Some(line) = lines.next_line() {
-        match line {
-            Line::Whole(number, line) => take(number, &line)?,
-            Line::TooLong(number) => {
-                return Err(Bad { refusal: event_too_large(rules), line: Some(number) });
+        let event = dialect.parse(&source?, &rules.account, rules.event_size)?;
+        if dialect == Dialect::MessagePack {
+            made += event.data.len();
+            if made > rules.most_made() {
+                return Err(too_much_json(rules));
             }
         }
+        places.add(events.len(), number);
+        events.push(check_account(event, rules)?);
+        Ok(())
+    };
+    while let Some(frame) = frames.next_frame() {
+        let (Place::Line(number) | Place::Item(number)) = frame.place;
+        let bad = |refusal| Bad { refusal, place: Some(frame.place) };
+        take(number, frame.source).map_err(bad)?;
     }
-    // The file is complete, so its last line is too, whether it has an end or not.
-    if let Some((number, line)) = lines.rest() {
-        take(number, &line)?;
+    let bad = |refusal, number| Bad { refusal, place: Some(dialect.place(number)) };
+    match frames.rest() {
+        // The file is complete, so its last line is too, whether it has an end or not.
+        Some((number, Some(line))) => take(number, Ok(line)).map_err(|refusal| bad(refusal, number))?,
+        Some((number, None)) => return Err(bad(dialect.unterminated(number), number)),
+        None => {}
     }
     Ok((events, places))
 }
 
-fn parse_event(bytes: &Bytes, rules: &Rules) -> Result<NewEvent, Refusal> {
+fn parse_one(bytes: &Bytes, rules: &Rules) -> Result<NewEvent, Refusal> {
     if bytes.trim_ascii().len() > rules.event_size {
-        return Err(event_too_large(rules));
+        return Err(too_large(rules.event_size));
     }
-    let event = event::parse(bytes, &rules.account)
-        .map_err(|error| Refusal::new(Code::InvalidEvent, error.to_string()))?;
+    check_account(json::parse(bytes, &rules.account)?, rules)
+}
+
+fn check_account(event: NewEvent, rules: &Rules) -> Result<NewEvent, Refusal> {
     if event.account != rules.account {
         let message = format!(
             "the event is of the account `{}`, but what lies in this directory is of `{}`; leave `account` out, \
@@ -215,17 +248,19 @@ fn refuse_marks(bytes: &[u8]) -> Result<(), Bad> {
     Err(Bad::whole(Code::InvalidEvent, message))
 }
 
-fn event_too_large(rules: &Rules) -> Refusal {
-    let limit = format_size(u64::try_from(rules.event_size).unwrap_or(u64::MAX));
-    let message = format!("an event has at most {limit} ([limits] event_size)");
-    Refusal::new(Code::EventTooLarge, message)
-}
-
 fn too_many_events(rules: &Rules) -> Refusal {
     let limit = rules.file_events;
     let message = format!(
         "the file has more events than are taken at once; split it into files of at most {limit} events \
          ([limits] file_events)"
+    );
+    Refusal::new(Code::FileTooLarge, message)
+}
+
+fn too_much_json(rules: &Rules) -> Refusal {
+    let message = format!(
+        "the file's payloads are more than {} as JSON ([limits] file_size); split it",
+        format_size(rules.file_size)
     );
     Refusal::new(Code::FileTooLarge, message)
 }
@@ -277,7 +312,8 @@ mod tests {
             let found: Vec<_> = events.iter().map(|event| event.event_type.as_str()).collect();
             assert_eq!(found.join(" "), types, "{text}");
             assert!(events.iter().all(|event| event.account.as_str() == "house"));
-            let found: Vec<_> = (0..events.len()).map(|index| places.line(index)).collect();
+            let found: Vec<_> = (0..events.len()).map(|index| places.place(index)).collect();
+            let lines: Vec<_> = lines.into_iter().map(|line: Option<u64>| line.map(Place::Line)).collect();
             assert_eq!(found, lines, "{text}");
         }
     }
@@ -312,7 +348,7 @@ mod tests {
             ),
         ] {
             let bad = parsed(kind, text).expect_err(text);
-            assert_eq!((bad.refusal.code, bad.line), (code, line), "{text}");
+            assert_eq!((bad.refusal.code, bad.place), (code, line.map(Place::Line)), "{text}");
             assert!(bad.refusal.message.contains(part), "{text}: {}", bad.refusal.message);
         }
     }

@@ -504,7 +504,7 @@ async fn a_removed_file_is_forgotten() {
 #[tokio::test]
 async fn what_is_left_alone() {
     let world = World::made();
-    let left = [".a.json", "a.json.part", "a.json.tmp", "b.msgpack", "c.json~", "d.json", "e.json", "f.json"];
+    let left = [".a.json", "a.json.part", "a.json.tmp", "b.pdf", "c.json~", "d.json", "e.json", "f.json"];
     for name in &left[..5] {
         fs::write(world.path.join(name), "{\"type\":\"no\"}").expect("a file");
     }

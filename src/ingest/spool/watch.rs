@@ -204,7 +204,8 @@ mod tests {
                 hear(hints, TO, &format!("/spool/{name}"));
             }
         }
-        assert_eq!((names(&hints.take()), names(&any.take())), (vec!["a.json"], vec!["a.json", "b.pdf"]));
+        let (events, all) = (vec!["a.json", "d.msgpack"], vec!["a.json", "b.pdf", "d.msgpack"]);
+        assert_eq!((names(&hints.take()), names(&any.take())), (events, all));
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! An event as JSON: `{"type": "a.b", "data": {…}, "id": …, "account": …, "url": …, "time": …, "at": … or "delay": …, "key": …}`.
 //!
 //! The bytes of `data` are taken as they stand (numbers, duplicate keys, white space and escapes included); nothing
-//! in them is parsed beyond what it takes to find their end. Every other key is known or an error: a misspelt
-//! `type` must not become an event without one.
+//! in them is parsed beyond what it takes to find their end. An object with `specversion` is a CloudEvent, and read as one.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 use memchr::memchr2_iter;
@@ -14,134 +13,91 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{
-    model::{
-        account::AccountName,
-        event::{Effect, EventType, NewEvent, NotBefore},
-        time::{Timestamp, parse_duration},
-    },
-    policy::{later, nearest},
+use super::{
+    InvalidEvent, KEYS, MAX_DEPTH, WANTED_AT, WANTED_DELAY, WANTED_KEY, WANTED_URL, Written, cloud,
+    no_payload, once, read, read_delay, unknown,
 };
-
-/// Levels of arrays and objects that `data` may nest.
-pub const MAX_DEPTH: usize = 128;
-/// Characters that a producer's id may have.
-pub const MAX_PRODUCER_ID: usize = 256;
-/// Characters that a key may have.
-pub const MAX_KEY: usize = 256;
-
-const KEYS: [&str; 9] = ["type", "data", "id", "account", "url", "time", "at", "delay", "key"];
-
-/// Why bytes are no event. `Display` is for the producer; it carries nothing of the payload.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidEvent(pub String);
+use crate::model::{account::AccountName, event::NewEvent};
 
 /// Reads one event. `source` must be the whole of it; white space around it is allowed. One that names no account
 /// belongs to `account`.
 ///
 /// # Errors
-/// It is no JSON object of the form above, or one of its values is none that this key takes.
+/// It is no JSON object of one of the two forms, or one of its values is none that this key takes.
 pub fn parse(source: &Bytes, account: &AccountName) -> Result<NewEvent, InvalidEvent> {
-    if source.trim_ascii_start().starts_with(b"\"") {
-        // serde_json's own word would repeat the text.
-        let message = "a text is no event: write an object such as {\"type\":\"a.b\",\"data\":{}}";
-        return Err(InvalidEvent(message.to_owned()));
-    }
-    let written: Written<'_> = serde_json::from_slice(source).map_err(|error| describe(&error))?;
-    let data = match written.data {
+    refuse_text(source)?;
+    let (written, data) = match serde_json::from_slice::<Fields<'_>>(source) {
+        Ok(Fields(written, data)) => (written, data),
+        // Only what is no event of ours is looked at again.
+        Err(_) if cloud::is_one(source) => return cloud::parse(source, account),
+        Err(error) => return Err(describe(&error)),
+    };
+    let payload = match data {
         Some(data) => {
             check_depth(data.get().as_bytes())?;
-            source.slice_ref(data.get().as_bytes())
+            (source.slice_ref(data.get().as_bytes()), None)
         }
-        None => Bytes::from_static(b"{}"),
+        None => no_payload(),
     };
-    Ok(NewEvent {
-        account: written.account.unwrap_or_else(|| account.clone()),
-        event_type: written.event_type,
-        data,
-        producer_id: written.id,
-        time: written.time,
-        not_before: written.not_before,
-        content_type: None,
-        url: written.url.map(String::into_boxed_str),
-        key: written.key,
-        effect: Effect::Live,
-    })
+    written.into_event(account, payload)
 }
 
-struct Written<'a> {
-    event_type: EventType,
-    data: Option<&'a RawValue>,
-    id: Option<String>,
-    account: Option<AccountName>,
-    time: Option<Timestamp>,
-    not_before: Option<NotBefore>,
-    url: Option<String>,
-    key: Option<String>,
+/// serde_json's own word for a text where an object should be would repeat it.
+pub(super) fn refuse_text(source: &[u8]) -> Result<(), InvalidEvent> {
+    if source.trim_ascii_start().starts_with(b"\"") {
+        let message = "a text is no event: write an object such as {\"type\":\"a.b\",\"data\":{}}";
+        return Err(InvalidEvent::new(message));
+    }
+    Ok(())
 }
 
-impl<'de> Deserialize<'de> for Written<'de> {
+/// What is written, and the payload as it stands.
+struct Fields<'a>(Written, Option<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(WrittenVisitor)
+        deserializer.deserialize_map(FieldsVisitor)
     }
 }
 
-struct WrittenVisitor;
+struct FieldsVisitor;
 
-impl<'de> Visitor<'de> for WrittenVisitor {
-    type Value = Written<'de>;
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an event: an object such as {\"type\":\"a.b\",\"data\":{}}")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (mut event_type, mut data, mut id, mut account, mut time) = (None, None, None, None, None);
-        let (mut at, mut delay, mut url, mut group) = (None, None, None, None);
+        let (mut written, mut data) = (Written::default(), None);
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            match &*key {
-                "type" => once(&key, &mut event_type, map.next_value()?)?,
-                "data" => once(&key, &mut data, map.next_value::<&RawValue>()?)?,
-                "id" => once(&key, &mut id, map.next_value::<String>()?)?,
-                "key" => once(&key, &mut group, map.next_value_seed(KEY)?)?,
-                "account" => once(&key, &mut account, map.next_value()?)?,
-                "url" => once(&key, &mut url, map.next_value_seed(URL)?)?,
-                "time" => once(&key, &mut time, map.next_value()?)?,
-                "at" => once(&key, &mut at, read_at(&map.next_value_seed(AT)?)?)?,
-                "delay" => once(&key, &mut delay, read_delay(&map.next_value_seed(DELAY)?)?)?,
-                _ => return Err(A::Error::custom(unknown(&key))),
-            }
+            let added = match &*key {
+                "type" => once(&key, &mut written.event_type, map.next_value()?),
+                "data" => once(&key, &mut data, map.next_value::<&RawValue>()?),
+                "id" => once(&key, &mut written.id, map.next_value::<String>()?),
+                "key" => once(&key, &mut written.key, map.next_value_seed(KEY)?),
+                "account" => once(&key, &mut written.account, map.next_value()?),
+                "url" => once(&key, &mut written.url, map.next_value_seed(URL)?),
+                "time" => once(&key, &mut written.time, map.next_value()?),
+                "at" => read("at", &map.next_value_seed(AT)?).and_then(|at| once(&key, &mut written.at, at)),
+                "delay" => read_delay(&map.next_value_seed(DELAY)?)
+                    .and_then(|delay| once(&key, &mut written.delay, delay)),
+                _ => Err(unknown(&key, &KEYS)),
+            };
+            added.map_err(A::Error::custom)?;
         }
-        bounded("id", id.as_deref(), MAX_PRODUCER_ID)?;
-        bounded("key", group.as_deref(), MAX_KEY)?;
-        let missing = || A::Error::custom("`type` is missing; write {\"type\":\"a.b\",\"data\":{…}}");
-        let event_type = event_type.ok_or_else(missing)?;
-        let not_before = not_before(at, delay)?;
-        Ok(Written { event_type, data, id, account, time, not_before, url, key: group })
+        Ok(Fields(written, data))
     }
 }
 
-fn once<T, E: serde::de::Error>(key: &str, place: &mut Option<T>, value: T) -> Result<(), E> {
-    if place.replace(value).is_some() { Err(E::custom(format!("`{key}` is there twice"))) } else { Ok(()) }
-}
+/// The text of a key; what is something else is told what is wanted.
+struct Text(&'static str, &'static str);
 
-fn bounded<E: serde::de::Error>(name: &str, text: Option<&str>, most: usize) -> Result<(), E> {
-    match text {
-        Some(text) if text.is_empty() || text.chars().count() > most => {
-            Err(E::custom(format!("`{name}` has 1 to {most} characters")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A text; what is something else is told what is wanted.
-struct Text(&'static str);
-
-const AT: Text = Text("`at` as an RFC 3339 time such as \"2026-11-22T02:57:00Z\"");
-const URL: Text = Text("`url` as a URL such as \"https://erp.example/hooks\"");
-const KEY: Text = Text("`key` as a text such as \"order-7\"");
-const DELAY: Text = Text("`delay` as a duration such as \"30s\", \"5m\", \"2h\" or \"7d\"");
+const AT: Text = Text("at", WANTED_AT);
+const URL: Text = Text("url", WANTED_URL);
+const KEY: Text = Text("key", WANTED_KEY);
+const DELAY: Text = Text("delay", WANTED_DELAY);
 
 impl<'de> DeserializeSeed<'de> for Text {
     type Value = String;
@@ -155,7 +111,7 @@ impl Visitor<'_> for Text {
     type Value = String;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        write!(f, "`{}` as {}", self.0, self.1)
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<String, E> {
@@ -163,38 +119,9 @@ impl Visitor<'_> for Text {
     }
 }
 
-fn read_at<E: serde::de::Error>(text: &str) -> Result<Timestamp, E> {
-    text.parse().map_err(|error| E::custom(format!("`at`: {error}")))
-}
-
-fn read_delay<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
-    let delay = parse_duration(text).map_err(|error| E::custom(format!("`delay`: {error}")))?;
-    later::check_delay(delay).map_err(|error| E::custom(format!("`delay`: {error}")))?;
-    Ok(delay)
-}
-
-fn not_before<E: serde::de::Error>(
-    at: Option<Timestamp>,
-    delay: Option<Duration>,
-) -> Result<Option<NotBefore>, E> {
-    match (at, delay) {
-        (Some(_), Some(_)) => Err(E::custom("`at` and `delay` say the same thing; write one of them")),
-        (at, delay) => Ok(at.map(NotBefore::At).or(delay.map(NotBefore::After))),
-    }
-}
-
-fn unknown(key: &str) -> String {
-    let shown: String = key.chars().take(64).collect();
-    let known = KEYS.join(", ");
-    match nearest(key, KEYS) {
-        Some(near) => format!("unknown key `{shown}`: did you mean `{near}`? An event has the keys {known}"),
-        None => format!("unknown key `{shown}`: an event has the keys {known}; what is yours goes into data"),
-    }
-}
-
 /// serde_json's word, which has the place at its end; its categories become ours.
-fn describe(error: &serde_json::Error) -> InvalidEvent {
-    InvalidEvent(match error.classify() {
+pub(super) fn describe(error: &serde_json::Error) -> InvalidEvent {
+    InvalidEvent::Form(match error.classify() {
         serde_json::error::Category::Eof => format!("the JSON ends too early ({error})"),
         serde_json::error::Category::Syntax => format!("not valid JSON: {error}"),
         serde_json::error::Category::Data | serde_json::error::Category::Io => error.to_string(),
@@ -222,7 +149,7 @@ pub fn check_depth(json: &[u8]) -> Result<(), InvalidEvent> {
             _ => {}
         }
         if depth > MAX_DEPTH {
-            return Err(InvalidEvent(format!("`data` nests deeper than {MAX_DEPTH} levels")));
+            return Err(InvalidEvent::Form(format!("`data` nests deeper than {MAX_DEPTH} levels")));
         }
     }
     Ok(())
@@ -230,7 +157,14 @@ pub fn check_depth(json: &[u8]) -> Result<(), InvalidEvent> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::{
+        ingest::event::MAX_KEY,
+        model::{event::NotBefore, time::Timestamp},
+        policy::later,
+    };
 
     fn read(text: &str) -> Result<NewEvent, String> {
         parse(&Bytes::copy_from_slice(text.as_bytes()), &AccountName::default())
