@@ -411,6 +411,57 @@ fn cloud_events_come_structured_batched_and_in_binary_mode() {
 }
 
 #[test]
+fn a_cloud_event_is_sent_on_as_it_came() {
+    let receiver = Receiver::start();
+    let profile = |name: &str, mode: &str| {
+        format!("[profiles.{name}.body]\nformat = \"cloudevents\"\nmode = \"{mode}\"\n")
+    };
+    let to = |name: &str| endpoint(name, &receiver.url(&format!("/{name}")), &["*"], name);
+    let mut world = World::running(
+        &[profile("structured", "structured"), profile("binary", "binary"), to("structured"), to("binary")]
+            .concat(),
+    );
+    let event = json!({"specversion": "1.0", "id": "A 1", "source": "/s", "type": "a.b", "time": "2024-02-28T16:15:42.000Z",
+        "subject": "Zoë", "dataschema": "https://a.example/s", "myext": 7, "on": true, "data": {"n": 1}});
+    let answer = world.request("POST", "/v1/events", &[CLOUD], event.to_string().as_bytes()).expect(202);
+    let attributes = json!({"source": "/s", "id": "A 1", "subject": "Zoë", "dataschema": "https://a.example/s", "myext": 7, "on": true});
+    assert_eq!(world.event(id(&answer))["cloudevent"], attributes);
+    world.settled();
+    let mut expected = event;
+    expected["datacontenttype"] = json!("application/json");
+    assert_eq!(receiver.wait_at("/structured", 1)[0].json(), expected);
+    let binary = &receiver.wait_at("/binary", 1)[0];
+    for (name, value) in [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "A%201"),
+        ("ce-source", "/s"),
+        ("ce-subject", "Zo%C3%AB"),
+        ("ce-dataschema", "https://a.example/s"),
+        ("ce-myext", "7"),
+        ("ce-on", "true"),
+        ("ce-time", "2024-02-28T16:15:42.000Z"),
+    ] {
+        assert_eq!(binary.header(name), value);
+    }
+    // It is handed in as it came out, by another program after a restart: the same event.
+    world.stop();
+    world.start();
+    let headers = binary.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let headers: Vec<_> =
+        headers.filter(|(name, _)| name.starts_with("ce-") || *name == "content-type").collect();
+    let again = world.request("POST", "/v1/events", &headers, &binary.body).expect(202);
+    assert_eq!(again, json!({"id": id(&answer), "duplicate": true}));
+    // One that came otherwise is the box's own.
+    let other = world.emit("a.b", &json!(2));
+    assert_eq!(world.event(&other)["cloudevent"], Value::Null);
+    let hooks = receiver.wait_at("/structured", 2);
+    assert_eq!(
+        (&hooks[1].json()["id"], &hooks[1].json()["source"]),
+        (&json!(other), &json!("/posthaste/default"))
+    );
+}
+
+#[test]
 fn what_is_wrong_with_a_cloud_event_is_said() {
     let world = World::running("");
     let post = |headers: &[(&str, &str)], body: &[u8]| world.request("POST", "/v1/events", headers, body);
@@ -430,6 +481,9 @@ fn what_is_wrong_with_a_cloud_event_is_said() {
         (event(&[("source", json!(""))]), "`source` is missing"),
         (event(&[("source", json!("a b"))]), "URI reference"),
         (event(&[("source", json!(long)), ("id", json!("123"))]), "at most 255 characters together"),
+        (event(&[("myExt", json!("x"))]), "only a-z and 0-9"),
+        (event(&[("ext", json!({}))]), "`ext` must be a text, a boolean or an integer"),
+        (event(&[("ext", json!("x".repeat(4 << 10)))]), "at most 4096 bytes together"),
         (event(&[("type", json!("a b"))]), "`type`: an event type has only"),
         (event(&[("time", json!("noon"))]), "`time`: not an RFC 3339"),
         (event(&[("data", json!(1)), ("data_base64", json!(""))]), "write one of them"),

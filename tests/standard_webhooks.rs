@@ -168,6 +168,7 @@ fn request(secrets: &[DatedSecret], timestamp: Timestamp, body: &[u8]) -> Vec<(S
         event_time: timestamp,
         data: &data,
         content_type: None,
+        cloud: None,
         attempt: 1,
         timestamp,
         age: timestamp,

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::model::{
     account::AccountName,
     attempt::{FailureKind, Why},
+    cloud::CloudValue,
     content::ContentType,
     delivery::Status,
     endpoint::DisableReason,
@@ -134,6 +135,9 @@ pub struct EventDetail {
     /// What its payload is.
     #[serde(default = "json_type")]
     pub content_type: String,
+    /// Of a CloudEvent `source`, `id` and whatever else it said of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloudevent: Option<BTreeMap<String, CloudValue>>,
     /// Its payload, as it was handed in, if it is JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,

@@ -423,6 +423,7 @@ impl Names {
             endpoint_id: &target.written_id,
             event_type: event.new.event_type.as_str(),
             account: event.new.account.as_str(),
+            cloud: event.new.cloud.as_ref(),
             producer_id: event.new.producer_id.as_deref(),
             event_time: event.time(),
             data: &event.new.data,

@@ -5,7 +5,9 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{account::AccountName, content::ContentType, id::NUMBER_BITS, time::Timestamp};
+use super::{
+    account::AccountName, cloud::CloudAttributes, content::ContentType, id::NUMBER_BITS, time::Timestamp,
+};
 
 /// An event's sequence number, given by the writer in the order of acceptance; from 1, never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +167,8 @@ pub struct NewEvent {
     pub key: Option<String>,
     /// What its account's catalog says of its type as it comes in.
     pub effect: Effect,
+    /// What else it says of itself, if it came as a CloudEvent.
+    pub cloud: Option<CloudAttributes>,
 }
 
 impl NewEvent {
@@ -181,6 +185,7 @@ impl NewEvent {
             url: None,
             key: None,
             effect: Effect::Live,
+            cloud: None,
         }
     }
 }

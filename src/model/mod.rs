@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod attempt;
+pub mod cloud;
 pub mod content;
 pub mod delivery;
 pub mod endpoint;

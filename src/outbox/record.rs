@@ -285,6 +285,9 @@ struct EventRecord<'a> {
     /// Of a payload that is not simply JSON.
     #[serde(rename = "ct", default, borrow, skip_serializing_if = "Option::is_none")]
     content_type: Option<Cow<'a, str>>,
+    /// Of a CloudEvent: an object of JSON.
+    #[serde(rename = "ce", default, borrow, skip_serializing_if = "Option::is_none")]
+    cloud: Option<Cow<'a, str>>,
     #[serde(rename = "da", borrow, with = "serde_bytes")]
     data: &'a [u8],
 }
@@ -319,9 +322,12 @@ pub(super) fn encode_event(event: &NewEvent, accepted_at: Timestamp, clock_unset
         effect: effect_code(event.effect),
         clock_unset,
         content_type: event.content_type.as_ref().map(|content| Cow::Borrowed(content.as_str())),
+        cloud: event.cloud.as_ref().map(|cloud| Cow::Borrowed(cloud.as_str())),
         data: &event.data,
     };
-    encode_map(&record, event.data.len() + event.url.as_ref().map_or(0, |url| url.len()) + 256)
+    let url = event.url.as_ref().map_or(0, |url| url.len());
+    let cloud = event.cloud.as_ref().map_or(0, |cloud| cloud.as_str().len());
+    encode_map(&record, event.data.len() + url + cloud + 256)
 }
 
 /// The URL of an event's callback, if it has one, without its payload; an error when the row is not of our form.
@@ -346,6 +352,7 @@ pub(super) fn decode_event(seq: Seq, row: &[u8]) -> Option<Event> {
             url: record.url.map(Into::into),
             key: record.key.map(Cow::into_owned),
             effect: effect(record.effect)?,
+            cloud: record.cloud.map(|cloud| cloud.parse()).transpose().ok()?,
         },
     })
 }
@@ -828,6 +835,7 @@ mod tests {
             url: Some("https://a.example/x?y".into()),
             key: Some("k-1".to_owned()),
             effect: Effect::None,
+            cloud: Some("{\"source\":\"/s\",\"id\":\"1\"}".parse().expect("attributes")),
         }
     }
 
@@ -889,11 +897,11 @@ mod tests {
         for (not_before, millis) in
             [(None, None), (Some(NotBefore::After(Duration::from_millis(3))), Some(10))]
         {
-            let other = NewEvent { not_before, content_type: None, url: None, ..event() };
+            let other = NewEvent { not_before, content_type: None, url: None, cloud: None, ..event() };
             let row = encode_event(&other, at, false);
             assert_eq!(decode_url(&row), Ok(None));
             let read = decode_event(Seq::new(3), &row).expect("an event").new;
-            assert_eq!(read.content_type, None);
+            assert_eq!((read.content_type, read.cloud), (None, None));
             assert_eq!(read.not_before, millis.map(|millis| NotBefore::At(Timestamp::from_millis(millis))));
         }
 

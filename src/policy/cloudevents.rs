@@ -3,9 +3,10 @@
 //! `structured` is one JSON document with the event's attributes and its `data`, or `data_base64` where that is no JSON (JSON
 //! event format, section 3.1); `binary` has them in
 //! `ce-…` headers, and the body is the payload as it came (HTTP protocol binding, sections 3.1 and 3.2). `id` is the
-//! event's id and the same for every endpoint; with `source` it names an event once, as the specification asks.
+//! event's id and the same for every endpoint; with `source` it names an event once, as the specification asks. An event that
+//! came as a CloudEvent goes out with the `source`, the `id` and the other attributes that it came with.
 
-use std::io::Write as _;
+use std::{fmt::Write as _, io::Write as _};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -53,19 +54,29 @@ impl CloudEvents {
         }
     }
 
-    /// The attributes that go into headers, by the names of these. No value needs the escapes of the binding: ids, types,
-    /// accounts and sources are printable ASCII without quotes and percent signs of their own.
+    /// The attributes that go into headers, by the names of these. Of what is ours no value needs the escapes of the binding:
+    /// ids, types, accounts and sources are printable ASCII without quotes and percent signs of their own.
     pub(super) fn headers(&self, facts: &Facts<'_>) -> Vec<(HeaderName, String)> {
         if self.mode == CloudEventsMode::Structured {
             return Vec::new();
         }
-        vec![
+        let mut headers = vec![
             (HeaderName::from_static("ce-specversion"), "1.0".to_owned()),
-            (HeaderName::from_static("ce-id"), facts.event_id.to_owned()),
-            (HeaderName::from_static("ce-source"), self.source(facts)),
             (HeaderName::from_static("ce-type"), facts.event_type.to_owned()),
             (HeaderName::from_static("ce-time"), facts.event_time.to_string()),
-        ]
+        ];
+        if let Some(cloud) = facts.cloud {
+            headers.extend(
+                cloud
+                    .values()
+                    .iter()
+                    .map(|(name, value)| (header_of(name), percent_encode(&value.to_string()))),
+            );
+        } else {
+            headers.push((HeaderName::from_static("ce-id"), facts.event_id.to_owned()));
+            headers.push((HeaderName::from_static("ce-source"), self.source(facts)));
+        }
+        headers
     }
 
     pub(super) fn body(&self, facts: &Facts<'_>) -> Bytes {
@@ -73,17 +84,17 @@ impl CloudEvents {
             return facts.data.clone();
         }
         let mut body = Vec::with_capacity(facts.data.len() + 512);
-        let source = self.source(facts);
-        let (id, name) = (facts.event_id, facts.event_type);
-        for (before, value) in
-            [(r#"{"specversion":"1.0","id":"#, id), (r#","source":"#, &source), (r#","type":"#, name)]
-        {
-            body.extend_from_slice(before.as_bytes());
-            serde_json::to_writer(&mut body, value).expect("a str is JSON, and a Vec takes all");
+        body.extend_from_slice(br#"{"specversion":"1.0","#);
+        if let Some(cloud) = facts.cloud {
+            body.extend_from_slice(cloud.members().as_bytes());
+        } else {
+            push_text(&mut body, r#""id":"#, facts.event_id);
+            push_text(&mut body, r#","source":"#, &self.source(facts));
         }
-        write!(body, r#","time":"{}","datacontenttype":"#, facts.event_time).expect("a Vec takes all");
+        push_text(&mut body, r#","type":"#, facts.event_type);
+        write!(body, r#","time":"{}""#, facts.event_time).expect("a Vec takes all");
         let content_type = facts.content_type.map_or(ContentType::JSON, ContentType::as_str);
-        serde_json::to_writer(&mut body, content_type).expect("a str is JSON, and a Vec takes all");
+        push_text(&mut body, r#","datacontenttype":"#, content_type);
         if facts.is_json() {
             body.extend_from_slice(br#","data":"#);
             body.extend_from_slice(facts.data);
@@ -99,6 +110,30 @@ impl CloudEvents {
         self.source.render(&mut source, |placeholder, out| facts.write(placeholder, out));
         source
     }
+}
+
+/// Writes `text` as JSON, behind what stands before it.
+fn push_text(body: &mut Vec<u8>, before: &str, text: &str) {
+    body.extend_from_slice(before.as_bytes());
+    serde_json::to_writer(body, text).expect("a str is JSON, and a Vec takes all");
+}
+
+fn header_of(attribute: &str) -> HeaderName {
+    let name = format!("ce-{attribute}");
+    HeaderName::try_from(name).expect("attributes have lower-case letters and digits")
+}
+
+/// As the binding asks (section 3.1.3.2): all but visible ASCII, and of that the quote and the percent sign.
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && byte != b'"' && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            write!(encoded, "%{byte:02X}").expect("a String takes all");
+        }
+    }
+    encoded
 }
 
 /// What a URI reference (RFC 3986) is made of; a percent sign stands for itself there, and needs no second escape here.
@@ -147,10 +182,48 @@ mod tests {
             headers,
             [
                 ("ce-specversion", "1.0"),
-                ("ce-id", "evt_1"),
-                ("ce-source", "//box.example/job.completed"),
                 ("ce-type", "job.completed"),
                 ("ce-time", "2024-02-28T16:15:42.007Z"),
+                ("ce-id", "evt_1"),
+                ("ce-source", "//box.example/job.completed"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_came_as_one_keeps_its_attributes() {
+        let data = sample::data();
+        let cloud = r#"{"source":"/s?a=%20","id":"A \"1\"","subject":"é","flag":true,"n":7}"#.parse();
+        let cloud = cloud.expect("attributes");
+        let facts = Facts { cloud: Some(&cloud), ..sample::facts(&data) };
+        let events = compile(CloudEventsMode::Structured, "/posthaste").expect("a rule");
+        let value: Value = serde_json::from_slice(&events.body(&facts)).expect("JSON");
+        for (name, expected) in [
+            ("specversion", json!("1.0")),
+            ("source", json!("/s?a=%20")),
+            ("id", json!("A \"1\"")),
+            ("subject", json!("é")),
+            ("flag", json!(true)),
+            ("n", json!(7)),
+            ("type", json!("job.completed")),
+            ("time", json!("2024-02-28T16:15:42.007Z")),
+        ] {
+            assert_eq!(value[name], expected, "{name}");
+        }
+        let events = compile(CloudEventsMode::Binary, "/posthaste").expect("a rule");
+        let headers = events.headers(&facts);
+        let headers: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        assert_eq!(
+            headers,
+            [
+                "ce-specversion: 1.0",
+                "ce-type: job.completed",
+                "ce-time: 2024-02-28T16:15:42.007Z",
+                "ce-flag: true",
+                "ce-id: A%20%221%22",
+                "ce-n: 7",
+                "ce-source: /s?a=%2520",
+                "ce-subject: %C3%A9",
             ]
         );
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use super::placeholder::Placeholder;
-use crate::model::{content::ContentType, time::Timestamp};
+use crate::model::{cloud::CloudAttributes, content::ContentType, time::Timestamp};
 
 /// Everything of one attempt that placeholders and templates may show, but for body, secret and signatures.
 /// Not `Debug`: `data` is a payload.
@@ -32,6 +32,8 @@ pub struct Facts<'a> {
     pub data: &'a Bytes,
     /// What the payload is; `None`: JSON.
     pub content_type: Option<&'a ContentType>,
+    /// What else the event says of itself, if it came as a CloudEvent.
+    pub cloud: Option<&'a CloudAttributes>,
     /// The attempt's number, from 1.
     pub attempt: u32,
     /// When the attempt began (wall clock).
@@ -102,6 +104,7 @@ pub(crate) mod sample {
             event_time: Timestamp::from_millis(1_709_136_942_007),
             data,
             content_type: None,
+            cloud: None,
             attempt: 3,
             timestamp: Timestamp::from_millis(1_709_136_999_123),
             age: Timestamp::from_millis(1_709_136_999_123),

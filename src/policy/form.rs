@@ -392,6 +392,7 @@ fn template(source: &str) -> Result<BodyTemplate, TemplateError> {
         event_time: time,
         data: &data,
         content_type: None,
+        cloud: None,
         attempt: 1,
         timestamp: time,
         age: time,

@@ -14,7 +14,7 @@ use crate::{
         InvalidEvent,
         cloud::{Attributes, Data},
     },
-    model::{account::AccountName, content::ContentType, event::NewEvent},
+    model::{account::AccountName, cloud::CloudValue, content::ContentType, event::NewEvent},
 };
 
 /// One of these makes a request one in binary mode; what is missing then is an error.
@@ -35,7 +35,7 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Option<Binary>, InvalidEvent> {
     for (name, value) in headers {
         if let Some(attribute) = name.as_str().strip_prefix("ce-") {
             let wrong = |what| InvalidEvent::Form(format!("the header `{name}` {what}"));
-            attributes.set(attribute, decode(value.as_bytes()).map_err(wrong)?)?;
+            attributes.set(attribute, CloudValue::Text(decode(value.as_bytes()).map_err(wrong)?))?;
         }
     }
     // As with every other body: what nobody names, and what curl calls a form, is JSON.
@@ -43,7 +43,7 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Option<Binary>, InvalidEvent> {
     let json =
         body::is_json(body::essence(headers)) && !text.to_ascii_lowercase().starts_with(ContentType::JSON);
     let content_type = if json { ContentType::JSON } else { text.trim() };
-    attributes.set("datacontenttype", content_type.to_owned())?;
+    attributes.set("datacontenttype", CloudValue::Text(content_type.to_owned()))?;
     Ok(Some(Binary(attributes)))
 }
 

@@ -133,6 +133,7 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<EventDetail, Problem
         key: event.new.key,
         effect: event.new.effect,
         content_type,
+        cloudevent: event.new.cloud.map(|cloud| cloud.values()),
         data,
         data_base64,
         deliveries,

@@ -4,7 +4,7 @@
 //! [`Attributes`]. `source` and `id` together are the producer's id, `partitionkey` is the key whose order is kept; `type`
 //! and `time` are what they are here.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -17,26 +17,23 @@ use serde_json::value::RawValue;
 use super::{
     InvalidEvent, MAX_PRODUCER_ID, Payload, Written,
     json::{check_depth, describe, refuse_text},
-    kind_of_json, no_payload, once, payload, read,
+    kind_of_json, no_payload, once, payload, read, shown,
 };
-use crate::model::{account::AccountName, content::ContentType, event::NewEvent};
+use crate::model::{
+    account::AccountName,
+    cloud::{CloudAttributes, CloudValue},
+    content::ContentType,
+    event::NewEvent,
+};
 
 const SPECVERSION: &str = "specversion";
-/// Attributes that are no extensions; each is a text.
+/// Attributes that are no extensions, or are ours; each is a text.
 const TEXTS: [&str; 9] =
     [SPECVERSION, "id", "source", "type", "time", "datacontenttype", "dataschema", "subject", "partitionkey"];
 
-/// The attributes of one event.
+/// The attributes of one event, by their names.
 #[derive(Debug, Default)]
-pub struct Attributes {
-    specversion: Option<String>,
-    id: Option<String>,
-    source: Option<String>,
-    event_type: Option<String>,
-    time: Option<String>,
-    content_type: Option<String>,
-    key: Option<String>,
-}
+pub struct Attributes(BTreeMap<String, CloudValue>);
 
 /// A payload as it was found.
 #[derive(Debug)]
@@ -52,44 +49,53 @@ pub enum Data {
 }
 
 impl Attributes {
-    /// Sets the attribute `name`, in lower case.
+    /// Sets the attribute `name`.
     ///
     /// # Errors
-    /// It is there already.
-    pub fn set(&mut self, name: &str, value: String) -> Result<(), InvalidEvent> {
-        let place = match name {
-            SPECVERSION => &mut self.specversion,
-            "id" => &mut self.id,
-            "source" => &mut self.source,
-            "type" => &mut self.event_type,
-            "time" => &mut self.time,
-            "datacontenttype" => &mut self.content_type,
-            "partitionkey" => &mut self.key,
-            _ => return Ok(()),
-        };
-        once(name, place, value)
+    /// It is there already, or has a value that it cannot have.
+    pub fn set(&mut self, name: &str, value: CloudValue) -> Result<(), InvalidEvent> {
+        if TEXTS.contains(&name) && !matches!(value, CloudValue::Text(_)) {
+            return Err(InvalidEvent::Form(format!("`{name}` must be a text")));
+        }
+        let mut place = self.0.remove(name);
+        once(name, &mut place, value)?;
+        self.0.extend(place.map(|value| (name.to_owned(), value)));
+        Ok(())
     }
 
     /// The event that these attributes and `data` are.
     ///
     /// # Errors
     /// A required attribute is missing, or one is not what it must be.
-    pub fn into_event(self, data: Data, account: &AccountName) -> Result<NewEvent, InvalidEvent> {
-        if required(SPECVERSION, self.specversion)? != "1.0" {
+    pub fn into_event(mut self, data: Data, account: &AccountName) -> Result<NewEvent, InvalidEvent> {
+        if required(SPECVERSION, self.take(SPECVERSION))? != "1.0" {
             return Err(InvalidEvent::new("`specversion` must be \"1.0\": no other CloudEvents are taken"));
         }
-        let source = required("source", self.source)?;
-        let id = producer_id(&source, &required("id", self.id)?)?;
-        let event_type = required("type", self.event_type)?;
-        let content_type = self.content_type.map(|text| read("datacontenttype", &text)).transpose()?;
+        let event_type = required("type", self.take("type"))?;
+        let content_type =
+            self.take("datacontenttype").map(|text| read("datacontenttype", &text)).transpose()?;
+        let time = self.take("time").map(|text| read("time", &text)).transpose()?;
+        // These go on with the event.
+        let source = required("source", self.text("source"))?;
+        let id = required("id", self.text("id"))?;
+        let cloud = CloudAttributes::new(&self.0);
         let written = Written {
             event_type: Some(read("type", &event_type)?),
-            id: Some(id),
-            time: self.time.map(|text| read("time", &text)).transpose()?,
-            key: self.key,
+            id: Some(producer_id(&source, &id)?),
+            time,
+            key: self.text("partitionkey"),
+            cloud: Some(cloud.map_err(|error| InvalidEvent::Form(error.to_string()))?),
             ..Written::default()
         };
         written.into_event(account, make_payload(data, content_type)?)
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.0.get(name).map(CloudValue::to_string)
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name).map(|value| value.to_string())
     }
 }
 
@@ -145,9 +151,8 @@ pub fn parse(source: &Bytes, account: &AccountName) -> Result<NewEvent, InvalidE
     refuse_text(source)?;
     let Fields { attributes, data, data_base64 } =
         serde_json::from_slice(source).map_err(|error| describe(&error))?;
-    let says_json =
-        |text: &String| text.parse().is_ok_and(|content_type: ContentType| content_type.is_json());
-    let is_json = attributes.content_type.as_ref().is_none_or(says_json);
+    let says_json = |text: String| text.parse().is_ok_and(|content_type: ContentType| content_type.is_json());
+    let is_json = attributes.text("datacontenttype").is_none_or(says_json);
     let data = match (data, data_base64) {
         (Some(_), Some(_)) => {
             return Err(InvalidEvent::new("there are `data` and `data_base64`; write one of them"));
@@ -199,7 +204,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "data_base64" => text(&name, map.next_value()?)
                     .and_then(|text| text.map_or(Ok(()), |text| once(&name, &mut fields.data_base64, text))),
                 _ => attribute(&name, map.next_value()?)
-                    .and_then(|text| text.map_or(Ok(()), |text| fields.attributes.set(&name, text.into()))),
+                    .and_then(|value| value.map_or(Ok(()), |value| fields.attributes.set(&name, value))),
             };
             added.map_err(A::Error::custom)?;
         }
@@ -207,13 +212,10 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-/// An attribute's text; those that are ours must be written as one.
-fn attribute<'a>(name: &str, value: &'a RawValue) -> Result<Option<Cow<'a, str>>, InvalidEvent> {
-    match value.get().as_bytes()[0] {
-        // Extensions may be booleans and integers.
-        b't' | b'f' | b'-' | b'0'..=b'9' if !TEXTS.contains(&name) => Ok(Some(Cow::Borrowed(value.get()))),
-        _ => text(name, value),
-    }
+/// An attribute's value; `None` for null.
+fn attribute(name: &str, value: &RawValue) -> Result<Option<CloudValue>, InvalidEvent> {
+    serde_json::from_str(value.get())
+        .map_err(|_| InvalidEvent::Form(format!("`{}` must be a text, a boolean or an integer", shown(name))))
 }
 
 /// The text that `value` is; `None` for null, which stands for nothing (JSON event format, section 2.2).
@@ -223,10 +225,7 @@ fn text<'a>(name: &str, value: &'a RawValue) -> Result<Option<Cow<'a, str>>, Inv
         Some(plain) if !plain.contains('\\') => Ok(Some(Cow::Borrowed(plain))),
         Some(_) => serde_json::from_str(json).map(Some).map_err(|error| describe(&error)),
         None if json == "null" => Ok(None),
-        None => {
-            let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-            Err(InvalidEvent::Form(format!("`{shown}` must be a text")))
-        }
+        None => Err(InvalidEvent::Form(format!("`{name}` must be a text"))),
     }
 }
 

@@ -16,6 +16,7 @@ use super::answer::{Code, Refusal};
 use crate::{
     model::{
         account::AccountName,
+        cloud::CloudAttributes,
         content::ContentType,
         event::{Effect, EventType, NewEvent, NotBefore},
         time::{Timestamp, format_size, parse_duration},
@@ -88,6 +89,7 @@ struct Written {
     at: Option<Timestamp>,
     delay: Option<Duration>,
     key: Option<String>,
+    cloud: Option<CloudAttributes>,
 }
 
 /// A payload, and what it is; `None`: JSON.
@@ -111,6 +113,7 @@ impl Written {
             url: self.url.map(String::into_boxed_str),
             key: self.key,
             effect: Effect::Live,
+            cloud: self.cloud,
         })
     }
 }
@@ -145,7 +148,7 @@ fn kind_of_json(content_type: ContentType) -> Option<ContentType> {
 
 fn once<T>(key: &str, place: &mut Option<T>, value: T) -> Result<(), InvalidEvent> {
     if place.replace(value).is_some() {
-        return Err(InvalidEvent::Form(format!("`{key}` is there twice")));
+        return Err(InvalidEvent::Form(format!("`{}` is there twice", shown(key))));
     }
     Ok(())
 }
@@ -180,9 +183,14 @@ fn not_before(at: Option<Timestamp>, delay: Option<Duration>) -> Result<Option<N
     }
 }
 
+/// A key as a message repeats it.
+fn shown(key: &str) -> String {
+    key.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
 /// What is said of a key that no event of this form has; `known` are those that it has.
 fn unknown(key: &str, known: &[&str]) -> InvalidEvent {
-    let shown: String = key.chars().filter(|c| !c.is_control()).take(64).collect();
+    let shown = shown(key);
     let all = known.join(", ");
     InvalidEvent::Form(match nearest(key, known.iter().copied()) {
         Some(near) => format!("unknown key `{shown}`: did you mean `{near}`? An event has the keys {all}"),
