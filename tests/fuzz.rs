@@ -99,6 +99,21 @@ fn event() {
     run("event", checks::event::check, MUTATIONS);
 }
 
+#[test]
+fn items() {
+    run("items", checks::items::check, MUTATIONS);
+}
+
+#[test]
+fn message() {
+    run("message", checks::message::check, MUTATIONS);
+}
+
+#[test]
+fn stream() {
+    run("stream", checks::stream::check, MUTATIONS);
+}
+
 /// Each writes its files.
 #[test]
 fn config() {

@@ -5,7 +5,10 @@
 
 pub(crate) mod config;
 pub(crate) mod event;
+pub(crate) mod items;
 pub(crate) mod lines;
+pub(crate) mod message;
+pub(crate) mod stream;
 
 /// Pieces of `input`, of lengths that `seed` decides.
 fn chunks(input: &[u8], seed: u8) -> Vec<&[u8]> {
