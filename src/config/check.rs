@@ -14,6 +14,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::{
     Account, Config, Limits, Listen, Network, Spool, Store,
+    access::access,
     catalog::catalog,
     credential::{self, Found},
     endpoint::{Endpoints, fits},
@@ -75,6 +76,7 @@ pub(super) fn config(
     let rules = network.as_ref().ok().map(|network| Rules::new(network.allow.clone(), Vec::new()));
     let shared = Shared { forms: &forms, rules: rules.as_ref(), credentials: context.credentials };
     let accounts = accounts(table(document, "accounts"), shared, problems);
+    let access = access(items(document, "access"), &accounts, problems);
     let spools = spools(context, items(document, "spool"), &accounts, problems);
     let endpoints =
         Endpoints { context, forms: &forms, accounts: &accounts, problems }.read(items(document, "endpoint"));
@@ -82,6 +84,7 @@ pub(super) fn config(
         accounts.into_iter().map(|(name, account)| Ok((name, account?))).collect();
     Ok(Config {
         listen: listen?,
+        access: access?,
         store: store?,
         limits: limits?,
         spools: spools?,
@@ -175,6 +178,7 @@ fn limits(node: Option<&Node>, problems: &mut Problems) -> Result<Limits, Report
     let batch_events = fields.get(problems, "batch_events", read::integer);
     let file_size = fields.get(problems, "file_size", read::size);
     let file_events = fields.get(problems, "file_events", read::integer);
+    let connections = fields.get(problems, "connections_per_uid", read::integer);
     let pending = fields.get(problems, "pending_per_endpoint", read::integer);
     let in_flight = fields.get(problems, "in_flight", read::integer);
     let in_flight_bytes = fields.get(problems, "in_flight_bytes", read::size);
@@ -191,6 +195,7 @@ fn limits(node: Option<&Node>, problems: &mut Problems) -> Result<Limits, Report
         batch_events: to_usize(batch_events?),
         file_size: file_size?,
         file_events: to_usize(file_events?),
+        connections_per_uid: to_usize(connections?),
         pending_per_endpoint: pending?,
         in_flight: to_usize(in_flight?),
         in_flight_bytes: to_usize(in_flight_bytes?),
@@ -214,7 +219,7 @@ fn holds_an_event(fields: Fields<'_>, (name, size): (&str, u64), event: u64, pro
 }
 
 /// A number that the table of keys bounds by far less than any machine's words.
-fn to_usize(number: u64) -> usize {
+pub(super) fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use super::{Config, Endpoint};
 use crate::{
-    model::time::format_size,
+    model::{quota::Quota, time::format_size},
     policy::{
+        access::Who,
         address::{Rules, Stance},
         destination::judge_literal,
     },
@@ -18,6 +19,15 @@ pub fn describe(config: &Config) -> String {
         format!("socket    {} (mode {:04o})", config.listen.socket.display(), config.listen.socket_mode),
         format!("store     {} (cache {})", config.store.path.display(), format_size(config.store.cache)),
     ];
+    for (index, rule) in config.access.iter().enumerate() {
+        lines.push(format!(
+            "access    {}. {} is {}{}",
+            index + 1,
+            whom(&rule.who),
+            rule.role,
+            quota(&rule.quota)
+        ));
+    }
     for spool in &config.spools {
         let of =
             spool.event_type.as_ref().map(|of| format!(", files of any kind as {of}")).unwrap_or_default();
@@ -44,6 +54,30 @@ pub fn describe(config: &Config) -> String {
         lines.push("endpoints none: events are accepted and kept, and go nowhere".to_owned());
     }
     lines.join("\n") + "\n"
+}
+
+/// With the number that a name leads to today.
+fn whom(who: &Who) -> String {
+    match who {
+        Who::Group(gid, Some(_)) => format!("{who} (gid {gid})"),
+        Who::User(uid, Some(_)) => format!("{who} (uid {uid})"),
+        Who::Group(_, None) | Who::User(_, None) => who.to_string(),
+    }
+}
+
+fn quota(quota: &Quota) -> String {
+    let Quota { connections, rate, bytes } = quota;
+    let mut parts = String::new();
+    if let Some(connections) = connections {
+        write!(parts, ", {connections} connections").expect("a String takes all");
+    }
+    if let Some(rate) = rate {
+        write!(parts, ", {rate}").expect("a String takes all");
+    }
+    if let Some(bytes) = bytes {
+        write!(parts, ", {bytes}").expect("a String takes all");
+    }
+    parts
 }
 
 fn endpoint(endpoint: &Endpoint, rules: &Rules) -> String {

@@ -110,6 +110,8 @@ pub enum Kind {
     Success,
     /// A template of the body.
     Template,
+    /// So many bytes in a second, minute or hour, the size within bounds.
+    Throughput(RangeInclusive<u64>),
     /// Any text.
     Text,
     /// A list of texts.
@@ -179,6 +181,11 @@ impl Kind {
             Self::Template => {
                 "a template such as '{\"type\": {{ type | tojson }}, \"data\": {{ data_json }}}'".to_owned()
             }
+            Self::Throughput(bounds) => format!(
+                "a size in a time such as \"10MiB/s\", \"100MiB/m\" or \"1GiB/h\", the size from {} to {}",
+                format_size(*bounds.start()),
+                format_size(*bounds.end())
+            ),
             Self::Text => "a text".to_owned(),
             Self::Texts => "a list of texts such as [\"media\"]".to_owned(),
             Self::TypePatterns => {
@@ -250,6 +257,10 @@ fn below(at: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
     })
 }
 
+/// The highest number of a user or group; one more means nobody.
+const MAX_UID: u64 = 0xffff_fffe;
+/// The connections of all users.
+const MAX_CONNECTIONS: u64 = 1024;
 /// The highest count of a rate.
 pub(super) const MAX_RATE: u32 = 100_000;
 
@@ -302,7 +313,7 @@ pub const SECTIONS: &[Section] = &[
                 "socket_mode",
                 Kind::Mode,
                 Fallback::Value("\"0660\""),
-                "Permissions of the socket: who may connect to it may hand in events.",
+                "Permissions of the socket: who may connect to it may hand in events, unless `[[access]]` says otherwise.",
             ),
             later(
                 "http",
@@ -330,18 +341,50 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "access",
         repeated: true,
-        doc: "Who may do what on the Unix socket.",
-        built: no("the socket's mode and group decide who may connect"),
+        doc: "Who may do what on the Unix socket, of those whom `listen.socket_mode` lets connect. A rule is for a `user`, a `group`, a `uid` or a `gid`, \
+              one of them; the first that matches decides, and whom none matches is refused. Root and the daemon's own user are operators before any rule. Without \
+              any rule everybody else is a producer of the account `default`. See [api.md](api.md#rights).",
+        built: Built::Yes,
         keys: &[
-            key("group", Kind::Text, NONE, "Members of this group."),
-            key("user", Kind::Text, NONE, "This user."),
+            key("user", Kind::Text, NONE, "This user, by name."),
+            key(
+                "group",
+                Kind::Text,
+                NONE,
+                "Members of this group, by name: those whose own group it is when they connect, and whom the system's database has in it.",
+            ),
+            key("uid", Kind::Integer(0..=MAX_UID), NONE, "This user, by number."),
+            key("gid", Kind::Integer(0..=MAX_UID), NONE, "Members of this group, by number."),
             key(
                 "role",
                 Kind::Choice(&[has("producer"), has("operator")]),
                 Fallback::Required,
-                "What they may do.",
+                "`producer`: hand in events, and see them and what becomes of them. `operator`: everything.",
             ),
-            key("account", Kind::Name, Fallback::Else("any"), "The only account that they may touch."),
+            key(
+                "account",
+                Kind::Name,
+                Fallback::Else("any"),
+                "The only account that a producer may touch: what it hands in belongs there, and it sees nothing else.",
+            ),
+            key(
+                "connections",
+                Kind::Integer(1..=MAX_CONNECTIONS),
+                Fallback::Else("`limits.connections_per_uid`"),
+                "Connections that each of these users may have open at once.",
+            ),
+            key(
+                "rate",
+                Kind::Rate,
+                NONE,
+                "How many events each of these users may hand in over the socket, with a second's worth at once. What is more is refused (`quota_exceeded`).",
+            ),
+            key(
+                "bytes",
+                Kind::Throughput(KIB..=TIB),
+                NONE,
+                "The same, of the bytes of these events' payloads, ids, keys and URLs.",
+            ),
         ],
     },
     Section {
@@ -423,6 +466,12 @@ pub const SECTIONS: &[Section] = &[
         built: Built::Yes,
         keys: &[
             key("event_size", Kind::Size(KIB..=64 * MIB), Fallback::Value("\"1MiB\""), "The greatest event."),
+            key(
+                "connections_per_uid",
+                Kind::Integer(1..=MAX_CONNECTIONS),
+                Fallback::Value("256"),
+                "Connections to the socket that one user may have open at once, of 1024 for all. Not for root and the daemon's own user.",
+            ),
             key(
                 "batch_size",
                 Kind::Size(KIB..=GIB),

@@ -11,6 +11,7 @@
 //!
 //! Secrets are nowhere shown: neither by [`describe()`] nor by an error, whose source line has `"…"` in their place.
 
+mod access;
 mod catalog;
 mod check;
 mod credential;
@@ -53,6 +54,7 @@ use self::{error::Problems, raw::Table, source::Place, source::Sources};
 use crate::{
     model::{account::AccountName, event::EventType, secret::Secret},
     policy::{
+        access::Rule,
         address::{Narrowing, Rules},
         catalog::Catalog,
         certificate::{Identity, TlsVersion},
@@ -67,6 +69,8 @@ use crate::{
 pub struct Config {
     /// Where producers and the command line reach the daemon.
     pub listen: Listen,
+    /// Who may do what on the socket, in the order in which the rules are tried.
+    pub access: Vec<Rule>,
     /// The outbox.
     pub store: Store,
     /// Bounds on what is taken in and what is done at once.
@@ -130,6 +134,8 @@ pub struct Limits {
     pub file_size: u64,
     /// The most events of one spool file; at least 1.
     pub file_events: usize,
+    /// Connections that one user may have open at once; at least 1.
+    pub connections_per_uid: usize,
     /// Pending deliveries of one endpoint past which new ones fail; at least 1.
     pub pending_per_endpoint: u64,
     /// Requests open at once; at least 1.

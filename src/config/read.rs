@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroU64},
     ops::{Range, RangeInclusive},
     time::Duration,
 };
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::model::{
     profile::{Rate, Success},
+    quota::Throughput,
     time::{ParseQuantityError, parse_duration, parse_size},
 };
 
@@ -232,20 +233,37 @@ pub(super) fn schedule(key: &Key, node: &Node) -> Result<Vec<Duration>, Fault> {
 
 /// So many in a second, minute or hour.
 pub(super) fn rate(_: &Key, node: &Node) -> Result<Rate, Fault> {
-    let text = string(node)?;
     let wrong = || Fault::plain("is not a rate");
-    let (count, per) = text.split_once('/').ok_or_else(wrong)?;
-    let per = match per {
-        "s" => Duration::from_secs(1),
-        "m" => Duration::from_secs(60),
-        "h" => Duration::from_secs(3_600),
-        _ => return Err(wrong()),
-    };
+    let (count, per) = in_a_time(node)?.ok_or_else(wrong)?;
     if count.is_empty() || !count.bytes().all(|b| b.is_ascii_digit()) {
         return Err(wrong());
     }
     let count = count.parse().ok().filter(|count| *count <= MAX_RATE).and_then(NonZeroU32::new);
     count.map(|count| Rate { count, per }).ok_or_else(out_of_bounds)
+}
+
+/// So many bytes in a second, minute or hour, the size within the key's bounds.
+pub(super) fn throughput(key: &Key, node: &Node) -> Result<Throughput, Fault> {
+    let Kind::Throughput(bounds) = &key.kind else { unreachable!("{} is read as a throughput", key.name) };
+    let wrong = || Fault::plain("is not a size in a time");
+    let (size, per) = in_a_time(node)?.ok_or_else(wrong)?;
+    let bytes = match parse_size(size) {
+        Ok(size) => within(bounds, Some(size))?,
+        Err(ParseQuantityError::TooLarge) => return Err(out_of_bounds()),
+        Err(_) => return Err(wrong()),
+    };
+    NonZeroU64::new(bytes).map(|bytes| Throughput { bytes, per }).ok_or_else(out_of_bounds)
+}
+
+/// What stands before `/s`, `/m` or `/h`, and that time; `None` where none of them stands at the end.
+fn in_a_time(node: &Node) -> Result<Option<(&str, Duration)>, Fault> {
+    let time = |(amount, unit)| match unit {
+        "s" => Some((amount, Duration::from_secs(1))),
+        "m" => Some((amount, Duration::from_secs(60))),
+        "h" => Some((amount, Duration::from_secs(3_600))),
+        _ => None,
+    };
+    Ok(string(node)?.split_once('/').and_then(time))
 }
 
 /// A number from 0 to 1.

@@ -10,7 +10,9 @@ use crate::{
             Algorithm, BodyRule, CloudEventsMode, CloudEventsRule, Encoding, KeyForm, Profile, Rate, Success,
         },
     },
-    policy::{address::Stance, certificate::TlsVersion, placeholder::Placeholder, template::VARIABLES},
+    policy::{
+        access::Who, address::Stance, certificate::TlsVersion, placeholder::Placeholder, template::VARIABLES,
+    },
 };
 
 const FILE: &str = "/etc/posthaste/posthaste.toml";
@@ -228,7 +230,7 @@ error: unknown section `netwrok`
  --> FILE:7:2
   |
 7 | [netwrok]
-  |  ^^^^^^^ did you mean `network`? known here: listen, store, limits, spool, network, accounts, \
+  |  ^^^^^^^ did you mean `network`? known here: listen, access, store, limits, spool, network, accounts, \
 endpoint, profiles
 
 4 errors in the configuration";
@@ -505,7 +507,6 @@ fn what_this_version_does_not_have() {
     for (text, place, help) in [
         ("[listen]\nhttp = '127.0.0.1:8470'", "http", "Unix socket"),
         ("[listen]\ntls_key = 'x'", "tls_key", "Unix socket"),
-        ("[[access]]\ngroup = 'x'", "access", "mode"),
         ("[store]\nmax_size = '8GiB'", "max_size", "quota"),
         ("[store]\nreserve = '8GiB'", "reserve", "leave it out"),
         ("[store]\nretention = '7d'", "retention", "everything is kept"),
@@ -520,6 +521,108 @@ fn what_this_version_does_not_have() {
     assert!(help.starts_with("this version has "), "{help}");
     let (_, message, _) = marked("[profiles.a]\nprobe = ['x']");
     assert_eq!(message, "`profiles.a.probe` has an entry that is not a duration");
+}
+
+#[test]
+fn who_may_do_what() {
+    let config = valid(
+        "[[access]]\nuser = 'daemon'\nrole = 'producer'\naccount = 'acme'\nconnections = 4\nrate = '1000/s'\nbytes = '10MiB/s'\n\
+         [[access]]\ngid = 4294967294\nrole = 'operator'\n\
+         [[access]]\ngroup = 'root'\nrole = 'producer'\nbytes = '1KiB/h'\n\
+         [[access]]\nuid = 7\nrole = 'producer'\n[accounts.acme]\n[limits]\nconnections_per_uid = 3\n",
+    );
+    assert_eq!(config.limits.connections_per_uid, 3);
+    let described = describe(&config);
+    let lines: Vec<_> = described.lines().filter_map(|line| line.strip_prefix("access    ")).collect();
+    let Who::User(daemon, _) = config.access[0].who else { panic!("a user") };
+    assert_ne!(daemon, 0);
+    assert_eq!(
+        lines,
+        [
+            &*format!(
+                "1. user = \"daemon\" (uid {daemon}) is a producer of `acme`, 4 connections, 1000/s, 10MiB/s"
+            ),
+            "2. gid = 4294967294 is an operator",
+            "3. group = \"root\" (gid 0) is a producer of any account, 1KiB/h",
+            "4. uid = 7 is a producer of any account",
+        ]
+    );
+    assert_eq!((valid("").access, valid("").limits.connections_per_uid), (Vec::new(), 256));
+}
+
+#[test]
+fn rules_of_access_that_say_nothing_are_errors() {
+    let producer = "role = 'producer'";
+    let first = format!("[[access]]\nuid = 7\n{producer}\n");
+    for (text, place, message, help) in [
+        (format!("[[access]]\n{producer}"), "[[access]]", "does not say whom it is for", "write one of"),
+        (
+            format!("[[access]]\nuid = 7\ngid = 8\n{producer}"),
+            "8",
+            "`access.gid` is there besides `access.uid`",
+            "write one of",
+        ),
+        ("[[access]]\nuid = 7".to_owned(), "[[access]]", "`access.role` is missing", "\"producer\" or"),
+        (
+            "[[access]]\nuid = 7\nrole = 'admin'".to_owned(),
+            "'admin'",
+            "`access.role` has an unknown value",
+            "known here: producer, operator",
+        ),
+        (
+            format!("[[access]]\nuser = 'no-such-user'\n{producer}"),
+            "'no-such-user'",
+            "`access.user` names a user that does not exist here",
+            "adduser",
+        ),
+        (
+            format!("[[access]]\ngroup = 'no-such-group'\n{producer}"),
+            "'no-such-group'",
+            "`access.group` names a group that does not exist here",
+            "or write its number as `gid`",
+        ),
+        (
+            format!("[[access]]\nuser = 'root'\n{producer}"),
+            "'root'",
+            "`access.user` is root",
+            "leave the rule",
+        ),
+        (format!("[[access]]\nuid = 0\n{producer}"), "0", "`access.uid` is root", "always an operator"),
+        (
+            format!("[[access]]\nuid = 4294967295\n{producer}"),
+            "4294967295",
+            "`access.uid` is out of bounds",
+            "from 0 to 4294967294",
+        ),
+        (
+            "[[access]]\nuid = 7\nrole = 'operator'\naccount = 'default'".to_owned(),
+            "'default'",
+            "`access.account` is there, and an operator is one of all accounts",
+            "leave it out, or write `role = \"producer\"`",
+        ),
+        (
+            format!("{first}account = 'acme'"),
+            "'acme'",
+            "`access.account` names an unknown account",
+            "add another as [accounts.NAME]",
+        ),
+        (
+            format!("{first}[[access]]\nuid = 7\nrole = 'operator'"),
+            "7",
+            "a rule before this is for the same, and decides",
+            "leave one of them out",
+        ),
+        (format!("{first}connections = 0"), "0", "`access.connections` is out of bounds", "from 1 to 1024"),
+        (format!("{first}rate = '5'"), "'5'", "`access.rate` is not a rate", "\"100/s\""),
+        (format!("{first}bytes = '5/s'"), "'5/s'", "`access.bytes` is not a size in a time", "\"10MiB/s\""),
+        (format!("{first}bytes = '5MiB'"), "'5MiB'", "`access.bytes` is not a size in a time", "\"10MiB/s\""),
+        (format!("{first}bytes = '1B/s'"), "'1B/s'", "`access.bytes` is out of bounds", "from 1KiB to 1TiB"),
+    ] {
+        let (at, said, advice) = marked(&text);
+        assert_eq!(at, place, "{text}");
+        assert!(said.contains(message), "{text}: {said}");
+        assert!(advice.contains(help), "{text}: {advice}");
+    }
 }
 
 #[test]
@@ -1205,6 +1308,7 @@ fn what_is_not_written() {
     };
     assert_eq!(config.store, store);
     let limits = Limits {
+        connections_per_uid: 256,
         event_size: 1 << 20,
         batch_size: 16 << 20,
         batch_events: 10_000,

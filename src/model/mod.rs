@@ -15,5 +15,6 @@ pub mod id;
 pub mod numbers;
 pub mod pattern;
 pub mod profile;
+pub mod quota;
 pub mod secret;
 pub mod time;

@@ -78,6 +78,7 @@ impl World {
             batch_events: 2,
             file_size: 1 << 16,
             file_events: 4_000,
+            connections_per_uid: 1,
             pending_per_endpoint: 1_000,
             in_flight: 1,
             in_flight_bytes: 1 << 20,
