@@ -40,6 +40,7 @@ use crate::{
         settings::{EndpointUnusable, Workshop},
     },
     ingest::{
+        access::Entrance,
         callbacks::Callbacks,
         catalogs::Catalogs,
         intake::Intake,
@@ -182,7 +183,8 @@ async fn daemon(config: Config, mut signal: watch::Receiver<Stop>, doors: Handle
         repair: watch::Sender::new(None),
         stopping: watch::Sender::new(false),
     };
-    let doors = doors.spawn(serve_socket(socket, &shared, clock, metrics.clone()));
+    let entrance = Entrance::new(&config.access, config.limits.connections_per_uid, clock);
+    let doors = doors.spawn(serve_socket((socket, entrance), &shared, clock, metrics.clone()));
     let opened = tokio::select! {
         opened = open_store(&config, &shared) => opened,
         _ = signal.wait_for(|stop| *stop != Stop::Run) => {
@@ -207,7 +209,7 @@ async fn daemon(config: Config, mut signal: watch::Receiver<Stop>, doors: Handle
 }
 
 fn serve_socket(
-    socket: Socket,
+    (socket, entrance): (Socket, Entrance),
     shared: &Shared,
     clock: Clock,
     metrics: Metrics,
@@ -223,9 +225,9 @@ fn serve_socket(
     let router = api::router(app);
     let http = {
         let stopping = stopping.clone();
-        move |connection, peer| api::serve(connection, peer, router.clone(), stopping.clone())
+        move |connection, guest| api::serve(connection, guest, router.clone(), stopping.clone())
     };
-    socket.serve(Doors { intake: shared.intake.subscribe(), http }, stopping)
+    socket.serve(entrance, Doors { intake: shared.intake.subscribe(), http }, stopping)
 }
 
 async fn open_store(config: &Config, shared: &Shared) -> Result<outbox::Opened, ServeError> {

@@ -54,7 +54,7 @@ pub(crate) fn is_ready(socket: &Path) -> bool {
 pub(crate) fn is_idle(socket: &Path) -> Result<bool> {
     let answer = connect(socket)?.get("/v1/status", &Query::default())?;
     let status: StatusView = client::parse(&answer)?;
-    Ok(status.pending.total == 0)
+    Ok(status.inside.is_some_and(|inside| inside.pending.total == 0))
 }
 
 /// A connection to the daemon's API.

@@ -14,10 +14,10 @@ use axum::{
 
 use super::{
     App, Open,
+    access::{Asker, Operator},
     events::{filter, shown, wrong_cursor},
     id::Id,
     json,
-    operator::{Asker, Operator},
     problem::Problem,
     query::Query,
     sent::SentBody,
@@ -33,6 +33,7 @@ use crate::{
         directory::Target,
     },
     history::deliveries::{Ask, Found, page},
+    ingest::access::Verdict,
     model::{
         attempt::{Attempt, Outcome, Phases, Report, Response as Answer},
         delivery::{DeliveryKey, FailReason, Order, State as DeliveryState, Status},
@@ -61,6 +62,7 @@ const FILTERS: [&str; 8] = ["status", "event", "type", "account", "since", "unti
 
 /// Deliveries, newest first.
 pub(super) async fn list(
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Problem> {
@@ -68,13 +70,14 @@ pub(super) async fn list(
     known.push("endpoint");
     let query = Query::read(query.as_deref(), &known)?;
     let open = app.open().await?;
-    let endpoints = query.text("endpoint").map(|text| endpoints(text, &open)).transpose()?;
-    listed(&app, &open, &query, endpoints).await
+    let endpoints = query.text("endpoint").map(|text| endpoints(text, &open, &asker)).transpose()?;
+    listed(&app, &open, &query, endpoints, &asker).await
 }
 
 /// Those to one endpoint, which may have been deleted.
 pub(super) async fn list_of_endpoint(
     _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     Id(id): Id,
@@ -82,7 +85,7 @@ pub(super) async fn list_of_endpoint(
     let query = Query::read(query.as_deref(), &FILTERS)?;
     let open = app.open().await?;
     let target = super::endpoints::find(&open, &id, &query)?;
-    listed(&app, &open, &query, Some(vec![target.number])).await
+    listed(&app, &open, &query, Some(vec![target.number]), &asker).await
 }
 
 async fn listed(
@@ -90,11 +93,13 @@ async fn listed(
     open: &Open,
     query: &Query,
     endpoints: Option<Vec<EndpointNumber>>,
+    asker: &Asker,
 ) -> Result<Response<Body>, Problem> {
-    let ask = ask(query, open, endpoints)?;
+    let ask = ask(query, open, endpoints, asker)?;
     let event = event(query, open)?;
+    let who = asker.0.clone();
     let read = open.read(move |reader| match event {
-        Some((accepted_at, seq)) if !is_event(reader, accepted_at, seq)? => Ok(None),
+        Some((accepted_at, seq)) if !is_event(reader, accepted_at, seq, &who)? => Ok(None),
         _ => page(reader, &ask).map(Some),
     });
     let page = read.await?.ok_or_else(|| no_event(query.text("event").unwrap_or_default()))?;
@@ -103,14 +108,19 @@ async fn listed(
     Ok(json(StatusCode::OK, &Page { items, next_cursor }))
 }
 
-fn ask(query: &Query, open: &Open, endpoints: Option<Vec<EndpointNumber>>) -> Result<Ask, Problem> {
+fn ask(
+    query: &Query,
+    open: &Open,
+    endpoints: Option<Vec<EndpointNumber>>,
+    asker: &Asker,
+) -> Result<Ask, Problem> {
     let id_key = open.outbox.id_key();
     let before = match query.value::<DeliveryId>("cursor")? {
         Some(id) => Some(id_key.open_delivery(id).ok_or_else(wrong_cursor)?.1),
         None => None,
     };
     Ok(Ask {
-        filter: filter(query)?,
+        filter: filter(query, asker)?,
         status: query.text("status").map(status).transpose()?,
         endpoints,
         event: event(query, open)?.map(|(_, seq)| seq),
@@ -126,9 +136,10 @@ fn event(query: &Query, open: &Open) -> Result<Option<(Timestamp, Seq)>, Problem
     found.ok_or_else(|| no_event(&id.to_string())).map(Some)
 }
 
-/// Whether the event `seq` is there and was accepted at this time.
-fn is_event(reader: &Reader, accepted_at: Timestamp, seq: Seq) -> Result<bool, StoreError> {
-    Ok(reader.head(seq)?.is_some_and(|head| head.accepted_at == accepted_at))
+/// Whether the event `seq` is there, was accepted at this time, and is `who`'s to see.
+fn is_event(reader: &Reader, accepted_at: Timestamp, seq: Seq, who: &Verdict) -> Result<bool, StoreError> {
+    let head = reader.head(seq)?;
+    Ok(head.is_some_and(|head| head.accepted_at == accepted_at && who.sees(&head.account)))
 }
 
 fn no_event(id: &str) -> Problem {
@@ -141,11 +152,15 @@ fn status(text: &str) -> Result<Status, Problem> {
     found.ok_or_else(|| Problem::bad_request(format!("`status` is one of {}", all.join(", "))))
 }
 
-/// The endpoint with this id, or those with this name (one for each account that has one).
-fn endpoints(text: &str, open: &Open) -> Result<Vec<EndpointNumber>, Problem> {
+/// The endpoint with this id, or those with this name (one for each account that has one); of an account that is not the
+/// asker's to see there is none.
+fn endpoints(text: &str, open: &Open, asker: &Asker) -> Result<Vec<EndpointNumber>, Problem> {
     let id: Option<EndpointId> = text.parse().ok();
     let targets = open.directory.targets();
-    let fits = |target: &Target| Some(target.id) == id || target.stored.name() == Some(text);
+    let fits = |target: &Target| {
+        let named = Some(target.id) == id || target.stored.name() == Some(text);
+        named && asker.0.sees(&target.stored.account)
+    };
     let found: Vec<_> =
         targets.into_iter().filter(|target| fits(target)).map(|target| target.number).collect();
     if found.is_empty() {
@@ -163,20 +178,20 @@ pub(super) async fn show(
 ) -> Result<Response<Body>, Problem> {
     Query::read(query.as_deref(), &[])?;
     let open = app.open().await?;
-    Ok(json(StatusCode::OK, &detail(&app, &open, &id, asker).await?))
+    Ok(json(StatusCode::OK, &detail(&app, &open, &id, &asker.0).await?))
 }
 
-async fn detail(app: &App, open: &Open, id: &str, asker: Asker) -> Result<DeliveryDetail, Problem> {
+async fn detail(app: &App, open: &Open, id: &str, who: &Verdict) -> Result<DeliveryDetail, Problem> {
     let missing = || Problem::not_found(format!("there is no delivery {}", shown(id)));
     let id: DeliveryId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
     let (accepted_at, key) = open.outbox.id_key().open_delivery(id).ok_or_else(missing)?;
     // Before anything is read: who waits for a body to be made holds nothing else.
     let _room = open.readers.details.acquire().await.expect("the semaphore is never closed");
-    let directory = Arc::clone(&open.directory);
+    let (directory, asking) = (Arc::clone(&open.directory), who.clone());
     let read = open.read(move |reader| {
         let Some((_, delivery)) = reader.delivery(key)? else { return Ok(None) };
         let Some(head) = reader.head(key.seq)? else { return Ok(None) };
-        if head.accepted_at != accepted_at {
+        if head.accepted_at != accepted_at || !asking.sees(&head.account) {
             return Ok(None);
         }
         let attempts = reader.attempts(delivery.last_attempt, ATTEMPTS)?;
@@ -189,7 +204,7 @@ async fn detail(app: &App, open: &Open, id: &str, asker: Asker) -> Result<Delive
     let failed_as_template = found.delivery.state == DeliveryState::Failed(FailReason::Template);
     let body = match (&target, &event) {
         // Of what was sent a producer is shown nothing.
-        (Some(target), Some(event)) if asker != Asker::Producer || failed_as_template => {
+        (Some(target), Some(event)) if who.is_operator() || failed_as_template => {
             body(key, event, target, open).await
         }
         _ => None,
@@ -197,7 +212,7 @@ async fn detail(app: &App, open: &Open, id: &str, asker: Asker) -> Result<Delive
     let message = failed_as_template.then(|| template_message(body.as_ref()));
     let body = body.and_then(Result::ok);
     let shown = attempts.iter().map(|attempt| {
-        if asker == Asker::Producer {
+        if !who.is_operator() {
             return redacted(attempt);
         }
         let same = sent_alike(attempt, target.as_deref());

@@ -7,7 +7,9 @@ use axum::{
 };
 
 use super::{
-    App, json,
+    App,
+    access::Asker,
+    json,
     problem::Problem,
     query::Query,
     view::{EventTypeView, Page},
@@ -16,11 +18,12 @@ use crate::{ingest::catalogs::Counted, model::account::AccountName};
 
 /// An account's catalog, in the order of the names; an account without one, for which every type is known, has none to show.
 pub(super) async fn list(
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Problem> {
     let query = Query::read(query.as_deref(), &["account"])?;
-    let account: AccountName = query.value("account")?.unwrap_or_default();
+    let account: AccountName = asker.account(&query)?.unwrap_or_default();
     let intake = app.open().await?.intake;
     let types = intake.catalogs().of(&account).into_iter().flat_map(Counted::types);
     let items = types.map(|(name, entry, accepted)| EventTypeView {

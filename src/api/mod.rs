@@ -4,6 +4,7 @@
 //! slowly holds nothing but its own connection. While the store is being opened a request waits for it, then is
 //! answered 503 with Retry-After.
 
+mod access;
 mod body;
 mod callbacks;
 mod deliveries;
@@ -12,7 +13,6 @@ mod endpoints;
 mod event_types;
 mod events;
 mod id;
-mod operator;
 mod problem;
 mod query;
 mod sent;
@@ -25,6 +25,7 @@ use axum::{
     Router,
     body::Body,
     http::{Method, Request, Response, StatusCode, Uri, header},
+    response::IntoResponse as _,
     routing::{get, post},
 };
 use hyper::{
@@ -48,7 +49,7 @@ use crate::{
     ingest::{
         intake::Intake,
         patience::Patient,
-        socket::{HttpConnection, Peer, START_TIME, starting},
+        socket::{Guest, HttpConnection, START_TIME, starting},
         spool::SpoolHandle,
         stopped,
     },
@@ -168,22 +169,35 @@ pub fn router(app: App) -> Router {
 }
 
 /// Speaks HTTP/1.1 on a connection until it is over; when `stopping` says so, after the request in hand.
-/// Handlers find in `peer` who asks.
+/// Handlers find in the verdict of `guest` who asks; somebody who is refused is told why, whatever they ask, and hung up on.
 pub async fn serve(
     connection: HttpConnection,
-    peer: Peer,
+    guest: Guest,
     router: Router,
     mut stopping: watch::Receiver<bool>,
 ) {
     let router = TowerToHyperService::new(router);
+    let keep_alive = guest.is_ok();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        router.call(request)
+        let answer = match &guest {
+            Ok(verdict) => {
+                request.extensions_mut().insert(verdict.clone());
+                Ok(router.call(request))
+            }
+            Err(refusal) => Err(Problem::from(refusal.clone())),
+        };
+        async move {
+            match answer {
+                Ok(answer) => answer.await,
+                Err(problem) => Ok(problem.into_response()),
+            }
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(HEADER_BYTES)
+        .keep_alive(keep_alive)
         .serve_connection(TokioIo::new(Patient::new(connection, ANSWER_TIME)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

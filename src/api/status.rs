@@ -11,26 +11,27 @@ use serde_json::json as object;
 
 use super::{
     App, Open,
+    access::Asker,
     callbacks::{self, missing},
     endpoints::{circuit, open_view},
     json,
     problem::Problem,
     query::Query,
     view::{
-        ClockView, Counters, DaemonState, DisabledView, IdsView, OpenCircuitView, OutageView, PendingView,
-        SpoolView, StatusView, StoreView,
+        ClockView, Counters, DaemonState, DisabledView, IdsView, InsideView, OpenCircuitView, OutageView,
+        PendingView, SpoolView, StatusView, StoreView, YouView,
     },
 };
 use crate::{
     clock::Clock,
     engine::{LaneView, Overview, directory::Target},
-    ingest::spool::SpoolHandle,
+    ingest::{access::Verdict, spool::SpoolHandle},
     model::{
         endpoint::{DisableReason, Disabled},
         time::{Timestamp, format_duration},
     },
     outbox::Remembered,
-    policy::outage::Shared,
+    policy::{access::Role, outage::Shared},
 };
 
 /// The process answers.
@@ -53,59 +54,69 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response<Body>, Prob
     }))
 }
 
-/// How things are.
+/// How things are: to producers, whether events are taken; to operators, all of it.
 pub(super) async fn status(
+    Asker(who): Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Problem> {
     Query::read(query.as_deref(), &[])?;
     let open = app.open().await?;
-    let (overview, lanes) = (open.engine.overview().await, open.engine.lanes().await);
-    let read =
-        |reader: &super::Reader| Ok((reader.oldest_pending()?, reader.parked()?, reader.remembered()?));
-    let (oldest, parked, remembered) = open.read(read).await?;
+    let overview = open.engine.overview().await;
     let state = match (*app.stopping.borrow(), overview.running) {
         (true, _) => DaemonState::Stopping,
         (false, true) => DaemonState::Running,
         (false, false) => DaemonState::Starting,
     };
+    let inside = if who.is_operator() { Some(inside(&app, &open, &overview).await?) } else { None };
+    let view = StatusView {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: app.clock.wall_of(app.clock.started_at()),
+        state,
+        you: Some(you(&who)),
+        clock_unset: clock_unset(&app, &open),
+        inside,
+    };
+    Ok(json(StatusCode::OK, &view))
+}
+
+fn you(who: &Verdict) -> YouView {
+    let role = match who.role() {
+        Role::Operator => "operator",
+        Role::Producer(_) => "producer",
+    };
+    YouView { uid: who.uid(), role: role.to_owned(), account: who.account().cloned(), rule: who.rule() }
+}
+
+async fn inside(app: &App, open: &Open, overview: &Overview) -> Result<InsideView, Problem> {
+    let lanes = open.engine.lanes().await;
+    let read =
+        |reader: &super::Reader| Ok((reader.oldest_pending()?, reader.parked()?, reader.remembered()?));
+    let (oldest, parked, remembered) = open.read(read).await?;
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    Ok(json(
-        StatusCode::OK,
-        &StatusView {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: app.clock.wall_of(app.clock.started_at()),
-            state,
-            since_start: counters(&app, &open),
-            pending: PendingView {
-                total: open.outbox.depths().total(),
-                due: count(overview.due),
-                turn: count(overview.turn),
-                order: open.outbox.depths().behind(),
-                parked,
-                in_flight: count(overview.in_flight),
-            },
-            oldest_pending: oldest.map(|head| head.accepted_at),
-            disabled_endpoints: open
-                .directory
-                .targets()
-                .into_iter()
-                .filter_map(|target| disabled(&target))
-                .collect(),
-            open_circuits: open
-                .directory
-                .targets()
-                .into_iter()
-                .filter_map(|target| open_circuit(&target, lanes.get(&target.number)?, app.clock))
-                .collect(),
-            outages: outages(&overview, app.clock),
-            callbacks: callbacks::view(&open, &lanes),
-            clock_unset: clock_unset(&app, &open),
-            store: store(&open),
-            ids: ids(&open, remembered, app.clock),
-            spools: open.spools.iter().map(spool).collect(),
+    let targets = open.directory.targets();
+    Ok(InsideView {
+        since_start: counters(app, open),
+        pending: PendingView {
+            total: open.outbox.depths().total(),
+            due: count(overview.due),
+            turn: count(overview.turn),
+            order: open.outbox.depths().behind(),
+            parked,
+            in_flight: count(overview.in_flight),
         },
-    ))
+        oldest_pending: oldest.map(|head| head.accepted_at),
+        disabled_endpoints: targets.iter().filter_map(|target| disabled(target)).collect(),
+        open_circuits: targets
+            .iter()
+            .filter_map(|target| open_circuit(target, lanes.get(&target.number)?, app.clock))
+            .collect(),
+        outages: outages(overview, app.clock),
+        callbacks: callbacks::view(open, &lanes),
+        store: store(open),
+        ids: ids(open, remembered, app.clock),
+        spools: open.spools.iter().map(spool).collect(),
+    })
 }
 
 fn counters(app: &App, open: &Open) -> Counters {

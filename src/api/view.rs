@@ -121,6 +121,9 @@ pub struct EventDetail {
     /// The clock was not set then.
     #[serde(default)]
     pub clock_unset: bool,
+    /// The user who handed it in, for operators: who connected, or whose the file was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
     /// The producer's own id.
     pub producer_id: Option<String>,
     /// Where it goes besides the endpoints that match, if its producer said so.
@@ -262,7 +265,7 @@ pub struct DeliveryDetail {
 }
 
 /// Why those who are no operators see neither the request nor the address of an attempt.
-pub const NOT_ALLOWED: &str = "it is for root and the daemon's own user alone";
+pub const NOT_ALLOWED: &str = "it is for operators alone";
 
 /// One attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -389,6 +392,33 @@ pub struct StatusView {
     pub started_at: Timestamp,
     /// `starting` (the backlog is being read), `running` or `stopping`.
     pub state: DaemonState,
+    /// Who asks.
+    #[serde(default)]
+    pub you: Option<YouView>,
+    /// How the clock stands, while it is not set.
+    #[serde(default)]
+    pub clock_unset: Option<ClockView>,
+    /// What only operators are shown.
+    #[serde(flatten)]
+    pub inside: Option<InsideView>,
+}
+
+/// Who asks, as the socket has judged them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct YouView {
+    /// The user.
+    pub uid: u32,
+    /// `operator` or `producer`.
+    pub role: String,
+    /// The only account that they may touch; `null`: any.
+    pub account: Option<AccountName>,
+    /// The number of the `[[access]]` rule that says so, from 1; `null`: none does.
+    pub rule: Option<usize>,
+}
+
+/// What of [`StatusView`] is for operators alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InsideView {
     /// Events and deliveries since the start, by what became of them.
     pub since_start: Counters,
     /// Pending deliveries by what they wait for.
@@ -406,9 +436,6 @@ pub struct StatusView {
     /// The callbacks.
     #[serde(default)]
     pub callbacks: CallbacksView,
-    /// How the clock stands, while it is not set.
-    #[serde(default)]
-    pub clock_unset: Option<ClockView>,
     /// The store.
     pub store: StoreView,
     /// The producers' ids that are remembered.

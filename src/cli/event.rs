@@ -130,6 +130,9 @@ fn print(event: &EventDetail, screen: &mut Screen<'_>) -> Result<(), CliError> {
     if let Some(id) = &event.producer_id {
         screen.line(&format!("  producer id  {}", text::plain(id)))?;
     }
+    if let Some(uid) = event.uid {
+        screen.line(&format!("  from         uid {uid}"))?;
+    }
     if let Some(url) = &event.url {
         screen.line(&format!("  url          {}", text::plain(url)))?;
     }
@@ -231,7 +234,7 @@ mod tests {
     #[test]
     fn one_event() {
         let answer = format!(
-            r#"{{"id":"{EVENT}","account":"default","type":"a.b","time":"2026-11-22T02:57:00.000Z","accepted_at":"2026-11-22T02:57:00.000Z","not_before":"2026-11-22T03:57:00.000Z","producer_id":"m\u001b17","key":"k\u001b7","data":{{"n": 1.0}},"deliveries":[]}}"#
+            r#"{{"id":"{EVENT}","account":"default","type":"a.b","time":"2026-11-22T02:57:00.000Z","accepted_at":"2026-11-22T02:57:00.000Z","not_before":"2026-11-22T03:57:00.000Z","uid":1000,"producer_id":"m\u001b17","key":"k\u001b7","data":{{"n": 1.0}},"deliveries":[]}}"#
         );
         let daemon = Daemon::start(vec![(200, answer.clone()), (200, answer.clone())]);
         let id: EventId = EVENT.parse().expect("an id");
@@ -240,7 +243,7 @@ mod tests {
         assert_eq!(daemon.lines(), [format!("GET /v1/events/{EVENT} HTTP/1.1")]);
         assert_eq!(
             output.text(),
-            "evt_01hqr2p1qq8k3v7r5m6n0x9y2z\n  type         a.b\n  account      default\n  producer id  m\\u{1b}17\n  key          k\\u{1b}7\n  \
+            "evt_01hqr2p1qq8k3v7r5m6n0x9y2z\n  type         a.b\n  account      default\n  producer id  m\\u{1b}17\n  from         uid 1000\n  key          k\\u{1b}7\n  \
              accepted     2026-11-22 02:57:00 (3m ago)\n  not before   2026-11-22 03:57:00 (in 57m)\n\nPayload 10 B\n{\"n\": 1.0}\n\n\
              No deliveries: no endpoint was subscribed to this type when the event was accepted.\n"
         );

@@ -11,8 +11,8 @@ use super::{
     text,
 };
 use crate::api::view::{
-    CallbacksView, CircuitView, ClockView, DaemonState, DisabledView, IdsView, OpenCircuitView, OutageView,
-    SpoolView, StatusView,
+    CallbacksView, CircuitView, ClockView, DaemonState, DisabledView, IdsView, InsideView, OpenCircuitView,
+    OutageView, SpoolView, StatusView, YouView,
 };
 
 /// `posthaste status`.
@@ -34,6 +34,30 @@ fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let heading = screen.bold(&format!("posthaste {}", text::plain(&status.version)));
     let since = text::time_and_relative(status.started_at, now);
     screen.line(&format!("{heading}  {}, started {since}\n", state(status.state, screen)))?;
+    // Whoever is an operator before any rule need not be told.
+    if let Some(you) = status.you.as_ref().filter(|you| you.rule.is_some() || status.inside.is_none()) {
+        screen.line(&format!("you          {}", describe(you)))?;
+    }
+    match &status.inside {
+        Some(inside) => print_inside(inside, status.clock_unset.as_ref(), screen),
+        None => status.clock_unset.iter().try_for_each(|clock| print_clock(clock, screen)),
+    }
+}
+
+/// `uid 1000, producer of acme by [[access]] rule 2`.
+fn describe(you: &YouView) -> String {
+    let YouView { uid, role, account, rule } = you;
+    let account = account.as_ref().map(|account| format!(" of {account}")).unwrap_or_default();
+    let rule = rule.map(|rule| format!(" by [[access]] rule {rule}")).unwrap_or_default();
+    format!("uid {uid}, {}{account}{rule}", text::plain(role))
+}
+
+fn print_inside(
+    status: &InsideView,
+    clock: Option<&ClockView>,
+    screen: &mut Screen<'_>,
+) -> Result<(), CliError> {
+    let now = screen.now;
     let pending = status.pending;
     let order = if pending.order > 0 { format!(", {} behind others", pending.order) } else { String::new() };
     screen.line(&format!(
@@ -58,7 +82,7 @@ fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     print_ids(&status.ids, screen)?;
     status.spools.iter().try_for_each(|spool| print_spool(spool, screen))?;
     print_callbacks(&status.callbacks, screen)?;
-    if let Some(clock) = &status.clock_unset {
+    if let Some(clock) = clock {
         print_clock(clock, screen)?;
     }
     status.outages.iter().try_for_each(|outage| print_outage(outage, screen))?;
@@ -210,5 +234,19 @@ mod tests {
         let mut output = Output::json();
         run(&daemon.paths(), &mut output.screen()).expect("it prints");
         assert_eq!(output.text(), format!("{STATUS}\n"));
+    }
+
+    #[test]
+    fn a_producer_s_page() {
+        let answer = r#"{"version":"0.1.0","started_at":"2026-11-22T01:00:00.000Z","state":"running",
+            "you":{"uid":1000,"role":"producer","account":"acme","rule":2},"clock_unset":null}"#;
+        let daemon = Daemon::start(vec![(200, answer.to_owned())]);
+        let mut output = Output::new();
+        run(&daemon.paths(), &mut output.screen()).expect("it prints");
+        assert_eq!(
+            output.text(),
+            "posthaste 0.1.0  running, started 2026-11-22 01:00:00 (2h ago)\n\n\
+             you          uid 1000, producer of acme by [[access]] rule 2\n"
+        );
     }
 }

@@ -108,12 +108,18 @@ pub enum Code {
     Busy,
     /// Longer than `event_size`.
     EventTooLarge,
+    /// Whether who has connected may do anything hangs on their groups, and nobody says what these are.
+    GroupsUnknown,
     /// A spool file longer than `file_size`, or with more than `file_events`.
     FileTooLarge,
     /// The account holds an event with this id and other content.
     IdConflict,
     /// Not an event.
     InvalidEvent,
+    /// Who asks may not do this, or may not do anything.
+    NotAllowed,
+    /// More than who asks may have open, or hand in at this moment.
+    QuotaExceeded,
     /// A callback cannot be signed.
     SecretMissing,
     /// The store is being opened or repaired.
@@ -147,8 +153,11 @@ impl Code {
             Self::Busy => "busy",
             Self::EventTooLarge => "event_too_large",
             Self::FileTooLarge => "file_too_large",
+            Self::GroupsUnknown => "groups_unknown",
             Self::IdConflict => "id_conflict",
             Self::InvalidEvent => "invalid_event",
+            Self::NotAllowed => "not_allowed",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::SecretMissing => "secret_missing",
             Self::Starting => "starting",
             Self::TooSlow => "too_slow",
@@ -177,12 +186,13 @@ impl Code {
             Self::InvalidEvent | Self::UnterminatedItem | Self::UnterminatedLine | Self::UnknownDialect => {
                 400
             }
-            Self::AccountNotAllowed => 403,
+            Self::AccountNotAllowed | Self::NotAllowed => 403,
             Self::TooSlow => 408,
             Self::IdConflict => 409,
             Self::BatchTooLarge | Self::EventTooLarge | Self::FileTooLarge => 413,
             Self::SecretMissing | Self::UnknownAccount | Self::UnknownEventType | Self::UrlRefused => 422,
-            Self::Busy | Self::Starting | Self::Stopping | Self::StoreFailed => 503,
+            Self::QuotaExceeded => 429,
+            Self::Busy | Self::GroupsUnknown | Self::Starting | Self::Stopping | Self::StoreFailed => 503,
         }
     }
 }

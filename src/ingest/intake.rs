@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    access::Verdict,
     answer::{Accepted, Answer, Code, Refusal},
     callbacks::Callbacks,
     catalogs::{Catalogs, Found},
@@ -212,9 +213,32 @@ impl Intake {
         &self.0.budget
     }
 
-    /// Puts events into the outbox's next commit, at once. `permit` covers their bytes and is given back when they
-    /// are durable. What is refused already keeps its place among the answers.
-    pub fn submit(&self, items: Vec<Result<NewEvent, Refusal>>, permit: Permit) -> Submitted {
+    /// Puts the events that `who` hands in into the outbox's next commit, at once, each that is theirs to hand in and not too
+    /// much at this moment. `permit` covers their bytes and is given back when they are durable. What is refused already
+    /// keeps its place among the answers.
+    pub fn submit(&self, items: Vec<Result<NewEvent, Refusal>>, permit: Permit, who: &Verdict) -> Submitted {
+        let now = self.0.clock.now();
+        let take = |item: Result<NewEvent, Refusal>| who.take_one(item?, now);
+        self.submit_taken(items.into_iter().map(take).collect(), permit)
+    }
+
+    /// The same of events that came together: either all of them are too much at this moment, or none is.
+    ///
+    /// # Errors
+    /// They are too much.
+    pub fn submit_together(
+        &self,
+        items: Vec<Result<NewEvent, Refusal>>,
+        permit: Permit,
+        who: &Verdict,
+    ) -> Result<Submitted, Refusal> {
+        let count = items.len();
+        let taken = who.take_all(items, self.0.clock.now());
+        let items = taken.inspect_err(|_| self.0.metrics.refused.add(count))?;
+        Ok(self.submit_taken(items, permit))
+    }
+
+    fn submit_taken(&self, items: Vec<Result<NewEvent, Refusal>>, permit: Permit) -> Submitted {
         let along = self.routes();
         let mut events = Vec::with_capacity(items.len());
         let take = |item: Result<NewEvent, Refusal>| {

@@ -8,36 +8,40 @@
 //! | anything else | an error line, and the end |
 //!
 //! Connections are bounded in number, and each in the time until its first byte. While the store is being opened a
-//! connection waits for it, up to [`START_TIME`]. Who speaks HTTP is known by `SO_PEERCRED`: the kernel's word, as of the
-//! moment when the peer connected.
+//! connection waits for it, up to [`START_TIME`]. Who has connected is known by `SO_PEERCRED`: the kernel's word, as of the
+//! moment when the peer connected. [`access`](super::access) judges it before anything is read. Who is refused is told so in
+//! the dialect that it speaks, within [`REFUSAL_TIME`]; if it says nothing, in an error line.
 
 use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, watch},
     task::JoinSet,
     time::timeout,
 };
 
 use super::{
+    access::{Entrance, Place, Verdict},
     answer::{Code, Refusal},
     dialect::Dialect,
     intake::Intake,
     stopped, stream,
 };
+use crate::policy::access::Peer;
 
-/// Connections at once; more wait in the kernel's queue.
-pub const MAX_CONNECTIONS: usize = 1024;
 /// How long a connection may take to its first byte.
 const FIRST_BYTE_TIME: Duration = Duration::from_secs(60);
+/// How long it takes at most to tell somebody that they are refused, and why.
+const REFUSAL_TIME: Duration = Duration::from_secs(5);
+/// How long somebody who is refused may take to their first byte.
+const REFUSED_FIRST_BYTE_TIME: Duration = Duration::from_secs(1);
 /// How long a connection waits for the store to be opened.
 pub const START_TIME: Duration = Duration::from_secs(5);
 /// After a failed accept (no descriptors left) the listener rests so long.
@@ -46,12 +50,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A connection that begins with an upper-case letter; what was read of it is still in the buffer.
 pub type HttpConnection = BufReader<UnixStream>;
 
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The user that the process had when it connected.
-    pub uid: u32,
-}
+/// Who is at the other end of a connection: what they may do, or why they may do nothing.
+pub type Guest = Result<Verdict, Refusal>;
 
 /// The bound socket; its file is removed when this is dropped.
 #[derive(Debug)]
@@ -109,20 +109,19 @@ impl Socket {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Serves connections until `stopping` says so; then those that are open come to their end, and it returns.
-    /// `http` speaks HTTP on a connection until it is over or the daemon stops.
-    pub async fn serve<H, F>(self, doors: Doors<H>, mut stopping: watch::Receiver<bool>)
+    /// Serves connections that `entrance` lets in until `stopping` says so; then those that are open come to their end, and
+    /// it returns.
+    pub async fn serve<H, F>(self, entrance: Entrance, doors: Doors<H>, mut stopping: watch::Receiver<bool>)
     where
-        H: Fn(HttpConnection, Peer) -> F + Clone + Send + 'static,
+        H: Fn(HttpConnection, Guest) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send,
     {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
-            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+            let came = async { (entrance.door().await, self.listener.accept().await) };
+            let (door, accepted) = tokio::select! {
+                came = came => came,
                 () = stopped(&mut stopping) => break,
             };
             let stream = match accepted {
@@ -133,12 +132,28 @@ impl Socket {
                     continue;
                 }
             };
-            let doors = doors.clone();
-            let stopping = stopping.clone();
-            connections.spawn(async move {
-                let _place = place;
-                doors.serve(stream, stopping).await;
-            });
+            // Where the kernel does not say who is there, nobody is served.
+            let peer = match stream.peer_cred() {
+                Ok(credentials) => Peer { uid: credentials.uid(), gid: credentials.gid() },
+                Err(error) => {
+                    tracing::warn!(%error, "it cannot be known who has connected");
+                    continue;
+                }
+            };
+            let (doors, stopping) = (doors.clone(), stopping.clone());
+            let entrance = entrance.clone();
+            if let Some(judged) = entrance.judge(peer) {
+                let entered = enter(&entrance, judged, Some(door));
+                connections.spawn(async move { doors.serve(stream, entered, entrance, stopping).await });
+            } else {
+                // Whoever is slow to say who they are keeps no operator out.
+                drop(door);
+                connections.spawn(async move {
+                    let judged = entrance.judge_by_groups(peer).await;
+                    let entered = enter(&entrance, judged, None);
+                    doors.serve(stream, entered, entrance, stopping).await;
+                });
+            }
         }
         drop(self);
         while connections.join_next().await.is_some() {}
@@ -152,26 +167,61 @@ impl Drop for Socket {
     }
 }
 
+/// Somebody who is let in with their place, or why not.
+type Entered = Result<(Verdict, Place), Refusal>;
+
+fn enter(entrance: &Entrance, judged: Guest, door: Option<OwnedSemaphorePermit>) -> Entered {
+    let verdict = judged?;
+    let place = entrance.place(&verdict, door)?;
+    Ok((verdict, place))
+}
+
 /// What is behind the socket.
 #[derive(Clone)]
 pub struct Doors<H> {
     /// The intake, as soon as the store is open.
     pub intake: watch::Receiver<Option<Intake>>,
-    /// Speaks HTTP on a connection.
+    /// Speaks HTTP on a connection until it is over or the daemon stops; with somebody who is refused, for one request.
     pub http: H,
 }
 
 impl<H, F> Doors<H>
 where
-    H: Fn(HttpConnection, Peer) -> F,
+    H: Fn(HttpConnection, Guest) -> F,
     F: Future<Output = ()>,
 {
-    async fn serve(self, stream: UnixStream, mut stopping: watch::Receiver<bool>) {
-        // Where the kernel does not say who is there, nobody is served.
-        let peer = match stream.peer_cred() {
-            Ok(credentials) => Peer { uid: credentials.uid() },
-            Err(error) => return tracing::warn!(%error, "it cannot be known who has connected"),
-        };
+    async fn serve(
+        self,
+        stream: UnixStream,
+        entered: Entered,
+        entrance: Entrance,
+        stopping: watch::Receiver<bool>,
+    ) {
+        match entered {
+            Ok((verdict, _place)) => self.let_in(stream, verdict, stopping).await,
+            Err(refusal) => {
+                let Some(_turn) = entrance.refusal() else { return };
+                // Whoever does not take it within this time does without.
+                let _ = timeout(REFUSAL_TIME, self.refuse(stream, refusal)).await;
+            }
+        }
+    }
+
+    async fn refuse(self, stream: UnixStream, refusal: Refusal) {
+        tracing::debug!("a connection is refused: {refusal}");
+        let mut stream = BufReader::new(stream);
+        let first = timeout(REFUSED_FIRST_BYTE_TIME, stream.fill_buf()).await;
+        let first = first.ok().and_then(Result::ok).and_then(|bytes| bytes.first().copied());
+        match first {
+            Some(b'A'..=b'Z') => (self.http)(stream, Err(refusal)).await,
+            first => {
+                let dialect = first.and_then(Dialect::of).unwrap_or(Dialect::Json);
+                end(stream::refuse(stream.into_inner(), dialect, refusal).await);
+            }
+        }
+    }
+
+    async fn let_in(self, stream: UnixStream, who: Verdict, mut stopping: watch::Receiver<bool>) {
         let mut stream = BufReader::new(stream);
         let first = tokio::select! {
             first = timeout(FIRST_BYTE_TIME, stream.fill_buf()) => first,
@@ -179,8 +229,8 @@ where
         };
         let Ok(Ok([first, ..])) = first else { return };
         match (*first, Dialect::of(*first)) {
-            (b'A'..=b'Z', _) => (self.http)(stream, peer).await,
-            (_, Some(dialect)) => end(self.stream(stream, dialect, stopping).await),
+            (b'A'..=b'Z', _) => (self.http)(stream, Ok(who)).await,
+            (_, Some(dialect)) => end(self.stream(stream, dialect, who, stopping).await),
             (_, None) => end(stream::refuse(stream.into_inner(), Dialect::Json, unknown_dialect()).await),
         }
     }
@@ -189,6 +239,7 @@ where
         mut self,
         stream: BufReader<UnixStream>,
         dialect: Dialect,
+        who: Verdict,
         stopping: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let first = stream.buffer().to_vec();
@@ -196,7 +247,7 @@ where
         let open = timeout(START_TIME, self.intake.wait_for(Option::is_some)).await;
         let intake = open.ok().and_then(Result::ok).and_then(|intake| intake.clone());
         match intake {
-            Some(intake) => stream::serve(stream, dialect, &first, intake, stopping).await,
+            Some(intake) => stream::serve(stream, dialect, &first, (intake, who), stopping).await,
             None => stream::refuse(stream, dialect, starting()).await,
         }
     }

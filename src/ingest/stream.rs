@@ -26,6 +26,7 @@ use tokio::{
 };
 
 use super::{
+    access::Verdict,
     answer::{Answer, Code, Refusal},
     dialect::{Dialect, Frame, Frames},
     intake::{Intake, Permit, Submitted, wire},
@@ -62,7 +63,7 @@ const ITEM_BYTES: usize = 512;
 /// A buffer up to this size costs nothing of the budget: as many as there are connections are bounded anyway.
 const FREE_BYTES: usize = 16 << 10;
 
-/// Speaks `dialect` on `stream`, of which `first` was read already, until its end or until `stopping` says so.
+/// Speaks `dialect` with whoever it is on `stream`, of which `first` was read already, until its end or until `stopping` says so.
 ///
 /// # Errors
 /// The connection broke, or its producer was too slow.
@@ -70,17 +71,17 @@ pub async fn serve(
     stream: UnixStream,
     dialect: Dialect,
     first: &[u8],
-    intake: Intake,
+    producer: (Intake, Verdict),
     stopping: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    serve_within(stream, dialect, first, intake, stopping, Timing::DAEMON).await
+    serve_within(stream, dialect, first, producer, stopping, Timing::DAEMON).await
 }
 
 async fn serve_within(
     stream: UnixStream,
     dialect: Dialect,
     first: &[u8],
-    intake: Intake,
+    (intake, who): (Intake, Verdict),
     stopping: watch::Receiver<bool>,
     timing: Timing,
 ) -> io::Result<()> {
@@ -92,7 +93,8 @@ async fn serve_within(
         reader,
         frames,
         intake,
-        account: AccountName::default(),
+        account: who.own_account(),
+        who,
         answers: sender,
         places: Arc::new(Semaphore::new(PIPELINE)),
         permit: Permit::default(),
@@ -118,6 +120,8 @@ struct Session {
     reader: OwnedReadHalf,
     frames: Frames,
     intake: Intake,
+    /// Who hands events in.
+    who: Verdict,
     /// Whose events are that name no account.
     account: AccountName,
     answers: mpsc::UnboundedSender<Batch>,
@@ -200,7 +204,7 @@ impl Session {
                     batch.into_iter().map(|_| Err(busy.clone())).collect()
                 }
             };
-            self.send(Batch { submitted: self.intake.submit(items, permit), places })?;
+            self.send(Batch { submitted: self.intake.submit(items, permit, &self.who), places })?;
         }
     }
 
@@ -232,7 +236,8 @@ impl Session {
     /// Answers with a refusal, as the last word.
     async fn end_with(self, refusal: Refusal) -> io::Result<()> {
         let places = self.places(1).await?;
-        self.send(Batch { submitted: self.intake.submit(vec![Err(refusal)], Permit::default()), places })
+        let submitted = self.intake.submit(vec![Err(refusal)], Permit::default(), &self.who);
+        self.send(Batch { submitted, places })
     }
 
     async fn refuse_rest(mut self) -> io::Result<()> {
@@ -370,7 +375,10 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().expect("two sockets");
         let (_stop, stopping) = watch::channel(false);
         let both = async {
-            tokio::join!(act(theirs), serve_within(ours, Dialect::Json, b"", intake, stopping, SHORT))
+            tokio::join!(
+                act(theirs),
+                serve_within(ours, Dialect::Json, b"", (intake, Verdict::operator(0)), stopping, SHORT)
+            )
         };
         let done = timeout(Duration::from_secs(60), both).await.expect("it comes to an end");
         opened.writer.close(End::Clean).expect("it closes");

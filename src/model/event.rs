@@ -169,6 +169,8 @@ pub struct NewEvent {
     pub effect: Effect,
     /// What else it says of itself, if it came as a CloudEvent.
     pub cloud: Option<CloudAttributes>,
+    /// The user who handed it in, by the kernel's word: who connected, or whose the file was.
+    pub uid: Option<u32>,
 }
 
 impl NewEvent {
@@ -186,6 +188,7 @@ impl NewEvent {
             key: None,
             effect: Effect::Live,
             cloud: None,
+            uid: None,
         }
     }
 }

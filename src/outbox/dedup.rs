@@ -295,6 +295,9 @@ mod tests {
         let other = dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id");
         assert_eq!(other.id, row.id);
         assert_ne!(other.content, row.content);
+        event.uid = Some(7);
+        let same = dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)).expect("it has an id");
+        assert_eq!(same, other, "whoever hands it in, it is the same event");
         event.producer_id = None;
         assert_eq!(dedup.row(&event, (Timestamp::EPOCH, Timestamp::EPOCH)), None);
     }

@@ -282,6 +282,9 @@ struct EventRecord<'a> {
     effect: Option<u8>,
     #[serde(rename = "cu", default, skip_serializing_if = "std::ops::Not::not")]
     clock_unset: bool,
+    /// Who handed it in.
+    #[serde(rename = "ui", default, skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
     /// Of a payload that is not simply JSON.
     #[serde(rename = "ct", default, borrow, skip_serializing_if = "Option::is_none")]
     content_type: Option<Cow<'a, str>>,
@@ -321,6 +324,7 @@ pub(super) fn encode_event(event: &NewEvent, accepted_at: Timestamp, clock_unset
         key: event.key.as_deref().map(Cow::Borrowed),
         effect: effect_code(event.effect),
         clock_unset,
+        uid: event.uid,
         content_type: event.content_type.as_ref().map(|content| Cow::Borrowed(content.as_str())),
         cloud: event.cloud.as_ref().map(|cloud| Cow::Borrowed(cloud.as_str())),
         data: &event.data,
@@ -353,6 +357,7 @@ pub(super) fn decode_event(seq: Seq, row: &[u8]) -> Option<Event> {
             key: record.key.map(Cow::into_owned),
             effect: effect(record.effect)?,
             cloud: record.cloud.map(|cloud| cloud.parse()).transpose().ok()?,
+            uid: record.uid,
         },
     })
 }
@@ -836,6 +841,7 @@ mod tests {
             key: Some("k-1".to_owned()),
             effect: Effect::None,
             cloud: Some("{\"source\":\"/s\",\"id\":\"1\"}".parse().expect("attributes")),
+            uid: Some(u32::MAX),
         }
     }
 
@@ -897,11 +903,12 @@ mod tests {
         for (not_before, millis) in
             [(None, None), (Some(NotBefore::After(Duration::from_millis(3))), Some(10))]
         {
-            let other = NewEvent { not_before, content_type: None, url: None, cloud: None, ..event() };
+            let other =
+                NewEvent { not_before, content_type: None, url: None, cloud: None, uid: None, ..event() };
             let row = encode_event(&other, at, false);
             assert_eq!(decode_url(&row), Ok(None));
             let read = decode_event(Seq::new(3), &row).expect("an event").new;
-            assert_eq!((read.content_type, read.cloud), (None, None));
+            assert_eq!((read.content_type, read.cloud, read.uid), (None, None, None));
             assert_eq!(read.not_before, millis.map(|millis| NotBefore::At(Timestamp::from_millis(millis))));
         }
 

@@ -1,53 +1,26 @@
-//! Who may look at endpoints and change them, and see where deliveries go: root and the daemon's own user. These tests need
+//! Who may look at endpoints and change them, and see where deliveries go: operators. These tests need
 //! root, to be somebody else.
 
-use std::{
-    fs,
-    net::TcpListener,
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    thread,
-};
+use std::{net::TcpListener, os::unix::process::CommandExt as _};
 
-use rustix::{process::Uid, thread::set_thread_uid};
 use serde_json::{Value, json};
 
 use super::{ROUTES, call, configuration, make, path};
 use crate::support::{
     http::Answer,
+    people::{self, NOBODY, is_root},
     receiver::{Receiver, Reply},
-    skip,
     world::{World, json_of, posthaste, stderr, stdout},
 };
 
-/// A user who is neither root nor the daemon's own.
-const NOBODY: u32 = 65_534;
-
-/// Whether this process can be somebody else.
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        skip("it takes root to be somebody else", true);
-    }
-    root
-}
-
 /// A daemon whose socket everybody may use.
 fn open_world() -> World {
-    let world = World::running(&format!("listen.socket_mode = \"0666\"\n{}", configuration()));
-    let directory = world.socket().parent().expect("a directory").to_owned();
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    world
+    people::open_world(&configuration())
 }
 
-/// Makes a request as somebody else: on a thread that is so, to its end.
+/// Makes a request as somebody else.
 fn as_nobody(world: &World, method: &str, path: &str, document: &Value) -> Answer {
-    thread::scope(|scope| {
-        let request = scope.spawn(|| {
-            set_thread_uid(Uid::from_raw(NOBODY)).expect("root may");
-            call(world, method, path, document)
-        });
-        request.join().expect("it is answered")
-    })
+    NOBODY.does(|| call(world, method, path, document))
 }
 
 #[test]
@@ -65,7 +38,10 @@ fn nobody_else_may_do_anything_with_endpoints() {
         for document in [json!({}), json!({"url": receiver.url("/other"), "event_types": ["*"]})] {
             let answer = as_nobody(&world, method, &path, &document);
             let detail = answer.problem(403, "not_allowed");
-            assert!(detail.ends_with("for root alone; you are uid 65534"), "{method} {path}: {detail}");
+            assert!(
+                detail.starts_with("this is for operators alone: you are uid 65534, a producer of `default`"),
+                "{method} {path}: {detail}"
+            );
         }
         // Nor is it told what is there.
         let other = path.replace("ep_", "xx_");
@@ -137,13 +113,13 @@ fn somebody_else_is_refused_by_the_command_line_and_may_still_hand_in_events() {
     let socket = world.socket();
     let nobody = |args: &[&str]| {
         let mut command = posthaste();
-        command.arg("--socket").arg(&socket).args(args).current_dir("/").uid(NOBODY).gid(NOBODY);
+        command.arg("--socket").arg(&socket).args(args).current_dir("/").uid(NOBODY.uid).gid(NOBODY.gid);
         command.output().expect("it runs")
     };
     for args in [&["endpoint", "list"][..], &["endpoint", "add", "https://a.example/", "--type", "*"]] {
         let refused = nobody(args);
         assert_eq!(refused.status.code(), Some(77), "{}", stderr(&refused));
-        assert!(stderr(&refused).contains("for root alone; you are uid 65534"), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains("for operators alone: you are uid 65534,"), "{}", stderr(&refused));
         assert!(refused.stdout.is_empty(), "{}", stdout(&refused));
     }
     assert_eq!(world.list("/v1/endpoints").len(), 0, "nothing was made");

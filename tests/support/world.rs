@@ -22,6 +22,8 @@ use super::{
 pub struct World {
     directory: TempDir,
     environment: Vec<(String, String)>,
+    /// What the daemon finds in the place of the system's files.
+    mounts: Vec<(PathBuf, &'static str)>,
     daemon: Option<Child>,
 }
 
@@ -46,7 +48,7 @@ impl World {
     /// A directory whose configuration has `text` besides socket and store. Nothing runs yet.
     pub fn new(text: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("posthaste").tempdir().expect("a directory");
-        let world = Self { directory, environment: Vec::new(), daemon: None };
+        let world = Self { directory, environment: Vec::new(), mounts: Vec::new(), daemon: None };
         world.configure(text);
         world
     }
@@ -68,6 +70,33 @@ impl World {
     /// Sets a variable of the daemon's environment, from the next start on.
     pub fn set_env(&mut self, name: &str, value: &Path) {
         self.environment.push((name.to_owned(), value.display().to_string()));
+    }
+
+    /// Puts a file in the place of one of the system's, for this directory's daemons and checks alone: they run in a mount
+    /// namespace of their own, from the next start on. It takes root.
+    pub fn mount(&mut self, file: PathBuf, over: &'static str) {
+        self.mounts.push((file, over));
+    }
+
+    /// The program under test, as this directory's daemons run it.
+    pub fn program(&self) -> Command {
+        let program = posthaste();
+        if self.mounts.is_empty() {
+            return program;
+        }
+        let binds =
+            self.mounts.iter().map(|(file, over)| format!("mount --bind '{}' {over}", file.display()));
+        let script = binds.chain(["exec \"$@\"".to_owned()]).collect::<Vec<_>>().join(" && ");
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", &script, "sh"]).arg(program.get_program());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::null());
+        command
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -102,7 +131,7 @@ impl World {
     pub fn spawn(&mut self) {
         assert!(self.daemon.is_none(), "it runs");
         let log = OpenOptions::new().create(true).append(true).open(self.path("daemon.log"));
-        let mut command = posthaste();
+        let mut command = self.program();
         command.args(["serve", "--config"]).arg(self.config());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdout(Stdio::null()).stderr(log.expect("a log"));

@@ -10,10 +10,10 @@ use super::{asked, make::headers_of, take, view_of};
 use crate::{
     api::{
         App,
+        access::Operator,
         document::{Document, Field},
         id::Id,
         json,
-        operator::Operator,
         problem::Problem,
         view::{DeletedEndpoint, EnabledEndpoint},
     },

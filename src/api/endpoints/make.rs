@@ -10,9 +10,9 @@ use super::{secret::secrets, secretly, take, view_of};
 use crate::{
     api::{
         App, Open,
+        access::Operator,
         document::{Document, Field},
         json,
-        operator::Operator,
         problem::Problem,
         query::Query,
         view::MadeEndpoint,

@@ -9,8 +9,7 @@ use axum::{
 use super::{asked, view, view_of};
 use crate::{
     api::{
-        App, events::wrong_cursor, id::Id, json, operator::Operator, problem::Problem, query::Query,
-        view::Page,
+        App, access::Operator, events::wrong_cursor, id::Id, json, problem::Problem, query::Query, view::Page,
     },
     model::{account::AccountName, id::EndpointId},
 };

@@ -13,10 +13,10 @@ use super::{asked, secretly, take};
 use crate::{
     api::{
         App, Open,
+        access::Operator,
         document::Document,
         id::Id,
         json,
-        operator::Operator,
         problem::Problem,
         view::{SecretView, SecretsView, ShownSecret},
     },

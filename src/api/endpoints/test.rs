@@ -10,11 +10,11 @@ use super::{asked, take};
 use crate::{
     api::{
         App, Open,
+        access::Operator,
         deliveries::{phases, request, response},
         document::{Document, Field},
         id::Id,
         json,
-        operator::Operator,
         problem::Problem,
         sent::SentBody,
         view::TestView,

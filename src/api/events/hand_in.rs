@@ -11,8 +11,9 @@ use super::{
     key,
 };
 use crate::{
-    api::{App, body, json, problem::Problem, query::Query, view::AnswerList},
+    api::{App, access::Asker, body, json, problem::Problem, query::Query, view::AnswerList},
     ingest::{
+        access::Verdict,
         answer::Refusal,
         intake::{Intake, Permit, wire},
     },
@@ -24,13 +25,14 @@ const LARGE: usize = 64 << 10;
 
 /// Takes one event, or many.
 pub(in crate::api) async fn hand_in(
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
     let query = Query::read(query.as_deref(), &["account"])?;
-    let account: AccountName = query.value("account")?.unwrap_or_default();
+    let account = asker.account(&query)?.unwrap_or_default();
     let form = Form::of(&headers)?;
     let id = key::of(&headers)?;
     let intake = app.open().await?.intake;
@@ -42,18 +44,18 @@ pub(in crate::api) async fn hand_in(
     match form {
         Form::One(form) => {
             let body = body::read(body, &headers, &limit, &intake, &mut permit).await?;
-            one(&intake, form, body, id, account, permit).await
+            one((&intake, &asker.0), form, body, id, account, permit).await
         }
         Form::Many(_) if id.is_some() => Err(key::of_many()),
         Form::Many(form) => {
             let body = body::read(body, &headers, &limit, &intake, &mut permit).await?;
-            many(&intake, form, body, account, permit).await
+            many((&intake, &asker.0), form, body, account, permit).await
         }
     }
 }
 
 async fn one(
-    intake: &Intake,
+    (intake, who): (&Intake, &Verdict),
     form: One,
     body: Bytes,
     id: Option<String>,
@@ -68,13 +70,13 @@ async fn one(
         (Ok(event), Some(id)) => Ok(key::give(event, id)?),
         (event, _) => event,
     };
-    let mut answers = intake.submit(vec![event], permit).answers().await;
+    let mut answers = intake.submit(vec![event], permit, who).answers().await;
     let answer = answers.pop().unwrap_or_else(|| Err(Refusal::store_failed()));
     Ok(json(StatusCode::ACCEPTED, &answer?))
 }
 
 async fn many(
-    intake: &Intake,
+    (intake, who): (&Intake, &Verdict),
     form: Many,
     body: Bytes,
     account: AccountName,
@@ -84,7 +86,7 @@ async fn many(
     let length = body.len();
     intake.budget().cover(&mut permit, length + form.cost(length)).await?;
     let items = read(length, move || form.split(&body, event_size, &account, most)).await??;
-    let answers = intake.submit(items, permit).answers().await;
+    let answers = intake.submit_together(items, permit, who)?.answers().await;
     Ok(json(StatusCode::ACCEPTED, &AnswerList { items: answers.into_iter().map(wire).collect() }))
 }
 

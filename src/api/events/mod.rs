@@ -8,7 +8,9 @@ mod key;
 pub(super) use self::hand_in::hand_in;
 
 use super::{
-    App, Open, deliveries,
+    App, Open,
+    access::Asker,
+    deliveries,
     id::Id,
     json,
     problem::Problem,
@@ -21,6 +23,7 @@ use crate::{
         deliveries::unfold,
         events::{self, Listed},
     },
+    ingest::access::Verdict,
     model::{
         content::ContentType,
         event::NewEvent,
@@ -39,13 +42,14 @@ use serde_json::value::RawValue;
 
 /// Events, newest first.
 pub(super) async fn list(
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Problem> {
     let known = ["type", "account", "since", "until", "limit", "cursor"];
     let query = Query::read(query.as_deref(), &known)?;
     let open = app.open().await?;
-    let filter = filter(&query)?;
+    let filter = filter(&query, &asker)?;
     let id_key = open.outbox.id_key().clone();
     let before = match query.value::<EventId>("cursor")? {
         Some(id) => Some(id_key.open_event(id).ok_or_else(wrong_cursor)?.1),
@@ -63,10 +67,10 @@ pub(super) fn wrong_cursor() -> Problem {
 }
 
 /// The filters that lists have in common.
-pub(super) fn filter(query: &Query) -> Result<Filter, Problem> {
+pub(super) fn filter(query: &Query, asker: &Asker) -> Result<Filter, Problem> {
     Ok(Filter {
         event_type: query.value("type")?,
-        account: query.value("account")?,
+        account: asker.account(query)?,
         since: query.value("since")?.unwrap_or(Timestamp::EPOCH),
         until: query.value("until")?.unwrap_or(Timestamp::MAX),
     })
@@ -90,22 +94,23 @@ fn item(listed: Listed, id_key: &IdKey) -> EventItem {
 
 /// One event, whole.
 pub(super) async fn show(
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
     Query::read(query.as_deref(), &[])?;
     let open = app.open().await?;
-    Ok(json(StatusCode::OK, &detail(&app, &open, &id).await?))
+    Ok(json(StatusCode::OK, &detail(&app, &open, &id, &asker.0).await?))
 }
 
-async fn detail(app: &App, open: &Open, id: &str) -> Result<EventDetail, Problem> {
+async fn detail(app: &App, open: &Open, id: &str, who: &Verdict) -> Result<EventDetail, Problem> {
     let missing = || Problem::not_found(format!("there is no event {}", shown(id)));
     let id: EventId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
     let (accepted_at, seq) = open.outbox.id_key().open_event(id).ok_or_else(missing)?;
     let found = open.read(move |reader| Ok((reader.event(seq)?, reader.rows_of(seq)?))).await?;
     let (Some(event), rows) = found else { return Err(missing()) };
-    if event.accepted_at != accepted_at {
+    if event.accepted_at != accepted_at || !who.sees(&event.new.account) {
         return Err(missing());
     }
     let deliveries = deliveries::items(app, open, rows.into_iter().flat_map(unfold)).await?;
@@ -128,6 +133,7 @@ async fn detail(app: &App, open: &Open, id: &str) -> Result<EventDetail, Problem
         accepted_at,
         not_before: event.new.not_before.map(|not_before| not_before.time(accepted_at)),
         clock_unset: event.clock_unset,
+        uid: event.new.uid.filter(|_| who.is_operator()),
         producer_id: event.new.producer_id,
         url: event.new.url.map(String::from),
         key: event.new.key,

@@ -114,6 +114,7 @@ impl Written {
             key: self.key,
             effect: Effect::Live,
             cloud: self.cloud,
+            uid: None,
         })
     }
 }

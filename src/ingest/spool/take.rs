@@ -138,6 +138,7 @@ pub(super) fn read(file: &mut File, name: &OsStr, stamp: Stamp, rules: &Rules) -
     if kind == Kind::Other && stamp.size > u64::try_from(rules.event_size).unwrap_or(u64::MAX) {
         return Ok(Content::Bad(Bad { refusal: too_large(rules.event_size), place: None }));
     }
+    let uid = rustix::fs::fstat(&*file)?.st_uid;
     // One more than it has, so that its end is seen, and a file that grows without end is not followed.
     let mut bytes = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or(0).saturating_add(1));
     file.take(stamp.size + 1).read_to_end(&mut bytes)?;
@@ -146,11 +147,19 @@ pub(super) fn read(file: &mut File, name: &OsStr, stamp: Stamp, rules: &Rules) -
         return Ok(Content::Changed(now));
     }
     let bytes = Bytes::from(bytes);
-    if let (Kind::Other, Some(event_type)) = (kind, &rules.event_type) {
-        return Ok(Content::Events(vec![payload(bytes, name, event_type, rules)], Places::default()));
-    }
-    Ok(match parse(kind, bytes, rules) {
-        Ok((events, places)) => Content::Events(events, places),
+    let taken = match (kind, &rules.event_type) {
+        (Kind::Other, Some(event_type)) => {
+            Ok((vec![payload(bytes, name, event_type, rules)], Places::default()))
+        }
+        _ => parse(kind, bytes, rules),
+    };
+    Ok(match taken {
+        Ok((mut events, places)) => {
+            for event in &mut events {
+                event.uid = Some(uid);
+            }
+            Content::Events(events, places)
+        }
         Err(bad) => Content::Bad(bad),
     })
 }

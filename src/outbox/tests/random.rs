@@ -259,6 +259,7 @@ impl World {
             key: ["", "a", "b"].get(random.usize(..5)).map(|key| (*key).to_owned()),
             effect: [Effect::Live, Effect::Partial, Effect::None][data.len() % 3],
             cloud: (rare == 7).then(|| r#"{"source":"/s","id":"1"}"#.parse().expect("attributes")),
+            uid: u32::try_from(rare).ok(),
             data,
         };
         let counts = [0, 1, 1, 2, 3, 3, 127, 128, 129, 256, 300];
