@@ -168,6 +168,14 @@ impl Verdict {
         Ok(items)
     }
 
+    /// Whether anything that they hand in could be taken, before it is read.
+    ///
+    /// # Errors
+    /// The least event would be too much at this moment.
+    pub fn check_open(&self, now: Timestamp) -> Result<(), Refusal> {
+        self.purse.as_ref().map_or(Ok(()), |purse| purse.check_open(now))
+    }
+
     fn take_unpaid(&self, event: NewEvent) -> Result<NewEvent, Refusal> {
         self.check_account(&event.account)?;
         Ok(NewEvent { uid: Some(self.uid), ..event })

@@ -13,7 +13,10 @@ use std::{
 
 use super::answer::{Code, Refusal};
 use crate::{
-    model::{quota::Quota, time::Timestamp},
+    model::{
+        quota::Quota,
+        time::{Timestamp, format_duration},
+    },
     policy::bucket::Bucket,
 };
 
@@ -54,7 +57,7 @@ pub(super) struct Purse {
     buckets: Mutex<Buckets>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Buckets {
     events: Option<Bucket>,
     bytes: Option<Bucket>,
@@ -152,28 +155,43 @@ impl Purse {
     /// It is too much at this moment.
     pub(super) fn pay(&self, events: u64, bytes: u64, now: Timestamp) -> Result<(), Refusal> {
         let mut buckets = lock(&self.buckets);
-        let wait = |bucket: Option<&Bucket>, tokens| bucket.map_or(Duration::ZERO, |b| b.wait(tokens, now));
-        let of_events = wait(buckets.events.as_ref(), events);
-        let of_bytes = wait(buckets.bytes.as_ref(), bytes);
+        self.check(*buckets, (events, bytes), now)?;
+        if let Some(bucket) = &mut buckets.events {
+            bucket.take(events, now);
+        }
+        if let Some(bucket) = &mut buckets.bytes {
+            bucket.take(bytes, now);
+        }
+        Ok(())
+    }
+
+    /// Whether anything could be taken at all.
+    ///
+    /// # Errors
+    /// The least event would be too much at this moment.
+    pub(super) fn check_open(&self, now: Timestamp) -> Result<(), Refusal> {
+        self.check(*lock(&self.buckets), (1, 1), now)
+    }
+
+    fn check(&self, buckets: Buckets, (events, bytes): (u64, u64), now: Timestamp) -> Result<(), Refusal> {
+        let wait =
+            |bucket: Option<Bucket>, tokens| bucket.map_or(Duration::ZERO, |bucket| bucket.wait(tokens, now));
+        let (of_events, of_bytes) = (wait(buckets.events, events), wait(buckets.bytes, bytes));
         let longer = of_events.max(of_bytes);
         if longer.is_zero() {
-            if let Some(bucket) = &mut buckets.events {
-                bucket.take(events, now);
-            }
-            if let Some(bucket) = &mut buckets.bytes {
-                bucket.take(bytes, now);
-            }
             return Ok(());
         }
-        let (uid, rule) = (self.uid, &self.rule);
-        let limit = match (self.quota.rate, self.quota.bytes) {
+        let Self { uid, rule, quota, .. } = self;
+        let limit = match (quota.rate, quota.bytes) {
             (Some(rate), _) if of_events == longer => format!("{rate} (`rate` of the {rule})"),
             (_, Some(bytes)) => format!("{bytes} (`bytes` of the {rule})"),
             (_, None) => unreachable!("what has no bucket makes nobody wait"),
         };
-        let message =
-            format!("uid {uid} hands in more than {limit}; it was not taken, hand it in again later");
-        Err(exceeded(message, longer))
+        let mut refusal = exceeded(String::new(), longer);
+        let again = format_duration(Duration::from_secs(refusal.retry_after_secs().unwrap_or(0)));
+        refusal.message =
+            format!("uid {uid} hands in more than {limit}; it was not taken, hand it in again in {again}");
+        Err(refusal)
     }
 
     fn is_full(&self, now: Timestamp) -> bool {
@@ -246,7 +264,7 @@ mod tests {
         assert_eq!((refusal.code, refusal.retry_after), (Code::QuotaExceeded, Some(SECOND / 10)));
         assert_eq!(
             refusal.message,
-            "uid 7 hands in more than 1000B/s (`bytes` of the [[access]] rule 2 (uid = 7)); it was not taken, hand it in again later"
+            "uid 7 hands in more than 1000B/s (`bytes` of the [[access]] rule 2 (uid = 7)); it was not taken, hand it in again in 1s"
         );
         // It has cost no event either.
         purse.pay(9, 100, at(0)).expect("nine are left");

@@ -1,12 +1,16 @@
 //! Which rule is for whom, and what somebody is told whom none is for.
 
-use std::os::unix::{fs::chown, process::CommandExt as _};
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::{fs::chown, process::CommandExt as _},
+};
 
 use serde_json::json;
 
 use super::{error, get, id, post, request, stream};
 use crate::support::{
     eventually,
+    http::{connect, read_answer},
     people::{NOBODY, Somebody, is_root, open_world},
     world::{posthaste, stderr},
 };
@@ -70,6 +74,11 @@ fn whom_no_rule_matches_is_told_what_to_write() {
         assert!(detail.starts_with(expected), "{detail}");
         assert_eq!(answer.header("connection"), "close");
     }
+    // The connection has come to its end by that, however it was meant.
+    let mut kept = NOBODY.does(|| connect(&world.socket())).expect("it listens");
+    kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("it reads");
+    assert_eq!(read_answer(&mut kept).expect("an answer").status, 403);
+    assert!(matches!(kept.read(&mut [0; 1]), Ok(0) | Err(_)));
     // On a stream; and if it says nothing at all.
     for said in ["{\"type\":\"a.b\"}\n", ""] {
         let mut stream = stream(NOBODY, &world);

@@ -39,6 +39,7 @@ pub(in crate::api) async fn hand_in(
     if *app.stopping.borrow() {
         return Err(Refusal::stopping().into());
     }
+    asker.0.check_open(app.clock.now()).inspect_err(|_| app.metrics.refused.add(1))?;
     let mut permit = Permit::default();
     let limit = form.limit(&intake);
     match form {
