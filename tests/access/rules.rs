@@ -77,7 +77,8 @@ fn whom_no_rule_matches_is_told_what_to_write() {
     // The connection has come to its end by that, however it was meant.
     let mut kept = NOBODY.does(|| connect(&world.socket())).expect("it listens");
     kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("it reads");
-    assert_eq!(read_answer(&mut kept).expect("an answer").status, 403);
+    let answer = read_answer(&mut kept).expect("an answer");
+    assert_eq!((answer.status, answer.header("connection")), (403, "close"));
     assert!(matches!(kept.read(&mut [0; 1]), Ok(0) | Err(_)));
     // On a stream; and if it says nothing at all.
     for said in ["{\"type\":\"a.b\"}\n", ""] {
