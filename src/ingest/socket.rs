@@ -260,7 +260,7 @@ pub fn starting() -> Refusal {
 
 fn unknown_dialect() -> Refusal {
     let message = "speak HTTP/1.1, or JSON lines: an event such as {\"type\":\"a.b\",\"data\":{}} on each line; \
-                   or MessagePack: such a map after the other";
+                   or MessagePack: one such map after the other";
     Refusal::new(Code::UnknownDialect, message)
 }
 
