@@ -45,7 +45,7 @@ use crate::{
         catalogs::Catalogs,
         intake::Intake,
         socket::{BindError, Doors, Socket},
-        spool::Spool,
+        spool::{Claims, Spool},
     },
     logging,
     metrics::Metrics,
@@ -329,9 +329,9 @@ async fn start(
     let timing = (clock, config.network.require_clock);
     let engine = Engine::new(&opened, Arc::clone(&directory), &config.limits, timing, Chance, metrics);
     let mut spools = JoinSet::new();
-    let mut handles = Vec::new();
+    let (mut handles, claims) = (Vec::new(), Claims::default());
     for spool in &config.spools {
-        let (spool, handle) = Spool::new(spool, intake.clone(), clock);
+        let (spool, handle) = Spool::new(spool, intake.clone(), claims.clone(), clock);
         handles.push(handle);
         spools.spawn(spool.run(shared.stopping.subscribe()));
     }

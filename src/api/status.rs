@@ -156,6 +156,8 @@ fn spool(handle: &SpoolHandle) -> SpoolView {
         path: status.path.display().to_string(),
         taken: status.taken,
         failed: status.failed,
+        in_failed: status.in_failed,
+        watching: status.watching,
         problem: status.problem,
     }
 }

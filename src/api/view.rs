@@ -604,6 +604,10 @@ pub struct SpoolView {
     pub taken: u64,
     /// Files moved to `failed/` since the start.
     pub failed: u64,
+    /// Files in `failed/` now, give or take what happened there in the last half minute.
+    pub in_failed: u64,
+    /// The system tells of new files; if not, they are found by looking at the whole directory from time to time.
+    pub watching: bool,
     /// Why nothing can be taken at the moment, if so.
     pub problem: Option<String>,
 }

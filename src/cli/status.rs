@@ -100,14 +100,22 @@ fn state(state: DaemonState, screen: &Screen<'_>) -> String {
 
 fn print_spool(spool: &SpoolView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let path = text::plain(&spool.path);
+    let there = match spool.in_failed {
+        0 => String::new(),
+        1 => ", where 1 lies (see `posthaste spool list`)".to_owned(),
+        many => format!(", where {many} lie (see `posthaste spool list`)"),
+    };
     screen.line(&format!(
-        "spool        {path}: {} {} taken, {} moved to failed/",
+        "spool        {path}: {} {} taken, {} moved to failed/{there}",
         spool.taken,
         if spool.taken == 1 { "file" } else { "files" },
         spool.failed
     ))?;
     match &spool.problem {
         Some(problem) => screen.line(&format!("             {}", text::plain(problem))),
+        None if !spool.watching => screen.line(
+            "             polling: the system does not tell of all new files here; `rescan` in [[spool]] says how often it is looked",
+        ),
         None => Ok(()),
     }
 }
@@ -205,7 +213,8 @@ mod tests {
         "clock_unset":{"time":"2026-11-22T03:00:00.000Z","known":"2026-11-22T04:00:00.000Z","help":"set it"},
         "store":{"path":"/var/lib/posthaste/outbox.redb","size":1572864,"unclean_start":true},
         "ids":{"remembered":500000,"window":"24h","window_held":"3h12m","cut_short":true},
-        "spools":[{"path":"/var/spool/posthaste","taken":3,"failed":1,"problem":"the disk is full"}]}"#;
+        "spools":[{"path":"/var/spool/posthaste","taken":3,"failed":1,"in_failed":2,"watching":true,"problem":"the disk is full"},
+        {"path":"/mnt/in","taken":1,"failed":0,"in_failed":0,"watching":false,"problem":null}]}"#;
 
     #[test]
     fn one_page() {
@@ -223,7 +232,8 @@ mod tests {
              deliveries   98 succeeded, 1 failed, in 130 attempts\n\
              store        /var/lib/posthaste/outbox.redb, 1.5 MiB, not closed cleanly by the daemon before\n\
              ids          short: known for 3h12m and not for 24h, as more than 500000 would have to be remembered\n             write a greater `dedup_entries` under [store], or a shorter `dedup_window`\n\
-             spool        /var/spool/posthaste: 3 files taken, 1 moved to failed/\n             the disk is full\n\
+             spool        /var/spool/posthaste: 3 files taken, 1 moved to failed/, where 2 lie (see `posthaste spool list`)\n             the disk is full\n\
+             spool        /mnt/in: 1 file taken, 0 moved to failed/\n             polling: the system does not tell of all new files here; `rescan` in [[spool]] says how often it is looked\n\
              callbacks    9 pending; 3 origins, 1 of them with an open circuit\n\
              held         the callbacks of the account acme: no_credential, 4 pending\n             provide it\n\
              clock        unset: it says 2026-11-22 03:00:00, and it was 2026-11-22 04:00:00 already\n             set it\n\

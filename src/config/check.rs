@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 
 use super::{
-    Account, Config, Limits, Listen, Network, Spool, Store,
+    Account, After, Config, Limits, Listen, Network, Spool, Store,
     access::access,
     catalog::catalog,
     credential::{self, Found},
@@ -392,26 +392,27 @@ fn spools(
     accounts: &Accounts,
     problems: &mut Problems,
 ) -> Result<Vec<Spool>, Reported> {
-    let mut taken: BTreeMap<PathBuf, Place> = BTreeMap::new();
+    let mut directories = Directories::default();
     let spools: Vec<_> = items
         .iter()
         .map(|item| {
             let fields = Fields::new("spool", Some(item))?;
             let path = fields.get(problems, "path", |key, node| Ok((context.path(key, node)?, node.place)));
             let account = fields.get(problems, "account", |key, node| known_account(accounts, key, node));
-            let after = fields.get(problems, "after", choice(&[("delete", ())]));
+            let after =
+                fields.get(problems, "after", choice(&[("delete", After::Delete), ("keep", After::Keep)]));
+            let rescan = fields.get(problems, "rescan", read::duration);
             let (path, place) = path?;
-            if let Some(first) = taken.insert(plain(&path), place) {
-                let message = "two spools have the same directory".to_owned();
+            if let Err((message, first)) = directories.add(&path, place) {
                 let help = "leave one of them out, or give it a directory of its own";
                 return Err(problems.add_related(place, message, help, ("the first is", first)));
             }
-            after?;
+            let (after, rescan) = (after?, rescan?);
             let account = account?;
             // What is wrong with the account has been said.
             let known = accounts.get(&account).and_then(|account| account.as_ref().ok());
             let event_type = fields.given(problems, "type", |key, node| spool_type(known, key, node));
-            Ok(Spool { path, account, event_type: event_type? })
+            Ok(Spool { path, account, event_type: event_type?, after, rescan })
         })
         .collect();
     spools.into_iter().collect()
@@ -429,6 +430,44 @@ fn spool_type(account: Option<&Account>, key: &Key, node: &Node) -> Result<Event
             Err(Fault::new("is not in its account's catalog", unknown.to_string()))
         }
     }
+}
+
+/// The spools' directories by what their paths lead to.
+#[derive(Default)]
+struct Directories(BTreeMap<PathBuf, Place>);
+
+impl Directories {
+    /// Adds the directory `path`, which is named at `place`.
+    ///
+    /// # Errors
+    /// It is another spool's, or lies in another's as a directory of the daemon's own: what is wrong, and where that one is.
+    fn add(&mut self, path: &Path, place: Place) -> Result<(), (String, Place)> {
+        let real = real(path);
+        if let Some(first) = self.0.insert(real.clone(), place) {
+            let by = if plain(path) == real { String::new() } else { format!(": {}", real.display()) };
+            return Err((format!("two spools have the same directory{by}"), first));
+        }
+        let is_own = OWN_DIRECTORIES.iter().any(|own| real.ends_with(own));
+        let outer = real.parent().filter(|_| is_own).and_then(|outer| self.0.get(outer));
+        let inner = OWN_DIRECTORIES.iter().find_map(|own| self.0.get(&real.join(own)));
+        match outer.or(inner) {
+            Some(first) => Err(("a spool is in another's `failed/` or `done/`".to_owned(), *first)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a spool's files go that are bad, and those that are kept.
+const OWN_DIRECTORIES: [&str; 2] = ["failed", "done"];
+
+/// What `path` leads to when the links in what is there of it are followed.
+fn real(path: &Path) -> PathBuf {
+    let path = plain(path);
+    let there = path.ancestors().find_map(|ancestor| {
+        let rest = path.strip_prefix(ancestor).ok()?;
+        ancestor.canonicalize().ok().map(|real| plain(&real.join(rest)))
+    });
+    there.unwrap_or(path)
 }
 
 /// A path without `.` and doubled slashes, to compare it.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Config, Endpoint};
+use super::{After, Config, Endpoint};
 use crate::{
     model::{quota::Quota, time::format_size},
     policy::{
@@ -31,7 +31,8 @@ pub fn describe(config: &Config) -> String {
     for spool in &config.spools {
         let of =
             spool.event_type.as_ref().map(|of| format!(", files of any kind as {of}")).unwrap_or_default();
-        lines.push(format!("spool     {} (account {}{of})", spool.path.display(), spool.account));
+        let kept = if spool.after == After::Keep { ", files are kept in done/" } else { "" };
+        lines.push(format!("spool     {} (account {}{of}{kept})", spool.path.display(), spool.account));
     }
     for (name, networks) in [("allow", &config.network.allow), ("deny", &config.network.deny)] {
         if !networks.is_empty() {

@@ -71,7 +71,7 @@ pub enum Kind {
     /// `true` or `false`.
     Boolean,
     /// One of these words.
-    Choice(&'static [Choice]),
+    Choice(&'static [&'static str]),
     /// An event type.
     EventType,
     /// A duration within bounds.
@@ -122,15 +122,6 @@ pub enum Kind {
     Url,
 }
 
-/// A word that a key takes.
-#[derive(Clone, Copy, Debug)]
-pub struct Choice {
-    /// The word.
-    pub word: &'static str,
-    /// Whether this version has it.
-    pub built: bool,
-}
-
 impl Kind {
     /// Whether a value is a secret, unless it says where one is.
     pub(super) const fn is_secret(&self) -> bool {
@@ -141,9 +132,8 @@ impl Kind {
     pub fn expected(&self) -> String {
         match self {
             Self::Boolean => "true or false".to_owned(),
-            Self::Choice(choices) => {
-                let words: Vec<_> =
-                    choices.iter().filter(|c| c.built).map(|c| format!("{:?}", c.word)).collect();
+            Self::Choice(words) => {
+                let words: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
                 words.join(" or ")
             }
             Self::Duration(bounds) => format!("a duration such as \"30s\", {}", durations(bounds)),
@@ -284,14 +274,6 @@ const fn no(instead: &'static str) -> Built {
     Built::No { instead }
 }
 
-const fn has(word: &'static str) -> Choice {
-    Choice { word, built: true }
-}
-
-const fn has_not(word: &'static str) -> Choice {
-    Choice { word, built: false }
-}
-
 const OF_POSTHASTE: Fallback = Fallback::Else("as in `posthaste`");
 const NONE: Fallback = Fallback::Else("none");
 
@@ -357,7 +339,7 @@ pub const SECTIONS: &[Section] = &[
             key("gid", Kind::Integer(0..=MAX_UID), NONE, "Members of this group, by number."),
             key(
                 "role",
-                Kind::Choice(&[has("producer"), has("operator")]),
+                Kind::Choice(&["producer", "operator"]),
                 Fallback::Required,
                 "`producer`: hand in events, and see them and what becomes of them. `operator`: everything.",
             ),
@@ -533,9 +515,15 @@ pub const SECTIONS: &[Section] = &[
             key("account", Kind::Name, Fallback::Value("\"default\""), "The account of its events."),
             key(
                 "after",
-                Kind::Choice(&[has("delete"), has_not("keep")]),
+                Kind::Choice(&["delete", "keep"]),
                 Fallback::Value("\"delete\""),
-                "What becomes of a file whose events are accepted.",
+                "What becomes of a file whose events are accepted. With `\"keep\"` it is moved to `done/` inside the directory, which nobody but the operator empties.",
+            ),
+            key(
+                "rescan",
+                Kind::Duration(Duration::from_secs(1)..=Duration::from_secs(3600)),
+                Fallback::Value("\"30s\""),
+                "From one look at the whole directory to the next. Where the file system tells of new files at once, these looks only make up for what it did not tell; on one that does not (NFS, SMB, FUSE) they are what finds files: take `\"2s\"` there.",
             ),
             key(
                 "type",
@@ -589,7 +577,7 @@ pub const SECTIONS: &[Section] = &[
             ),
             key(
                 "tls_min",
-                Kind::Choice(&[has("1.2"), has("1.3")]),
+                Kind::Choice(&["1.2", "1.3"]),
                 Fallback::Value("\"1.2\""),
                 "The least version of TLS that is spoken with endpoints.",
             ),
@@ -662,7 +650,7 @@ pub const SECTIONS: &[Section] = &[
             key("description", Kind::Text, NONE, "What it says, for people."),
             key(
                 "effect",
-                Kind::Choice(&[has("live"), has("partial"), has("none")]),
+                Kind::Choice(&["live", "partial", "none"]),
                 Fallback::Value("\"live\""),
                 "`none`: its events are accepted and kept, and not delivered. `partial`: they are delivered, and shown as such.",
             ),
@@ -792,7 +780,7 @@ pub const SECTIONS: &[Section] = &[
             ),
             key(
                 "order",
-                Kind::Choice(&[has("none"), has("fifo")]),
+                Kind::Choice(&["none", "fifo"]),
                 Fallback::Value("\"none\""),
                 "`fifo`: to one endpoint deliveries go one after the other in the order of acceptance, each when the one before has ended, retries included; among those whose events have the same `key` (none: those without), while others go on. A delayed event joins at the end when it is due. What is pending when this is changed stays as it was accepted.",
             ),
@@ -806,20 +794,20 @@ pub const SECTIONS: &[Section] = &[
         keys: &[
             key(
                 "algorithm",
-                Kind::Choice(&[has("hmac-sha256"), has("ed25519"), has("none")]),
+                Kind::Choice(&["hmac-sha256", "ed25519", "none"]),
                 OF_POSTHASTE,
                 "With what, or not at all.",
             ),
             key(
                 "key",
-                Kind::Choice(&[has("utf8"), has("hex"), has("base64"), has("whsec")]),
+                Kind::Choice(&["utf8", "hex", "base64", "whsec"]),
                 OF_POSTHASTE,
                 "How the secret becomes the key: its own bytes, hex, base64, or base64 after `whsec_`. With ed25519 the key is the 32 bytes of a private key, in hex, base64, or base64 after `whsk_`; receivers get the public one, `whpk_`.",
             ),
             key("signed", Kind::Placeholders, OF_POSTHASTE, "What is signed."),
             key(
                 "encoding",
-                Kind::Choice(&[has("hex"), has("base64")]),
+                Kind::Choice(&["hex", "base64"]),
                 OF_POSTHASTE,
                 "How a signature's bytes are written.",
             ),
@@ -847,13 +835,13 @@ pub const SECTIONS: &[Section] = &[
         keys: &[
             key(
                 "format",
-                Kind::Choice(&[has("envelope"), has("raw"), has("template"), has("cloudevents")]),
+                Kind::Choice(&["envelope", "raw", "template", "cloudevents"]),
                 OF_POSTHASTE,
                 "`raw`: the payload as it came; `envelope`: `{\"id\",\"type\",\"timestamp\",\"data\"}`; `cloudevents`: CloudEvents 1.0; or the `template`.",
             ),
             key(
                 "mode",
-                Kind::Choice(&[has("structured"), has("binary")]),
+                Kind::Choice(&["structured", "binary"]),
                 Fallback::Value("\"structured\""),
                 "With `format = \"cloudevents\"`: all in the body, or the attributes in `ce-…` headers and the payload as it came in the body.",
             ),

@@ -76,8 +76,7 @@ fn write_key(out: &mut String, key: &Key) {
     let name = if *name == ANY { "*any name*".to_owned() } else { format!("`{name}`") };
     let takes = match kind {
         Kind::Choice(choices) => {
-            let words: Vec<_> =
-                choices.iter().filter(|c| c.built).map(|c| format!("`{:?}`", c.word)).collect();
+            let words: Vec<_> = choices.iter().map(|word| format!("`{word:?}`")).collect();
             words.join(", ")
         }
         kind => kind.expected(),

@@ -155,6 +155,27 @@ pub struct Spool {
     pub account: AccountName,
     /// The type of files that are payloads; `None`: none are taken.
     pub event_type: Option<EventType>,
+    /// What becomes of a file that is taken.
+    pub after: After,
+    /// From one look at the whole directory to the next.
+    pub rescan: Duration,
+}
+
+/// What becomes of a file whose events are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It is removed.
+    Delete,
+    /// It is moved to `done/` inside its directory.
+    Keep,
+}
+
+impl Spool {
+    /// The spool directory `path`, all else as by default.
+    pub fn by_default(path: PathBuf) -> Self {
+        let rescan = Duration::from_secs(30);
+        Self { path, account: AccountName::default(), event_type: None, after: After::Delete, rescan }
+    }
 }
 
 /// Where deliveries may go, and when.
@@ -252,8 +273,7 @@ pub fn defaults(directory: &Path) -> Config {
     let mut config = parse(Vec::new(), directory, None).expect("the defaults are a valid configuration");
     config.listen.socket = directory.join("posthaste.sock");
     config.store.path = directory.join("outbox.redb");
-    config.spools =
-        vec![Spool { path: directory.join("spool"), account: AccountName::default(), event_type: None }];
+    config.spools = vec![Spool::by_default(directory.join("spool"))];
     config
 }
 

@@ -12,7 +12,7 @@ use toml::de::DeValue;
 
 use super::{
     error::{Problems, Reported},
-    keys::{self, Choice, Fallback, Key, Kind, MAX_RATE, Section},
+    keys::{self, Fallback, Key, Kind, MAX_RATE, Section},
     raw::{Node, Table, Value, node},
     shape::suggest,
     source::{Place, Sources},
@@ -288,23 +288,17 @@ pub(super) fn mode(_: &Key, node: &Node) -> Result<u32, Fault> {
     }
 }
 
-/// One of the key's words that this version has, as `from` knows it.
+/// One of the key's words, as `from` knows it.
 pub(super) fn choice<T: Copy>(
     from: &'static [(&'static str, T)],
 ) -> impl FnOnce(&Key, &Node) -> Result<T, Fault> {
     move |key, node| {
-        let Kind::Choice(choices) = &key.kind else { unreachable!("{} is read as a choice", key.name) };
+        let Kind::Choice(words) = &key.kind else { unreachable!("{} is read as a choice", key.name) };
         let text = string(node)?;
-        if let Some((_, value)) = from.iter().find(|(word, _)| *word == text) {
-            return Ok(*value);
+        match from.iter().find(|(word, _)| *word == text) {
+            Some((_, value)) => Ok(*value),
+            None => Err(Fault::new("has an unknown value", suggest(text, words.iter().copied()))),
         }
-        let known = choices.iter().filter(|choice| choice.built).map(|choice| choice.word);
-        if choices.iter().any(|Choice { word, built }| !built && *word == text) {
-            let words: Vec<_> = known.collect();
-            let what = format!("cannot be {text:?} in this version of posthaste");
-            return Err(Fault::new(what, format!("this version has {}", words.join(", "))));
-        }
-        Err(Fault::new("has an unknown value", suggest(text, known)))
     }
 }
 

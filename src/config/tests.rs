@@ -516,9 +516,6 @@ fn what_this_version_does_not_have() {
         assert!(message.ends_with("is not available in this version of posthaste"), "{message}");
         assert!(advice.contains(help), "{text}: {advice}");
     }
-    let (_, message, help) = marked("[[spool]]\npath = 's'\nafter = 'keep'");
-    assert_eq!(message, "`spool.after` cannot be \"keep\" in this version of posthaste");
-    assert!(help.starts_with("this version has "), "{help}");
     let (_, message, _) = marked("[profiles.a]\nprobe = ['x']");
     assert_eq!(message, "`profiles.a.probe` has an entry that is not a duration");
 }
@@ -965,6 +962,54 @@ error: two endpoints of the account `default` are named `erp`
 }
 
 #[test]
+fn two_names_of_one_directory() {
+    let place = tempfile::tempdir().expect("a directory");
+    let place = place.path().canonicalize().expect("it is there");
+    std::fs::create_dir_all(place.join("real/spool")).expect("directories");
+    std::os::unix::fs::symlink("real", place.join("link")).expect("a link");
+    std::os::unix::fs::symlink("real/spool", place.join("spool")).expect("a link");
+    let spools = |first: &str, second: &str| {
+        let path =
+            |name: &str| place.join(name).display().to_string() + if name.ends_with('/') { "/" } else { "" };
+        format!("[[spool]]\npath = '{}'\n[[spool]]\npath = '{}'\n", path(first), path(second))
+    };
+    for (first, second, real) in [
+        ("real/spool", "link/spool", "real/spool"),
+        ("spool", "link/spool/", "real/spool"),
+        // Neither is there yet.
+        ("real/new/a", "link/new/a", "real/new/a"),
+        ("link/a", "./link/./a", "real/a"),
+    ] {
+        let (_, message, _) = marked(&spools(first, second));
+        let expected = format!("two spools have the same directory: {}", place.join(real).display());
+        assert_eq!(message, expected, "{first} {second}");
+    }
+    let (_, message, _) = marked(&spools("real/spool", "real/spool/"));
+    assert_eq!(message, "two spools have the same directory");
+    for (first, second) in [("spool", "real/spool/failed"), ("link/spool/done", "spool")] {
+        assert_eq!(marked(&spools(first, second)).1, "a spool is in another's `failed/` or `done/`");
+    }
+    assert_eq!(valid(&spools("real/spool", "real/failed")).spools.len(), 2);
+}
+
+#[test]
+fn what_becomes_of_spool_files() {
+    let config = valid("[[spool]]\npath = '/s'\nafter = 'keep'\nrescan = '2s'");
+    assert_eq!((config.spools[0].after, config.spools[0].rescan), (After::Keep, Duration::from_secs(2)));
+    assert!(
+        describe(&config).contains("(account default, files are kept in done/)"),
+        "{}",
+        describe(&config)
+    );
+    for (keys, message) in [
+        ("after = 'move'", "`spool.after` has an unknown value"),
+        ("rescan = '999ms'", "`spool.rescan` is out of bounds"),
+    ] {
+        assert_eq!(marked(&format!("[[spool]]\npath = '/s'\n{keys}")).1, message);
+    }
+}
+
+#[test]
 fn built_in_profiles() {
     let config = valid(&endpoint(""));
     let posthaste = config.endpoints[0].form.profile();
@@ -1337,12 +1382,9 @@ fn what_is_not_written() {
     let config = defaults(Path::new("./posthaste-data"));
     assert_eq!(config.listen.socket, Path::new("./posthaste-data/posthaste.sock"));
     assert_eq!(config.store.path, Path::new("./posthaste-data/outbox.redb"));
-    let spool = Spool {
-        path: PathBuf::from("./posthaste-data/spool"),
-        account: AccountName::default(),
-        event_type: None,
-    };
+    let spool = Spool::by_default(PathBuf::from("./posthaste-data/spool"));
     assert_eq!(config.spools, [spool]);
+    assert_eq!(valid("[[spool]]\npath = '/s'\n").spools, [Spool::by_default(PathBuf::from("/s"))]);
     assert_eq!(config.limits, limits);
 }
 

@@ -102,6 +102,34 @@ fn visible(private: &OsStr) -> Vec<u8> {
     if name.is_empty() || name.starts_with(b".") { [b"file", name].concat() } else { name.to_owned() }
 }
 
+/// A name that is not `taken`: `base`, or it with a number behind it; found without trying all numbers.
+///
+/// # Errors
+/// Those of `taken`; or there are too many.
+pub(super) fn free_name(base: &OsStr, taken: impl Fn(&OsStr) -> io::Result<bool>) -> io::Result<OsString> {
+    let numbered = |number: u32| with_end(base, &format!(".{number}"));
+    if !taken(base)? {
+        return Ok(base.to_owned());
+    }
+    let (mut used, mut free) = (0, 1);
+    while taken(&numbered(free))? {
+        used = free;
+        free = free.checked_mul(2).ok_or(io::ErrorKind::AlreadyExists)?;
+    }
+    while free - used > 1 {
+        let middle = used + (free - used) / 2;
+        if taken(&numbered(middle))? { used = middle } else { free = middle }
+    }
+    Ok(numbered(free))
+}
+
+/// `name` with `end` behind it.
+pub(super) fn with_end(name: &OsStr, end: &str) -> OsString {
+    let mut name = name.to_owned();
+    name.push(end);
+    name
+}
+
 /// Renames `from` to the first of `names` that nothing has, and says which; `names` counts from 0.
 fn rename_to_free(
     directory: &Directory,
@@ -135,9 +163,9 @@ fn rename_in_steps(from: &Directory, name: &OsStr, to: &Directory, target: &OsSt
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    // Only where the target could be a producer's too: `.posthaste-taken-…` and `failed/` are the daemon's own.
-    if is_private(name) && from.inode() == to.inode() {
-        // A second name never replaces, and nobody puts another file under the private one meanwhile.
+    // Only where the target could be a producer's too: private names, `failed/` and `done/` are the daemon's own.
+    if !is_private(target) && !to.is_own() {
+        // A second name never replaces, and nobody puts another file under the first one meanwhile: it is private, or in `failed/`.
         rustix::fs::linkat(from, name, to, target, rustix::fs::AtFlags::empty())?;
         return from.unlink(name);
     }

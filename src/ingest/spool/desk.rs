@@ -15,7 +15,9 @@ use std::{
 use super::{
     Shared, Timing,
     aside::{self, Aside},
+    claims::Claims,
     directory::{self, Directory, Stamp},
+    done,
     failed::{self, PutAway},
     memory::Memory,
     scan,
@@ -24,6 +26,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    config::After,
     ingest::{answer::Refusal, intake::Intake},
     model::event::NewEvent,
     outbox::FileIdentity,
@@ -36,10 +39,21 @@ const GROUP_BYTES: u64 = 1 << 20;
 /// Files that a look reports one by one.
 const REPORTED: usize = 16;
 
+/// Which directory it is.
+#[derive(Debug)]
+pub(super) struct Site {
+    /// Its path.
+    pub(super) path: PathBuf,
+    /// What becomes of files that are taken.
+    pub(super) after: After,
+    /// The other spools' directories.
+    pub(super) claims: Claims,
+}
+
 /// The directory's clerk.
 #[derive(Debug)]
 pub(super) struct Desk {
-    path: PathBuf,
+    site: Site,
     rules: Rules,
     timing: Timing,
     clock: Clock,
@@ -60,6 +74,8 @@ pub(super) struct Desk {
     scan: Scan,
     /// There were more files than can be remembered as waiting.
     overflowed: bool,
+    /// How `failed/` was when its files were counted.
+    counted: Option<failed::Seen>,
     /// The first problem of the last scan and of what came after it.
     problem: Option<String>,
     reported: usize,
@@ -113,6 +129,8 @@ pub(super) struct Outcome {
 pub(super) struct Look {
     /// Files that are complete.
     pub(super) names: BTreeSet<OsString>,
+    /// Files that are new, complete or not.
+    pub(super) new: BTreeSet<OsString>,
     /// The whole directory.
     pub(super) scan: bool,
     /// Make the directory if it is not there.
@@ -142,7 +160,7 @@ pub(super) fn group(files: &VecDeque<Ready>) -> impl Iterator<Item = &Ready> {
 
 impl Desk {
     pub(super) fn new(
-        path: PathBuf,
+        site: Site,
         rules: Rules,
         timing: Timing,
         clock: Clock,
@@ -150,7 +168,7 @@ impl Desk {
         hints: Arc<Hints>,
     ) -> Self {
         Self {
-            path,
+            site,
             rules,
             timing,
             clock,
@@ -164,6 +182,7 @@ impl Desk {
             unseen: HashSet::new(),
             scan: Scan::Off,
             overflowed: false,
+            counted: None,
             problem: None,
             reported: 0,
             told_unknown: false,
@@ -183,27 +202,47 @@ impl Desk {
         if look.scan {
             self.problem = None;
         }
-        let opened = match Directory::open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && look.make => {
-                directory::make(&self.path).and_then(|()| Directory::open(&self.path))
+        match self.open(look.make) {
+            Ok(directory) => {
+                self.opened(directory, look);
+                true
+            }
+            Err(problem) => {
+                self.watch.disarm();
+                self.status.set_watching(false);
+                self.trouble(problem);
+                false
+            }
+        }
+    }
+
+    fn open(&self, make: bool) -> Result<Directory, String> {
+        let Site { path, claims, .. } = &self.site;
+        let opened = match Directory::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && make => {
+                directory::make(path).and_then(|()| Directory::open(path))
             }
             opened => opened,
         };
-        match opened {
-            Ok(directory) => self.opened(directory, look),
-            Err(error) => {
-                self.watch.disarm();
-                self.trouble(format!("cannot open the directory: {error}"));
-                return false;
-            }
+        let directory = opened.map_err(|error| {
+            claims.release(path);
+            format!("cannot open the directory: {error}")
+        })?;
+        match claims.claim(path, directory.inode()) {
+            Ok(()) => Ok(directory),
+            Err(other) => Err(format!(
+                "this is the same directory as {}, which takes its files; leave one of the two [[spool]] out",
+                other.display()
+            )),
         }
-        true
     }
 
     fn opened(&mut self, directory: Directory, look: &Look) {
         if look.scan {
             // Watched first, scanned then: nothing falls between.
-            if let Err(error) = self.watch.arm(&self.path, directory.inode(), look.lost, &self.hints) {
+            let armed = self.watch.arm(&self.site.path, directory.inode(), look.lost, &self.hints);
+            self.status.set_watching(armed.is_ok() && directory.is_told());
+            if let Err(error) = armed {
                 self.trouble(format!(
                     "the directory cannot be watched, files are only found by scans ({error}); \
                      see the limits fs.inotify.max_user_watches and fs.inotify.max_user_instances"
@@ -217,13 +256,14 @@ impl Desk {
         self.directory = Some(Arc::new(directory));
     }
 
-    /// Which of the files `complete` are there, and which of those that waited are ready; in order.
-    pub(super) fn named(&mut self, complete: &BTreeSet<OsString>) -> Vec<Ready> {
+    /// Which of the files that are complete are there, and which of the others are ready; in order.
+    pub(super) fn named(&mut self, look: &Look) -> Vec<Ready> {
+        let complete = &look.names;
         let Some(directory) = self.directory.clone() else { return Vec::new() };
         let now = self.clock.instant();
         let due = self.waiting.iter().filter(|(_, waiting)| waiting.value.until <= now);
         let mut names: BTreeSet<OsString> = due.map(|(name, _)| name.clone()).collect();
-        names.extend(complete.iter().cloned());
+        names.extend(complete.union(&look.new).cloned());
         let mut ready = Vec::new();
         for name in names {
             let Some(stamp) = self.look_at(&directory, &name) else {
@@ -258,7 +298,7 @@ impl Desk {
         };
         if let Some(name) = page.unknown.filter(|_| !self.told_unknown) {
             self.told_unknown = true;
-            tracing::info!(spool = %self.path.display(), file = %name.display(),
+            tracing::info!(spool = %self.site.path.display(), file = %name.display(),
                 "files of this kind are left alone: events are in .json, .ndjson and .msgpack files, and with `type` under [[spool]] all others are payloads");
         }
         self.scan = match page.names.last() {
@@ -328,7 +368,7 @@ impl Desk {
             Ok(_) => {
                 if !self.told_special {
                     self.told_special = true;
-                    tracing::info!(spool = %self.path.display(), file = %name.display(),
+                    tracing::info!(spool = %self.site.path.display(), file = %name.display(),
                         "links, directories, FIFOs and devices are left alone");
                 }
                 None
@@ -345,14 +385,14 @@ impl Desk {
 
     fn see(&mut self, stamp: Stamp) {
         if !self.unseen.is_empty() {
-            self.unseen.remove(&stamp.identity(&self.path.to_string_lossy()));
+            self.unseen.remove(&stamp.identity(&self.site.path.to_string_lossy()));
         }
     }
 
     /// Whether a file that nobody said is complete has been still for long enough; if not, it waits.
     fn is_still(&mut self, name: &OsStr, stamp: Stamp, now: Instant) -> bool {
         // Of a file that somebody writes to, the notification is still to come.
-        let written = self.hints.is_written(name);
+        let written = self.hints.is_written(name, stamp.size);
         let wait = if written { self.timing.written } else { self.timing.still };
         let Some(waiting) = self.waiting.see(name, stamp) else {
             self.wait(name, stamp, now);
@@ -409,27 +449,33 @@ impl Desk {
         None
     }
 
-    /// Removes what was taken and puts away what was refused; then the taken files may be forgotten by the outbox.
+    /// Removes or keeps what was taken and puts away what was refused; then the outbox may forget the taken files.
     pub(super) fn finish(&mut self, outcomes: Vec<Outcome>, intake: &Intake) {
         let Some(directory) = self.directory.clone() else { return };
-        let mut removed = Vec::new();
+        // Opened once for all of them.
+        let done = (self.site.after == After::Keep).then(|| done::open(&directory));
+        let mut ended = Vec::new();
         for Outcome { file, places, result } in outcomes {
             match result {
-                Ok(()) if self.remove(&directory, &file) => removed.push(file),
+                Ok(()) if self.clear_away(&directory, done.as_ref(), &file) => ended.push(file),
                 Ok(()) => {}
                 Err((index, refusal)) => {
                     self.put_away(&file, Bad { refusal, place: places.place(index) });
                 }
             }
         }
-        if removed.is_empty() {
+        if ended.is_empty() {
             return;
         }
-        // A file that comes back after a power cut must still be known.
-        match directory.sync() {
+        // A file that comes back after a power cut must still be known; one that is moved must be somewhere.
+        let synced = match &done {
+            Some(Ok(done)) => done.sync().and_then(|()| directory.sync()),
+            _ => directory.sync(),
+        };
+        match synced {
             Ok(()) => {
-                let name = self.path.to_string_lossy();
-                for file in removed {
+                let name = self.site.path.to_string_lossy();
+                for file in ended {
                     intake.unlinked(file.stamp.identity(&name));
                 }
             }
@@ -437,24 +483,58 @@ impl Desk {
         }
     }
 
-    /// Removes the taken file; false when it is still there.
-    fn remove(&mut self, directory: &Directory, file: &Ready) -> bool {
-        let removed = aside::take(directory, &file.name, file.stamp).and_then(|aside| match aside {
-            Aside::Taken(private) => directory.unlink(&private),
-            Aside::GivenBack(name) => {
-                self.wait_again(directory, name);
-                Ok(())
+    /// Removes the taken file, or moves it to `done`; false when it is still there.
+    fn clear_away(
+        &mut self,
+        directory: &Directory,
+        done: Option<&io::Result<Directory>>,
+        file: &Ready,
+    ) -> bool {
+        let what = if done.is_some() { "moved to done/" } else { "removed" };
+        let stays = |error: &io::Error| format!("is taken, but cannot be {what}: {error}");
+        let done = match done {
+            // With its name: nothing was begun.
+            Some(Err(error)) => {
+                self.leave(file, None, &stays(error));
+                return false;
             }
+            Some(Ok(done)) => Some(done),
+            None => None,
+        };
+        match aside::take(directory, &file.name, file.stamp) {
+            Ok(Aside::Taken(private)) => {
+                let cleared = match done {
+                    Some(done) => done::keep(directory, &private, done, &file.name).map(drop),
+                    None => directory.unlink(&private),
+                };
+                if let Err(error) = cleared {
+                    self.give_back_taken(directory, &private, file, &stays(&error));
+                    return false;
+                }
+            }
+            Ok(Aside::GivenBack(name)) => self.wait_again(directory, name),
             // What lies there now is another file, or was written to: a later look is for it.
-            Aside::Changed | Aside::Gone => Ok(()),
-        });
-        if let Err(error) = removed {
-            self.leave(file, None, &format!("is taken, but cannot be removed: {error}"));
-            return false;
+            Ok(Aside::Changed | Aside::Gone) => {}
+            Err(error) => {
+                self.leave(file, None, &stays(&error));
+                return false;
+            }
         }
         self.stuck.remove(&file.name);
         self.status.taken.add(1);
         true
+    }
+
+    /// Gives the taken file its name back, under which it lies until the next scan.
+    fn give_back_taken(&mut self, directory: &Directory, private: &OsStr, file: &Ready, problem: &str) {
+        match aside::give_back(directory, private) {
+            Ok(Some(name)) => {
+                self.expect_own(name.clone());
+                self.leave(&Ready { name, stamp: file.stamp }, None, problem);
+            }
+            Ok(None) => {}
+            Err(_) => self.leave(file, None, problem),
+        }
     }
 
     fn put_away(&mut self, file: &Ready, bad: Bad) {
@@ -462,9 +542,9 @@ impl Desk {
         match failed::put_away(&directory, &file.name, file.stamp, &bad, self.clock.wall()) {
             Ok(PutAway::Moved(target)) => {
                 self.stuck.remove(&file.name);
-                self.status.failed.add(1);
+                self.status.add_failed();
                 // Not the message: it may quote the file.
-                tracing::info!(spool = %self.path.display(), file = %file.name.display(),
+                tracing::info!(spool = %self.site.path.display(), file = %file.name.display(),
                     moved_to = %target.display(), code = bad.refusal.code.as_str(), place = bad.place.map(tracing::field::display),
                     "a file was not taken; it lies in failed/ with its reason");
             }
@@ -492,7 +572,7 @@ impl Desk {
     fn leave(&mut self, file: &Ready, bad: Option<Bad>, problem: &str) {
         let known = self.stuck.see(&file.name, file.stamp).is_some();
         let remembered = self.stuck.insert(file.name.clone(), file.stamp, bad);
-        let (spool, name) = (self.path.display(), file.name.display());
+        let (spool, name) = (self.site.path.display(), file.name.display());
         if !known && remembered && self.reported < REPORTED {
             self.reported += 1;
             tracing::warn!(%spool, file = %name, "the file {problem}; it is left where it is");
@@ -505,7 +585,7 @@ impl Desk {
     /// Something is wrong with the directory as a whole; logged when it is new.
     pub(super) fn trouble(&mut self, problem: String) {
         if self.status.problem().as_ref() != Some(&problem) {
-            tracing::warn!(spool = %self.path.display(), "{problem}");
+            tracing::warn!(spool = %self.site.path.display(), "{problem}");
         }
         self.note(problem);
     }
@@ -520,9 +600,12 @@ impl Desk {
     /// The look is over.
     pub(super) fn end(&mut self, look_scanned: bool, intake: &Intake) -> Next {
         let directory = self.directory.take();
+        if let Some(directory) = directory.as_ref().filter(|_| look_scanned) {
+            self.count_failed(directory);
+        }
         if matches!(self.scan, Scan::Whole) {
             // Removed before a crash that came before they were forgotten: another file may become what they were.
-            let device = directory.map(|directory| directory.inode().device);
+            let device = directory.as_ref().map(|directory| directory.inode().device);
             let gone = self.unseen.drain().filter(|file| Some(file.device) == device);
             gone.for_each(|file| intake.unlinked(file));
             self.waiting.end_pass();
@@ -535,5 +618,17 @@ impl Desk {
         let again = self.overflowed && self.waiting.len() < Memory::<Waiting>::BOUND / 2;
         self.overflowed &= !again;
         Next { due: self.waiting.iter().map(|(_, waiting)| waiting.value.until).min(), again }
+    }
+
+    /// How many files lie in `failed/`, when that may have changed.
+    fn count_failed(&mut self, directory: &Directory) {
+        match failed::count(directory, self.counted, self.clock.wall()) {
+            Ok((seen, Some(count))) => {
+                self.counted = Some(seen);
+                self.status.set_in_failed(count);
+            }
+            Ok((_, None)) => {}
+            Err(error) => self.trouble(format!("cannot read failed/: {error}")),
+        }
     }
 }

@@ -30,6 +30,8 @@ const MODE: u32 = 0o770;
 pub(super) struct Directory {
     fd: OwnedFd,
     inode: Inode,
+    /// `failed/` or `done/`: no producer has files there.
+    own: bool,
 }
 
 /// What tells one directory from another that has the same path later.
@@ -55,22 +57,38 @@ pub(super) struct Stamp {
 impl Directory {
     /// Opens `path`, which may be a link to a directory.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Self::new(rustix::fs::open(path, FLAGS | OFlags::DIRECTORY, Mode::empty())?)
+        Self::new(rustix::fs::open(path, FLAGS | OFlags::DIRECTORY, Mode::empty())?, false)
     }
 
-    /// Opens the directory `name` in this one, making it with `mode` if it is not there. A link is not followed.
+    /// Opens the daemon's own directory `name` in this one, making it with `mode` if it is not there. A link is not followed.
     pub(super) fn within(&self, name: &str, mode: u32) -> io::Result<Self> {
         match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        let flags = FLAGS | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        Self::new(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?)
+        self.own(name)
     }
 
-    fn new(fd: OwnedFd) -> io::Result<Self> {
+    /// Opens the daemon's own directory `name` in this one. A link is not followed.
+    pub(super) fn own(&self, name: &str) -> io::Result<Self> {
+        let flags = FLAGS | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        Self::new(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?, true)
+    }
+
+    fn new(fd: OwnedFd, own: bool) -> io::Result<Self> {
         let stamp = Stamp::of(&rustix::fs::fstat(&fd)?);
-        Ok(Self { fd, inode: Inode { device: stamp.device, inode: stamp.inode } })
+        Ok(Self { fd, inode: Inode { device: stamp.device, inode: stamp.inode }, own })
+    }
+
+    /// Whether no producer has files here.
+    pub(super) const fn is_own(&self) -> bool {
+        self.own
+    }
+
+    /// Whether the system tells of all that happens here: on a file system of other machines or programs it does not.
+    pub(super) fn is_told(&self) -> bool {
+        // Of what cannot say what it is the least is assumed.
+        rustix::fs::fstatfs(&self.fd).is_ok_and(|system| !is_distant(system.f_type))
     }
 
     /// Which directory it is.
@@ -81,6 +99,20 @@ impl Directory {
     /// How the file `name` is; a link is not followed.
     pub(super) fn stamp(&self, name: &OsStr) -> io::Result<Stamp> {
         Ok(Stamp::of(&rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    /// Whether anything has this name.
+    pub(super) fn has(&self, name: &OsStr) -> io::Result<bool> {
+        match self.stamp(name) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// When something in it was last added, renamed or removed.
+    pub(super) fn changed(&self) -> io::Result<i64> {
+        Ok(Stamp::of(&rustix::fs::fstat(&self.fd)?).mtime)
     }
 
     /// Opens the file `name` for reading, and how it is.
@@ -169,9 +201,50 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
     }
 }
 
+/// File systems that others than this kernel write to, by their `f_type` (see statfs(2) and linux/magic.h).
+const DISTANT: [u32; 12] = [
+    0x0000_517b, // SMB
+    0x0000_6969, // NFS
+    0x00c3_6400, // Ceph
+    0x0102_1997, // 9P
+    0x0116_1970, // GFS2
+    0x0bd0_0bd0, // Lustre
+    0x5346_414f, // AFS
+    0x6573_5546, // FUSE
+    0x7461_636f, // OCFS2
+    0x786f_4256, // VirtualBox
+    0xfe53_4d42, // SMB2
+    0xff53_4d42, // CIFS
+];
+
+/// Whether the file system of this type is one of [`DISTANT`]; the number has another type, and sign, on other machines.
+fn is_distant(system: impl Into<i128>) -> bool {
+    let bits = u32::try_from(system.into() & i128::from(u32::MAX)).unwrap_or(0);
+    DISTANT.contains(&bits)
+}
+
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
 
 /// The fields of `stat` have other types on other machines.
 fn unsigned(number: impl Into<i128>) -> u64 {
     u64::try_from(number.into()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_files_others_write() {
+        // ext4, tmpfs, btrfs, overlayfs, XFS.
+        for near in [0xef53_i64, 0x0102_1994, 0x9123_683e, 0x794c_7630, 0x5846_5342] {
+            assert!(!is_distant(near), "{near:x}");
+        }
+        for distant in [0x6969_i64, 0xff53_4d42, 0x6573_5546] {
+            assert!(is_distant(distant), "{distant:x}");
+        }
+        assert!(is_distant(-11_317_950_i32), "CIFS where the number has a sign");
+        let place = tempfile::tempdir().expect("a directory");
+        assert!(Directory::open(place.path()).expect("the directory").is_told());
+    }
 }

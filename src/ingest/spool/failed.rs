@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    aside::{self, Aside, shortened},
+    aside::{self, Aside, shortened, with_end},
     directory::{Directory, Stamp},
     take::Bad,
 };
@@ -21,10 +21,15 @@ use crate::{ingest::dialect::Place, model::time::Timestamp};
 /// The directory's name, in the spool directory.
 pub(super) const NAME: &str = "failed";
 
+/// How the name of a reason ends.
+pub(super) const REASON_END: &str = ".reason";
+
 const DIRECTORY_MODE: u32 = 0o750;
 const REASON_MODE: u32 = 0o640;
+/// Changes that are further apart than this have different times, in nanoseconds.
+const SETTLED: i64 = 1_000_000_000;
 const TEMPORARY: &str = ".reason.tmp";
-/// Names longer than this are cut, so that number and `.reason` fit behind them (255 bytes is a name's limit).
+/// Names longer than this are cut, so that a number and `.reason` twice fit behind them (255 bytes is a name's limit).
 const LONGEST_NAME: usize = 224;
 /// How often a name may be snatched away before the try is given up.
 const TRIES: usize = 8;
@@ -46,6 +51,15 @@ pub struct Reason {
     pub at: Timestamp,
 }
 
+/// How `failed/` was when its files were counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// When it was last changed; `None` when it is not there.
+    changed: Option<i64>,
+    /// So long before the count that no change since can have the same time.
+    settled: bool,
+}
+
 /// What became of the try.
 #[derive(Debug)]
 pub(super) enum PutAway {
@@ -63,6 +77,38 @@ pub(super) enum PutAway {
     },
     /// It lies in `failed/` under this name.
     Moved(OsString),
+}
+
+/// How many files lie in the `failed/` of `directory`, without their reasons; `None` if it is as it was `before`.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn count(
+    directory: &Directory,
+    before: Option<Seen>,
+    now: Timestamp,
+) -> io::Result<(Seen, Option<u64>)> {
+    let failed = match directory.own(NAME) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok((Seen { changed: None, settled: true }, Some(0)));
+        }
+        failed => failed?,
+    };
+    let changed = failed.changed()?;
+    let wall = i64::try_from(now.as_millis()).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    let seen = Seen { changed: Some(changed), settled: wall.saturating_sub(changed) > SETTLED };
+    if before.is_some_and(|before| before.settled && before.changed == seen.changed) {
+        return Ok((seen, None));
+    }
+    let mut count = 0;
+    for entry in failed.entries()? {
+        let name = entry?.file_name().to_bytes().to_owned();
+        // A file whose own name is like a reason's is counted by its reason.
+        let rest = name.strip_suffix(REASON_END.as_bytes());
+        let is_file = rest.is_none_or(|rest| rest.ends_with(REASON_END.as_bytes()));
+        count += u64::from(is_file && !name.starts_with(b"."));
+    }
+    Ok((seen, Some(count)))
 }
 
 /// Moves the file `name` into `failed/`, if it is still as `stamp` says.
@@ -125,8 +171,8 @@ pub(super) fn put_away(
 
 /// Writes the reason beside a name that is free; both names.
 fn announce(failed: &Directory, base: &OsStr, reason: &Reason) -> io::Result<(OsString, OsString)> {
-    let target = free_name(failed, base)?;
-    let beside = with_end(&target, ".reason");
+    let target = aside::free_name(base, |name| is_taken(failed, name))?;
+    let beside = with_end(&target, REASON_END);
     write_reason(failed, &beside, reason)?;
     Ok((target, beside))
 }
@@ -141,33 +187,9 @@ fn write_reason(failed: &Directory, name: &OsStr, reason: &Reason) -> io::Result
     failed.sync()
 }
 
-/// A name that nothing has in `failed`: `base`, or it with a number; found without trying all numbers.
-fn free_name(failed: &Directory, base: &OsStr) -> io::Result<OsString> {
-    let numbered = |number: u32| with_end(base, &format!(".{number}"));
-    let is_there = |name: &OsStr| match failed.stamp(name) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    };
-    if !is_there(base)? {
-        return Ok(base.to_owned());
-    }
-    let (mut taken, mut free) = (0, 1);
-    while is_there(&numbered(free))? {
-        taken = free;
-        free = free.checked_mul(2).ok_or(io::ErrorKind::AlreadyExists)?;
-    }
-    while free - taken > 1 {
-        let middle = taken + (free - taken) / 2;
-        if is_there(&numbered(middle))? { taken = middle } else { free = middle }
-    }
-    Ok(numbered(free))
-}
-
-fn with_end(name: &OsStr, end: &str) -> OsString {
-    let mut name = name.to_owned();
-    name.push(end);
-    name
+/// Whether a file under this name would replace something, or its reason would: a file may itself be named `….reason`.
+fn is_taken(failed: &Directory, name: &OsStr) -> io::Result<bool> {
+    Ok(failed.has(name)? || failed.has(&with_end(name, ".reason.reason"))?)
 }
 
 #[cfg(test)]
@@ -210,6 +232,29 @@ mod tests {
         }
         assert_eq!(fs::read_dir(place.path().join("failed")).expect("failed/").count(), 40);
         assert!(!place.path().join("a.json").exists());
+    }
+
+    #[test]
+    fn a_file_named_as_a_reason_is_not_overwritten() {
+        let place = tempfile::tempdir().expect("a directory");
+        for (name, expected) in
+            [("a.reason", "a.reason"), ("a", "a.1"), ("a", "a.2"), ("a.reason", "a.reason.1")]
+        {
+            let put = put(place.path(), name);
+            assert!(matches!(&put, PutAway::Moved(target) if *target == *expected), "{put:?}");
+        }
+        for name in ["a.reason", "a.1", "a.2", "a.reason.1"] {
+            let failed = place.path().join("failed");
+            assert_eq!(fs::read(failed.join(name)).expect("the file"), b"x", "{name}");
+            assert!(failed.join(format!("{name}.reason")).exists(), "{name}");
+        }
+        let directory = Directory::open(place.path()).expect("the directory");
+        let (seen, counted) = count(&directory, None, Timestamp::EPOCH).expect("it can be read");
+        assert_eq!((counted, seen.settled), (Some(4), false));
+        let later = Timestamp::from_millis(u64::MAX);
+        let (seen, counted) = count(&directory, Some(seen), later).expect("it can be read");
+        assert_eq!((counted, seen.settled), (Some(4), true));
+        assert_eq!(count(&directory, Some(seen), later).expect("it can be read"), (seen, None));
     }
 
     #[test]

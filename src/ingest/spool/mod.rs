@@ -1,19 +1,20 @@
 //! A spool directory: the door for programs that can only write files.
 //!
 //! A file is atomic: all its events are accepted in one transaction together with the file's identity, then it is
-//! removed, then the identity is forgotten. Or it is bad, and goes whole to `failed/` inside the directory, with its
-//! [`Reason`] beside it.
+//! removed, or moved to `done/` inside the directory where that was asked for, then the identity is forgotten. Or it is
+//! bad, and goes whole to `failed/`, with its [`Reason`] beside it.
 //!
 //! | a crash after | leaves | the next start |
 //! | --- | --- | --- |
 //! | nothing durable | the file | takes it |
 //! | the commit | the file, its identity in the store | hands it in again, hears that it is known, removes it |
 //! | the loss of its name | the file, under a private name | gives it back; then as above |
-//! | the removal, synced | an identity of no file | forgets it, when the directory has been seen whole |
+//! | the removal or the move, synced | an identity of no file | forgets it, when the directory has been seen whole |
 //!
 //! A file is complete when it is renamed in or closed by its writer, as the kernel's notifications say;
-//! one that is found by a scan alone, when it was the same at two looks, some time apart. Notifications are hints: the
-//! directory is scanned at the start, every half a minute, and whenever some were lost. Small files that lie there
+//! one that is found by a scan alone, or that got its name when it was written already, when it was the same at two looks,
+//! some time apart. Notifications are hints: the directory is scanned at the start, every half a minute (`rescan`), and
+//! whenever some were lost. Small files that lie there
 //! together are handed in together, in the order of their names, and share commits.
 //!
 //! Where the directory has a type, a file of any other kind is one event of this type, its bytes the payload.
@@ -22,8 +23,10 @@
 //! everything when the directory itself is not there; the daemon runs on. A store that fails leaves all files.
 
 mod aside;
+mod claims;
 mod desk;
 mod directory;
+mod done;
 mod extension;
 mod failed;
 mod memory;
@@ -37,15 +40,18 @@ use std::{
     collections::VecDeque,
     mem,
     path::{self, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tokio::{sync::watch as channel, task};
 
-pub use self::failed::Reason;
+pub use self::{claims::Claims, failed::Reason};
 use self::{
-    desk::{Desk, Loaded, Look, Next, Outcome, Ready},
+    desk::{Desk, Loaded, Look, Next, Outcome, Ready, Site},
     take::Rules,
     watch::Hints,
 };
@@ -87,6 +93,10 @@ pub struct SpoolStatus {
     pub taken: u64,
     /// Files moved to `failed/` since the start.
     pub failed: u64,
+    /// Files in `failed/`, as they were counted by the last scan, and those moved there since.
+    pub in_failed: u64,
+    /// The system tells of new files; if not, they are found by scans alone.
+    pub watching: bool,
     /// What keeps files from being taken, or from being taken at once.
     pub problem: Option<String>,
 }
@@ -95,6 +105,8 @@ pub struct SpoolStatus {
 struct Shared {
     taken: Counter,
     failed: Counter,
+    in_failed: AtomicU64,
+    watching: AtomicBool,
     problem: Mutex<Option<String>>,
 }
 
@@ -137,14 +149,17 @@ enum Halt {
 }
 
 impl Spool {
-    /// The spool directory of `config`, whose files go to `intake`; and who to ask how it is.
-    pub fn new(config: &config::Spool, intake: Intake, clock: Clock) -> (Self, SpoolHandle) {
-        Self::with_timing(config, intake, clock, Timing::default())
+    /// The spool directory of `config`, whose files go to `intake`, and which no other of `claims` may have; and who to
+    /// ask how it is.
+    pub fn new(config: &config::Spool, intake: Intake, claims: Claims, clock: Clock) -> (Self, SpoolHandle) {
+        let timing = Timing { rescan: config.rescan, ..Timing::default() };
+        Self::with_timing(config, intake, claims, clock, timing)
     }
 
     fn with_timing(
         config: &config::Spool,
         intake: Intake,
+        claims: Claims,
         clock: Clock,
         timing: Timing,
     ) -> (Self, SpoolHandle) {
@@ -159,8 +174,8 @@ impl Spool {
             file_events: limits.file_events,
         };
         let (shared, hints) = (Arc::new(Shared::default()), Arc::new(Hints::new(rules.event_type.is_some())));
-        let desk =
-            Desk::new(path.clone(), rules.clone(), timing, clock, Arc::clone(&shared), Arc::clone(&hints));
+        let site = Site { path: path.clone(), after: config.after, claims };
+        let desk = Desk::new(site, rules.clone(), timing, clock, Arc::clone(&shared), Arc::clone(&hints));
         let name = path.to_string_lossy().into_owned();
         let desk = Arc::new(Mutex::new(desk));
         (Self { name, intake, clock, timing, rules, hints, desk }, SpoolHandle { path, shared })
@@ -176,8 +191,12 @@ impl Spool {
             plan.wanted |= news.scan || news.lost;
             plan.lost |= news.lost;
             let now = self.clock.instant();
-            let look = Look { names: news.names, ..plan.look(now) };
-            if look.scan || !look.names.is_empty() || plan.due.is_some_and(|due| due <= now) {
+            let look = Look { names: news.names, new: news.new, ..plan.look(now) };
+            if look.scan
+                || !look.names.is_empty()
+                || !look.new.is_empty()
+                || plan.due.is_some_and(|due| due <= now)
+            {
                 let scanned = look.scan;
                 let next = self.look(look, &stopping).await;
                 plan.looked(scanned, next, self.clock.instant(), &self.timing);
@@ -218,8 +237,7 @@ impl Spool {
     }
 
     async fn take_ready(&self, look: Look, stopping: &channel::Receiver<bool>) -> Result<(), Halt> {
-        let begin =
-            move |desk: &mut Desk| if desk.begin(&look) { desk.named(&look.names) } else { Vec::new() };
+        let begin = move |desk: &mut Desk| if desk.begin(&look) { desk.named(&look) } else { Vec::new() };
         let named = self.desk(begin).await?;
         self.take(named, stopping).await?;
         while let Some(ready) = self.desk(Desk::page).await? {
@@ -347,12 +365,28 @@ impl SpoolHandle {
             path: self.path.clone(),
             taken: self.shared.taken.get(),
             failed: self.shared.failed.get(),
+            in_failed: self.shared.in_failed.load(Ordering::Relaxed),
+            watching: self.shared.watching.load(Ordering::Relaxed),
             problem: self.shared.problem(),
         }
     }
 }
 
 impl Shared {
+    // Relaxed: nothing is ordered by what people are shown.
+    fn set_in_failed(&self, count: u64) {
+        self.in_failed.store(count, Ordering::Relaxed);
+    }
+
+    fn add_failed(&self) {
+        self.failed.add(1);
+        self.in_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn set_watching(&self, watching: bool) {
+        self.watching.store(watching, Ordering::Relaxed);
+    }
+
     fn problem(&self) -> Option<String> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -116,8 +116,12 @@ impl World {
     }
 
     fn run(&self, timing: Timing) -> Running {
-        let config = config::Spool { path: self.path.clone(), account: account("default"), event_type: None };
-        let (spool, handle) = Spool::with_timing(&config, self.intake.clone(), self.clock, timing);
+        self.run_as(&config::Spool::by_default(self.path.clone()), &Claims::default(), timing)
+    }
+
+    fn run_as(&self, config: &config::Spool, claims: &Claims, timing: Timing) -> Running {
+        let (spool, handle) =
+            Spool::with_timing(config, self.intake.clone(), claims.clone(), self.clock, timing);
         let (stop, stopping) = channel::channel(false);
         Running { handle, stop, task: tokio::spawn(spool.run(stopping)) }
     }
@@ -391,8 +395,9 @@ async fn files_wait_for_room() {
 #[tokio::test]
 async fn room_for_the_largest_files() {
     let world = World::made();
-    let config = config::Spool { path: world.path.clone(), account: account("default"), event_type: None };
-    let (mut spool, _) = Spool::with_timing(&config, world.intake.clone(), world.clock, QUIET);
+    let config = config::Spool::by_default(world.path.clone());
+    let (mut spool, _) =
+        Spool::with_timing(&config, world.intake.clone(), Claims::default(), world.clock, QUIET);
     spool.rules.file_size = u64::MAX;
     world.drop_in("a.ndjson", "{\"type\":\"a\"}");
     let mut stamp =
@@ -459,6 +464,185 @@ async fn a_crash_after_the_removal_leaves_nothing_known() {
     assert_eq!((world.names().len(), world.types().len()), (0, 2));
     fs::hard_link(&kept, world.path.join("a.json")).expect("a link");
     until("the new file", || world.types() == ["a", "b", "a"]).await;
+    running.stop().await;
+}
+
+fn keeping(world: &World) -> config::Spool {
+    config::Spool { after: config::After::Keep, ..config::Spool::by_default(world.path.clone()) }
+}
+
+#[tokio::test]
+async fn what_is_taken_is_kept() {
+    let world = World::made();
+    let (config, claims, done) = (keeping(&world), Claims::default(), world.path.join("done"));
+    let known = || {
+        let known = world.intake.known_files(&world.path.to_string_lossy(), 9);
+        known.expect("the store can be read").len()
+    };
+    let first = world.run_as(&config, &claims, QUICK);
+    for round in 1..4_u64 {
+        world.drop_in("a.json", format!("{{\"type\":\"a{round}\"}}"));
+        until("the file", || first.status().taken == round).await;
+    }
+    world.drop_in("bad.json", "garbage");
+    until("the bad one", || first.status().failed == 1).await;
+    assert_eq!(
+        (world.names(), names(&done)),
+        (
+            vec!["done".into(), "failed".into()],
+            vec!["a.json".to_owned(), "a.json.1".to_owned(), "a.json.2".to_owned()]
+        )
+    );
+    assert_eq!(fs::read_to_string(done.join("a.json.2")).expect("the last"), "{\"type\":\"a3\"}");
+    until("all forgotten", || known() == 0).await;
+    // Put back on purpose it is a new file, though it is the same one as far as can be told.
+    fs::rename(done.join("a.json.1"), world.path.join("again.json")).expect("moved back");
+    until("the file", || first.status().taken == 4).await;
+    assert_eq!(names(&done), ["a.json", "a.json.2", "again.json"]);
+    assert_eq!(world.types(), ["a1", "a2", "a3", "a2"]);
+    first.stop().await;
+}
+
+#[tokio::test]
+async fn a_crash_around_the_move_repeats_nothing() {
+    let world = World::made();
+    let (config, claims, done) = (keeping(&world), Claims::default(), world.path.join("done"));
+    let known = || {
+        let known = world.intake.known_files(&world.path.to_string_lossy(), 9);
+        known.expect("the store can be read").len()
+    };
+    // After the commit; after the loss of its name; after the move.
+    for name in ["a.json", "b.json", "c.json"] {
+        world.accept(name, &format!("{{\"type\":\"{}\"}}", &name[..1])).await;
+    }
+    fs::rename(world.path.join("b.json"), world.path.join(".posthaste-taken-0-b.json")).expect("renamed");
+    fs::create_dir(&done).expect("done/");
+    fs::rename(world.path.join("c.json"), done.join("c.json")).expect("moved");
+    assert_eq!(known(), 3);
+    let running = world.run_as(&config, &claims, QUICK);
+    until("both moves", || running.status().taken == 2).await;
+    until("all forgotten", || known() == 0).await;
+    assert_eq!((world.types().len(), world.names()), (3, vec!["done".to_owned()]));
+    assert_eq!(names(&done), ["a.json", "b.json", "c.json"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_kept_stays() {
+    let world = World::made();
+    let done = world.path.join("done");
+    // Not followed: what is elsewhere is not the daemon's.
+    symlink(world.path.parent().expect("a parent"), &done).expect("a link");
+    let running = world.run_as(&keeping(&world), &Claims::default(), QUICK);
+    world.drop_in("a.json", "{\"type\":\"a\"}");
+    until("the problem", || {
+        running
+            .status()
+            .problem
+            .is_some_and(|problem| problem.starts_with("a.json is taken, but cannot be moved to done/"))
+    })
+    .await;
+    world.drop_in("b.json", "{\"type\":\"b\"}");
+    until("the other", || world.types() == ["a", "b"]).await;
+    assert_eq!(
+        (world.names(), running.status().taken),
+        (vec!["a.json".into(), "b.json".into(), "done".into()], 0)
+    );
+    fs::remove_file(&done).expect("out of the way");
+    until("both", || running.status().taken == 2).await;
+    until("the problem's end", || running.status().problem.is_none()).await;
+    assert_eq!((world.types().len(), names(&done)), (2, vec!["a.json".to_owned(), "b.json".to_owned()]));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_to_another_s_directory() {
+    let world = World::made();
+    let link = world.path.with_extension("link");
+    let elsewhere = world.path.with_extension("elsewhere");
+    directory::make(&elsewhere).expect("made");
+    symlink(&elsewhere, &link).expect("a link");
+    let claims = Claims::default();
+    let first = world.run_as(&config::Spool::by_default(world.path.clone()), &claims, QUICK);
+    let second = world.run_as(&config::Spool::by_default(link.clone()), &claims, QUICK);
+    let write = |path: &Path, name: &str| {
+        fs::write(path.join(name), format!("{{\"type\":\"{}\"}}", &name[..1])).expect("a file");
+    };
+    write(&link, "a.json");
+    until("its file", || second.status().taken == 1).await;
+    fs::remove_file(&link).expect("away");
+    symlink(&world.path, &link).expect("a link");
+    let is_told =
+        |status: SpoolStatus| status.problem.is_some_and(|problem| problem.contains("same directory"));
+    until("the problem", || is_told(second.status())).await;
+    write(&link, "b.json");
+    until("the first one's file", || first.status().taken == 1).await;
+    until("all of it", || world.names().is_empty()).await;
+    assert_eq!((world.types(), second.status().taken), (vec!["a".to_owned(), "b".to_owned()], 1));
+    fs::remove_file(&link).expect("away");
+    symlink(&elsewhere, &link).expect("a link");
+    until("the problem's end", || second.status().problem.is_none()).await;
+    write(&link, "c.json");
+    until("its file", || second.status().taken == 2).await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_for_what_is_written_already() {
+    let world = World::made();
+    let timing = Timing { still: Duration::from_millis(50), ..QUIET };
+    let running = world.watched(timing).await;
+    let before = running.status().taken;
+    let outside = world.path.with_extension("json");
+    fs::write(&outside, "{\"type\":\"linked\"}").expect("a file");
+    fs::hard_link(&outside, world.path.join("linked.json")).expect("a link");
+    // Somebody made it to write to it, and is not done: empty it is no payload and no event.
+    let mut slow = File::create(world.path.join("slow.json")).expect("a file");
+    until("the linked file", || running.status().taken == before + 1).await;
+    let own = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::TMPFILE;
+    match rustix::fs::open(&world.path, own, rustix::fs::Mode::from_raw_mode(0o640)) {
+        Ok(fd) => {
+            let mut file = File::from(fd);
+            file.write_all(b"{\"type\":\"named\"}").expect("it can be written");
+            let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+            rustix::fs::linkat(
+                rustix::fs::CWD,
+                own,
+                rustix::fs::CWD,
+                world.path.join("named.json"),
+                rustix::fs::AtFlags::SYMLINK_FOLLOW,
+            )
+            .expect("a name");
+        }
+        // The file system of the test has no such files.
+        Err(_) => world.drop_in("named.json", "{\"type\":\"named\"}"),
+    }
+    until("the named file", || running.status().taken == before + 2).await;
+    assert_eq!((world.names(), running.status().failed), (vec!["slow.json".to_owned()], 0));
+    slow.write_all(b"{\"type\":\"slow\"}").expect("it can be written");
+    drop(slow);
+    until("the slow file", || running.status().taken == before + 3).await;
+    assert_eq!(world.types(), ["linked", "named", "slow"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_lies_in_failed_is_counted() {
+    let world = World::made();
+    fs::create_dir(world.path.join("failed")).expect("failed/");
+    for name in ["old.json", "old.json.reason", "by-hand", ".reason.tmp", "x.reason", "x.reason.reason"] {
+        fs::write(world.path.join("failed").join(name), "x").expect("a file");
+    }
+    let running = world.run(QUICK);
+    until("those there", || running.status().in_failed == 3).await;
+    world.drop_in("bad.json", "garbage");
+    until("one more", || running.status().in_failed == 4 && running.status().failed == 1).await;
+    fs::remove_file(world.path.join("failed/by-hand")).expect("removed");
+    until("one less", || running.status().in_failed == 3).await;
+    fs::remove_dir_all(world.path.join("failed")).expect("removed");
+    until("none", || running.status().in_failed == 0).await;
+    assert!(running.status().watching);
     running.stop().await;
 }
 
@@ -610,8 +794,8 @@ async fn a_store_that_fails_leaves_the_files() {
     let World { path, outbox, intake, clock, _writer: writer, _notices: notices, _place: place } = world;
     writer.close(End::Clean).expect("closed");
     fs::write(path.join("a.json"), "{\"type\":\"a\"}").expect("a file");
-    let config = config::Spool { path: path.clone(), account: account("default"), event_type: None };
-    let (spool, handle) = Spool::with_timing(&config, intake, clock, QUICK);
+    let config = config::Spool::by_default(path.clone());
+    let (spool, handle) = Spool::with_timing(&config, intake, Claims::default(), clock, QUICK);
     let (stop, stopping) = channel::channel(false);
     let task = tokio::spawn(spool.run(stopping));
     until("the problem", || handle.status().problem.is_some_and(|problem| problem.contains("store"))).await;
