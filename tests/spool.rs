@@ -2,6 +2,13 @@
 
 mod support;
 
+#[path = "spool/failed.rs"]
+mod failed;
+#[path = "spool/notices.rs"]
+mod notices;
+#[path = "spool/several.rs"]
+mod several;
+
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -221,11 +228,28 @@ fn what_lies_there_at_the_start_is_taken_in_the_order_of_names() {
 
 #[test]
 fn kill_9_between_commit_and_removal_repeats_nothing_and_loses_nothing() {
-    let seed = 4_127;
+    killed_again_and_again(4_127, "");
+}
+
+#[test]
+fn kill_9_between_commit_and_move_repeats_nothing_and_loses_nothing() {
+    let (world, files) = killed_again_and_again(8_128, "after = \"keep\"\n");
+    let done = fs::read_dir(spool(&world, "done")).expect("it is there");
+    let mut done: Vec<_> = done.map(|entry| entry.expect("an entry").file_name().into_string()).collect();
+    done.sort();
+    let expected: Vec<_> = (0..files).map(|n| Ok(format!("{n:05}.ndjson"))).collect();
+    assert_eq!(done, expected, "each is there once, whole and under its own name");
+    let content = |n: u64| fs::read_to_string(spool(&world, &format!("done/{n:05}.ndjson"))).expect("a file");
+    (0..files).for_each(|n| assert_eq!(content(n), event(2 * n) + &event(2 * n + 1)));
+}
+
+fn killed_again_and_again(seed: u64, keys: &str) -> (World, u64) {
     eprintln!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let receiver = Receiver::start();
-    let mut world = running(&receiver, "");
+    let endpoint = endpoint("erp", &receiver.url("/"), &["*"], "raw");
+    let mut world = world_of(&format!("[[spool]]\npath = \"spool\"\n{keys}{endpoint}"));
+    world.start();
     let mut next = 0;
     for round in 0..5 {
         for _ in 0..random.u64(30..60) {
@@ -250,6 +274,7 @@ fn kill_9_between_commit_and_removal_repeats_nothing_and_loses_nothing() {
         !spool(&world, "failed").exists()
             || fs::read_dir(spool(&world, "failed")).expect("it is there").next().is_none()
     );
+    (world, next)
 }
 
 /// A directory with a `type`, and an endpoint of each form of body.

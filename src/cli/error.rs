@@ -54,6 +54,14 @@ pub enum CliError {
         /// What people read.
         message: String,
     },
+    /// A file or a directory of a spool is not what it should be, or may not be used.
+    #[error("{message}")]
+    Spool {
+        /// What it means to a script.
+        exit: Exit,
+        /// What people read.
+        message: String,
+    },
     /// There is no daemon to talk to.
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
@@ -71,7 +79,7 @@ impl CliError {
             Self::Data(_) => Exit::Data,
             Self::Disconnected(_) | Self::File { .. } | Self::Io(_) | Self::Output(_) => Exit::Io,
             Self::Refused(problem) => Exit::of_status(problem.status),
-            Self::Serve { exit, .. } => *exit,
+            Self::Serve { exit, .. } | Self::Spool { exit, .. } => *exit,
             Self::NotTaken(_) | Self::Timeout { .. } => Exit::TryAgain,
             Self::Unreachable(unreachable) => unreachable.exit(),
             Self::Usage(_) => Exit::Usage,

@@ -37,6 +37,7 @@ pub mod screen;
 pub mod secret;
 pub mod serve;
 pub mod socket;
+pub mod spool;
 pub mod status;
 pub mod table;
 #[cfg(test)]
@@ -95,6 +96,9 @@ enum Command {
     /// Look at endpoints, make and change them
     #[command(subcommand)]
     Endpoint(endpoint::Command),
+    /// Look after files that were not taken
+    #[command(subcommand)]
+    Spool(spool::Command),
     /// Show how the daemon is doing
     Status(status::Args),
     /// Receive webhooks on this machine, for trying things out
@@ -132,6 +136,9 @@ fn check_socket(cli: &Cli) -> Result<(), CliError> {
         Command::Serve(_) => "the daemon's socket is a matter of its configuration: `socket` in [listen]",
         Command::Check(_) | Command::Listen(_) | Command::Verify(_) => {
             "this command does not talk to the daemon: leave --socket out"
+        }
+        Command::Spool(ref command) if command.names_directories() => {
+            "--directory and --config say where the directories are, so the daemon is not asked: leave --socket out"
         }
         _ => return Ok(()),
     };
@@ -172,6 +179,7 @@ fn dispatch(command: Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
         Command::Event(command) => event::run(&command, sockets, screen),
         Command::Delivery(command) => delivery::run(&command, sockets, screen),
         Command::Endpoint(command) => endpoint::run(&command, sockets, screen),
+        Command::Spool(command) => spool::run(&command, sockets, screen),
         Command::Status(_) => status::run(sockets, screen),
         Command::Listen(args) => listen::run(&args, screen),
         Command::Verify(args) => verify::command::run(&args, screen),
@@ -231,6 +239,10 @@ mod tests {
             "posthaste endpoint test erp --type a.b --data {}",
             "posthaste endpoint rotate-secret erp --overlap 0s",
             "posthaste endpoint secret erp --all",
+            "posthaste spool list --json",
+            "posthaste spool list --directory d",
+            "posthaste spool retry a.json b.json --config a.toml",
+            "posthaste spool remove --all",
             "posthaste status --json",
             "posthaste listen --port 0 --secret s --profile raw --status 503 --fail-first 2 --delay 5s --save d",
         ] {
@@ -260,6 +272,9 @@ mod tests {
             "posthaste endpoint enable erp --pending drop",
             "posthaste endpoint rotate-secret erp --overlap 5",
             "posthaste endpoint test erp --type a..b",
+            "posthaste spool retry",
+            "posthaste spool remove a.json --all",
+            "posthaste spool list --directory d --config a.toml",
             "posthaste listen --status 99",
             "posthaste listen --delay 5",
             "posthaste verify body.json",
@@ -282,6 +297,9 @@ mod tests {
             ("posthaste listen --socket /s", false),
             ("posthaste verify --profile raw --socket /s body.json", false),
             ("posthaste status --socket /s", true),
+            ("posthaste spool list --socket /s", true),
+            ("posthaste spool list --socket /s --directory d", false),
+            ("posthaste spool retry --all --socket /s --config c", false),
         ] {
             let checked = check_socket(&parse(line).expect(line));
             assert_eq!(checked.is_ok(), good, "{line}");

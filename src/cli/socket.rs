@@ -24,6 +24,11 @@ pub fn candidates(flag: Option<PathBuf>, variable: Option<OsString>) -> Vec<Path
     named.map_or_else(|| DEFAULTS.map(PathBuf::from).to_vec(), |path| vec![path])
 }
 
+/// Whether nobody has said which socket it is.
+pub fn are_defaults(paths: &[PathBuf]) -> bool {
+    paths.iter().eq(DEFAULTS.map(Path::new).iter())
+}
+
 /// Connects to the first of `paths` behind which somebody listens.
 pub fn connect(paths: &[PathBuf]) -> Result<(PathBuf, UnixStream), Unreachable> {
     let mut tried = Vec::new();

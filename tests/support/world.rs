@@ -2,7 +2,10 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    os::unix::process::ExitStatusExt as _,
+    os::unix::{
+        fs::chown,
+        process::{CommandExt as _, ExitStatusExt as _},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     thread,
@@ -24,6 +27,7 @@ pub struct World {
     environment: Vec<(String, String)>,
     /// What the daemon finds in the place of the system's files.
     mounts: Vec<(PathBuf, &'static str)>,
+    user: Option<u32>,
     daemon: Option<Child>,
 }
 
@@ -48,7 +52,7 @@ impl World {
     /// A directory whose configuration has `text` besides socket and store. Nothing runs yet.
     pub fn new(text: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("posthaste").tempdir().expect("a directory");
-        let world = Self { directory, environment: Vec::new(), mounts: Vec::new(), daemon: None };
+        let world = Self { directory, environment: Vec::new(), mounts: Vec::new(), user: None, daemon: None };
         world.configure(text);
         world
     }
@@ -99,6 +103,20 @@ impl World {
         command
     }
 
+    /// Lets the daemon run as this user, to whom the directory and all that is in it is given; takes root.
+    pub fn run_as(&mut self, user: u32) {
+        fn give(path: &Path, user: u32) {
+            chown(path, Some(user), Some(user)).expect("root may");
+            if path.is_dir() {
+                fs::read_dir(path)
+                    .expect("it is there")
+                    .for_each(|entry| give(&entry.expect("an entry").path(), user));
+            }
+        }
+        give(self.directory.path(), user);
+        self.user = Some(user);
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -135,6 +153,9 @@ impl World {
         command.args(["serve", "--config"]).arg(self.config());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdout(Stdio::null()).stderr(log.expect("a log"));
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         self.daemon = Some(command.spawn().expect("the binary was built"));
     }
 

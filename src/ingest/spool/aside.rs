@@ -58,7 +58,7 @@ fn take_as_it_is(directory: &Directory, name: &OsStr, stamp: Stamp) -> io::Resul
         private.push(&short);
         private
     };
-    let private = match rename_to_free(directory, name, private) {
+    let private = match rename_to_free(directory, name, directory, private) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Aside::Gone),
         renamed => renamed?,
     };
@@ -74,13 +74,8 @@ fn take_as_it_is(directory: &Directory, name: &OsStr, stamp: Stamp) -> io::Resul
 /// # Errors
 /// It cannot be renamed; it is where it was.
 pub(super) fn give_back(directory: &Directory, private: &OsStr) -> io::Result<Option<OsString>> {
-    let name = visible(private);
-    let (stem, extension) = name.split_at(extension_at(&name));
-    let name = |number: u32| {
-        let number = if number == 0 { String::new() } else { format!(".{number}") };
-        OsString::from_vec([stem, number.as_bytes(), extension].concat())
-    };
-    match rename_to_free(directory, private, name) {
+    let name = OsString::from_vec(visible(private));
+    match rename_to_free(directory, private, directory, numbered(&name)) {
         Ok(name) => directory.sync().map(|()| Some(name)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -130,16 +125,29 @@ pub(super) fn with_end(name: &OsStr, end: &str) -> OsString {
     name
 }
 
-/// Renames `from` to the first of `names` that nothing has, and says which; `names` counts from 0.
-fn rename_to_free(
-    directory: &Directory,
-    from: &OsStr,
-    names: impl Fn(u32) -> OsString,
+/// `name`, and for a number above 0 `name` with it before the extension: what a file is named like that must stay what it is.
+pub(super) fn numbered(name: &OsStr) -> impl Fn(u32) -> OsString {
+    move |number| {
+        if number == 0 {
+            return name.to_owned();
+        }
+        let name = shortened(name, LONGEST_NAME);
+        let (stem, extension) = name.as_bytes().split_at(extension_at(name.as_bytes()));
+        OsString::from_vec([stem, format!(".{number}").as_bytes(), extension].concat())
+    }
+}
+
+/// Renames the file `name` to the first of `targets` that nothing has in `to`, and says which; `targets` counts from 0.
+pub(super) fn rename_to_free(
+    from: &Directory,
+    name: &OsStr,
+    to: &Directory,
+    targets: impl Fn(u32) -> OsString,
 ) -> io::Result<OsString> {
-    for to in (0..TRIES).map(names) {
-        match rename(directory, from, directory, &to) {
+    for target in (0..TRIES).map(targets) {
+        match rename(from, name, to, &target) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            renamed => return renamed.map(|()| to),
+            renamed => return renamed.map(|()| target),
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())

@@ -30,6 +30,7 @@ mod done;
 mod extension;
 mod failed;
 mod memory;
+mod rejects;
 mod scan;
 mod take;
 #[cfg(test)]
@@ -49,7 +50,11 @@ use std::{
 
 use tokio::{sync::watch as channel, task};
 
-pub use self::{claims::Claims, failed::Reason};
+pub use self::{
+    claims::Claims,
+    failed::Reason,
+    rejects::{Lies, Reject, RejectError, Rejects},
+};
 use self::{
     desk::{Desk, Loaded, Look, Next, Outcome, Ready, Site},
     take::Rules,

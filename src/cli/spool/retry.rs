@@ -1,0 +1,27 @@
+//! `posthaste spool retry`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{
+    super::{error::CliError, screen::Screen},
+    which::Which,
+};
+
+/// `posthaste spool retry`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  posthaste spool retry scan-17.json\n  posthaste spool retry --all --directory /var/spool/posthaste\n\n\
+                  A file goes back under the name that it had, or with a number where that is taken by now, and is tried at once.\n\
+                  Its reason goes away; what is still wrong with it comes back to failed/ with a new one."
+)]
+pub struct RetryArgs {
+    #[command(flatten)]
+    pub(super) which: Which,
+}
+
+/// Moves them back.
+pub(super) fn run(args: &RetryArgs, sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<(), CliError> {
+    args.which.each(sockets, screen, |rejects, name| rejects.retry(name).map(Some))
+}
