@@ -4,7 +4,8 @@ use std::{
     fs::{self, File},
     io::Write as _,
     os::fd::AsRawFd as _,
-    path::Path,
+    path::{Path, PathBuf},
+    process::Command,
 };
 
 use rustix::{
@@ -13,7 +14,7 @@ use rustix::{
 };
 
 use super::{drop_in, event, gone, numbers, spool};
-use crate::support::{config::endpoint, eventually, now, receiver::Receiver, world::World};
+use crate::support::{config::endpoint, eventually, now, receiver::Receiver, skip, world::World};
 
 /// A daemon that looks at the whole directory this often, and has done so once.
 fn rescanning(receiver: &Receiver, rescan: &str) -> World {
@@ -118,6 +119,39 @@ fn a_directory_that_goes_and_comes_back() {
     taken(3);
     eventually("no problem", || world.get("/v1/status")["spools"][0]["problem"].is_null().then_some(()));
     assert_eq!(numbers(&receiver.hooks()), [0, 1, 2, 3]);
+}
+
+/// Something that is mounted, until it is dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn over(path: &Path) -> Option<Self> {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(path).output().ok()?;
+        mounted.status.success().then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn a_file_system_that_is_mounted_over_it_and_goes() {
+    let receiver = Receiver::start();
+    let world = rescanning(&receiver, "1s");
+    fs::write(spool(&world, ".under"), "").expect("a file");
+    let Some(mounted) = Mounted::over(&world.path("spool")) else {
+        return skip("it takes root to mount something", false);
+    };
+    drop_in(&world, "a.json", event(1));
+    gone(&spool(&world, "a.json"));
+    drop(mounted);
+    eventually("what was there before", || spool(&world, ".under").exists().then_some(()));
+    drop_in(&world, "b.json", event(2));
+    gone(&spool(&world, "b.json"));
+    assert_eq!(numbers(&receiver.wait(3)), [0, 1, 2]);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt as _, fs::symlink, net::UnixListener},
+    os::unix::{fs::PermissionsExt as _, fs::symlink, net::UnixListener, process::CommandExt as _},
     path::Path,
+    process::Command,
 };
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
@@ -114,6 +115,38 @@ fn what_is_no_file_is_left_alone_and_told_once() {
     eventually("it is told", || (told() == 1).then_some(()));
     let status = world.get("/v1/status");
     assert!(status["spools"][0]["problem"].is_null(), "{status}");
+}
+
+#[test]
+fn producers_of_several_users_share_a_directory() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("it takes root to be somebody else", true);
+    }
+    let receiver = Receiver::start();
+    let mut world = super::world_with(&receiver, "");
+    // As docs/spool.md has it: set-group-ID, sticky, and the daemon's own.
+    world.run_as(NOBODY);
+    fs::set_permissions(spool(&world, ""), fs::Permissions::from_mode(0o3770)).expect("it is ours");
+    fs::set_permissions(world.path(""), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    world.start();
+    let producer = |user: u32, script: &str| {
+        let mut shell = Command::new("sh");
+        shell.current_dir(spool(&world, "")).args(["-euc", &format!("umask 027; {script}")]);
+        shell.uid(user).gid(NOBODY).output().expect("there is a shell").status.success()
+    };
+    assert!(producer(4_001, "echo '{\"type\":\"a.b\",\"data\":{\"n\":1}}' > .x.tmp; mv .x.tmp a.json"));
+    assert!(producer(4_002, "echo '{\"type\":\"a.b\",\"data\":{\"n\":2}}' > b.json"));
+    for name in ["a.json", "b.json"] {
+        gone(&spool(&world, name));
+    }
+    assert!(
+        producer(4_001, "echo bad > .mine.tmp") && !producer(4_002, "rm -f .mine.tmp"),
+        "it is another's"
+    );
+    assert!(producer(4_001, "mv .mine.tmp bad.json"));
+    gone(&spool(&world, "bad.json"));
+    eventually("it failed", || (world.get("/v1/status")["spools"][0]["failed"] == 1).then_some(()));
+    assert_eq!(numbers(&receiver.wait(2)), [1, 2]);
 }
 
 #[test]
