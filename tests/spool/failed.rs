@@ -63,7 +63,8 @@ fn what_was_wrong_is_put_right_and_tried_again() {
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
     assert!(stdout(&output).starts_with("garbage.json: moved back to /"), "{}", stdout(&output));
     eventually("it failed again", || (world.get("/v1/status")["spools"][0]["failed"] == 3).then_some(()));
-    assert_eq!(items(&world, &["list"]).len(), 2);
+    let all = items(&world, &["list"]);
+    assert_eq!((all.len(), &all[0]["code"]), (2, &json!("invalid_event")), "with its new reason");
 
     world.stop();
     let endpoint = fs::read_to_string(world.config()).expect("the configuration");

@@ -76,6 +76,9 @@ fn lost_notifications_are_made_up_for() {
     freeze(&world);
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("Linux says so");
     let limit: usize = limit.trim().parse().expect("a number");
+    if limit > 1 << 17 {
+        return skip("the queue of notifications is so long here that it does not overflow soon", true);
+    }
     // Each makes at least two notifications: it is made, and it is removed. Of names that are not looked at.
     for number in 0..limit {
         let path = spool(&world, &format!(".{number}"));

@@ -232,7 +232,26 @@ fn unsigned(number: impl Into<i128>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::{fs::symlink, net::UnixListener};
+
     use super::*;
+
+    #[test]
+    fn what_has_a_file_s_name_by_now_is_not_waited_for() {
+        let place = tempfile::tempdir().expect("a directory");
+        let directory = Directory::open(place.path()).expect("the directory");
+        let fifo = (FileType::Fifo, Mode::from_raw_mode(0o600));
+        rustix::fs::mknodat(&directory, "fifo", fifo.0, fifo.1, 0).expect("a FIFO");
+        // Nobody writes to it: to open it in another way would take for ever.
+        let (_, stamp) = directory.open_file(OsStr::new("fifo")).expect("it opens");
+        assert!(!stamp.regular);
+        symlink("fifo", place.path().join("link")).expect("a link");
+        let _listener = UnixListener::bind(place.path().join("socket")).expect("a socket");
+        for name in ["link", "socket"] {
+            assert!(directory.open_file(OsStr::new(name)).is_err(), "{name}");
+            assert!(!directory.stamp(OsStr::new(name)).expect("it is there").regular, "{name}");
+        }
+    }
 
     #[test]
     fn whose_files_others_write() {
