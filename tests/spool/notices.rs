@@ -3,15 +3,18 @@
 use std::{
     fs::{self, File},
     io::Write as _,
-    os::fd::AsRawFd as _,
+    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags},
-    process::{Pid, Signal, kill_process},
+    fs::{AtFlags, CWD, Mode, OFlags, inotify},
+    process::{Pid, Signal, Uid, kill_process},
+    thread::set_thread_uid,
 };
+use serde_json::Value;
 
 use super::{drop_in, event, gone, numbers, spool};
 use crate::support::{config::endpoint, eventually, now, receiver::Receiver, skip, world::World};
@@ -155,6 +158,52 @@ fn a_file_system_that_is_mounted_over_it_and_goes() {
     drop_in(&world, "b.json", event(2));
     gone(&spool(&world, "b.json"));
     assert_eq!(numbers(&receiver.wait(3)), [0, 1, 2]);
+}
+
+/// All the notification queues that the user may have, held; `None` where they are very many.
+fn all_queues_of(user: u32) -> Option<Vec<OwnedFd>> {
+    let take = move || {
+        set_thread_uid(Uid::from_raw(user)).expect("root may");
+        let mut queues = Vec::new();
+        while let Ok(queue) = inotify::init(inotify::CreateFlags::CLOEXEC) {
+            queues.push(queue);
+            if queues.len() > 500 {
+                return None;
+            }
+        }
+        Some(queues)
+    };
+    thread::spawn(take).join().expect("it ends")
+}
+
+#[test]
+fn without_notifications_files_are_found_by_looking() {
+    const USER: u32 = 65_533;
+    if !rustix::process::geteuid().is_root() {
+        return skip("it takes root to be somebody else", true);
+    }
+    let Some(queues) = all_queues_of(USER) else {
+        return skip("a user may have very many notification queues here", false);
+    };
+    let receiver = Receiver::start();
+    let keys = "[[spool]]\npath = \"spool\"\nrescan = \"1s\"\n";
+    let mut world = super::world_of(&format!("{keys}{}", endpoint("erp", &receiver.url("/"), &["*"], "raw")));
+    world.run_as(USER);
+    world.start();
+    let status = || world.get("/v1/status")["spools"][0].clone();
+    eventually("the problem", || {
+        status()["problem"].as_str().is_some_and(|text| text.contains("max_user_instances")).then_some(())
+    });
+    for n in 1..3 {
+        drop_in(&world, "a.json", event(n));
+        gone(&spool(&world, "a.json"));
+    }
+    assert_eq!((numbers(&receiver.wait(2)), status()["watching"].clone()), (vec![1, 2], Value::Bool(false)));
+    // The next look has a queue again.
+    drop(queues);
+    eventually("it is told", || {
+        (status()["watching"] == true && status()["problem"].is_null()).then_some(())
+    });
 }
 
 #[test]

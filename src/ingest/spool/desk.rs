@@ -4,8 +4,9 @@
 //! `finish`, in between the events become durable. Nothing here waits for anything but the disk.
 
 use std::{
-    collections::{BTreeSet, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     ffi::{OsStr, OsString},
+    fs::File,
     io,
     path::PathBuf,
     sync::Arc,
@@ -16,6 +17,7 @@ use super::{
     Shared, Timing,
     aside::{self, Aside},
     claims::Claims,
+    digest::Digest,
     directory::{self, Directory, Stamp},
     done,
     failed::{self, PutAway},
@@ -66,6 +68,8 @@ pub(super) struct Desk {
     waiting: Memory<Waiting>,
     /// Files that cannot be taken, removed or moved; tried again by every scan. With the reason, of those that are bad.
     stuck: Memory<Option<Bad>>,
+    /// What the files of the group hold that is being taken.
+    in_hand: HashMap<OsString, Digest>,
     /// Names that files were given back under: the notification of it does not say that they are complete.
     given_back: BTreeSet<OsString>,
     /// Files that the store knew at the start, and that were not seen yet.
@@ -178,6 +182,7 @@ impl Desk {
             directory: None,
             waiting: Memory::new(),
             stuck: Memory::new(),
+            in_hand: HashMap::new(),
             given_back: BTreeSet::new(),
             unseen: HashSet::new(),
             scan: Scan::Off,
@@ -414,6 +419,7 @@ impl Desk {
     /// Reads the next [`group`] of `files`; those that are bad go to `failed/`. Empty groups are possible.
     pub(super) fn load(&mut self, files: &mut VecDeque<Ready>) -> Vec<Loaded> {
         let mut loaded = Vec::new();
+        self.in_hand.clear();
         for _ in 0..group(files).count() {
             let Some(file) = files.pop_front() else { break };
             match self.load_one(file) {
@@ -435,6 +441,7 @@ impl Desk {
         let content = match directory.open_file(&file.name) {
             Ok((mut open, stamp)) if stamp == file.stamp => {
                 take::read(&mut open, &file.name, stamp, &self.rules)
+                    .and_then(|content| self.remember(&file, &mut open, content))
             }
             Ok((_, stamp)) => Ok(Content::Changed(stamp)),
             Err(error) => Err(error),
@@ -447,6 +454,28 @@ impl Desk {
             Err(error) => self.leave(&file, None, &format!("cannot be read: {error}")),
         }
         None
+    }
+
+    /// Remembers what the file holds, if it is to be taken and was read as it is.
+    fn remember(&mut self, file: &Ready, open: &mut File, content: Content) -> io::Result<Content> {
+        if !matches!(content, Content::Events(..)) {
+            return Ok(content);
+        }
+        let digest = Digest::of(open)?;
+        let now = Stamp::of_file(open)?;
+        if now != file.stamp {
+            return Ok(Content::Changed(now));
+        }
+        self.in_hand.insert(file.name.clone(), digest);
+        Ok(content)
+    }
+
+    /// How the file is that was taken, if only its times have changed since.
+    fn touched(&self, directory: &Directory, file: &Ready) -> Option<Stamp> {
+        let (mut open, now) = directory.open_file(&file.name).ok()?;
+        let held = *self.in_hand.get(&file.name)?;
+        let same = now.is_file_of(file.stamp) && Digest::of(&mut open).is_ok_and(|holds| holds == held);
+        same.then_some(now)
     }
 
     /// Removes or keeps what was taken and puts away what was refused; then the outbox may forget the taken files.
@@ -501,7 +530,14 @@ impl Desk {
             Some(Ok(done)) => Some(done),
             None => None,
         };
-        match aside::take(directory, &file.name, file.stamp) {
+        let aside = match aside::take(directory, &file.name, file.stamp) {
+            Ok(Aside::Changed) => match self.touched(directory, file) {
+                Some(now) => aside::take(directory, &file.name, now),
+                None => Ok(Aside::Changed),
+            },
+            aside => aside,
+        };
+        match aside {
             Ok(Aside::Taken(private)) => {
                 let cleared = match done {
                     Some(done) => done::keep(directory, &private, done, &file.name).map(drop),

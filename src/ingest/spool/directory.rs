@@ -160,6 +160,11 @@ impl AsFd for Directory {
 }
 
 impl Stamp {
+    /// Whether this is the file that `other` was, and as large.
+    pub(super) fn is_file_of(self, other: Self) -> bool {
+        self == Self { mtime: self.mtime, ..other }
+    }
+
     /// How the open file is now.
     pub(super) fn of_file(file: &File) -> io::Result<Self> {
         Ok(Self::of(&rustix::fs::fstat(file)?))

@@ -25,6 +25,7 @@
 mod aside;
 mod claims;
 mod desk;
+mod digest;
 mod directory;
 mod done;
 mod extension;

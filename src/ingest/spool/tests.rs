@@ -472,6 +472,37 @@ fn keeping(world: &World) -> config::Spool {
 }
 
 #[tokio::test]
+async fn what_is_touched_after_it_was_taken_is_not_taken_again() {
+    let world = World::made();
+    let rules = Rules {
+        account: account("default"),
+        event_type: None,
+        event_size: 99,
+        file_size: 99,
+        file_events: 9,
+    };
+    let site = Site { path: world.path.clone(), after: config::After::Delete, claims: Claims::default() };
+    let hints = Arc::new(Hints::new(false));
+    let mut desk = Desk::new(site, rules, QUIET, world.clock, Arc::default(), hints);
+    assert!(desk.begin(&Look { scan: true, ..Look::default() }));
+    let directory = Directory::open(&world.path).expect("the directory");
+    let texts = ["{\"type\":\"a\"}", "{\"type\":\"b\"}", "{\"type\":\"a\"}\n"];
+    for (name, text) in [("touched.json", texts[0]), ("written.json", texts[1]), ("longer.json", texts[2])] {
+        let path = world.path.join(name);
+        fs::write(&path, texts[0]).expect("a file");
+        let stamp = directory.stamp(name.as_ref()).expect("its stamp");
+        let mut files = VecDeque::from([Ready { name: name.into(), stamp }]);
+        let loaded = desk.load(&mut files).pop().expect("its event");
+        fs::write(&path, text).expect("the same file");
+        let file = File::options().append(true).open(&path).expect("the file");
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("another time");
+        let outcome = Outcome { file: loaded.file, places: loaded.places, result: Ok(()) };
+        desk.finish(vec![outcome], &world.intake);
+    }
+    assert_eq!(world.names(), ["longer.json", "written.json"]);
+}
+
+#[tokio::test]
 async fn what_is_taken_is_kept() {
     let world = World::made();
     let (config, claims, done) = (keeping(&world), Claims::default(), world.path.join("done"));
