@@ -43,6 +43,7 @@ use crate::{
         access::Entrance,
         callbacks::Callbacks,
         catalogs::Catalogs,
+        door::Door,
         intake::Intake,
         socket::{BindError, Doors, Socket},
         spool::{Claims, Spool},
@@ -162,7 +163,8 @@ struct Parts {
     engine: JoinHandle<Result<(), StoreError>>,
     /// Tells the engine to stop.
     stop: watch::Sender<Stop>,
-    spools: JoinSet<()>,
+    /// The spool directories, and the watchman of the door.
+    intakes: JoinSet<()>,
     writer: Writer,
     clock: Clock,
 }
@@ -239,6 +241,8 @@ async fn open_store(config: &Config, shared: &Shared) -> Result<outbox::Opened, 
         dedup_window: store.dedup_window,
         dedup_entries: store.dedup_entries,
         pending_per_endpoint: config.limits.pending_per_endpoint,
+        max_size: store.max_size,
+        reserve: store.reserve,
     };
     let source = |error: getrandom::Error| io::Error::other(error.to_string());
     let id_key = Chance
@@ -328,12 +332,14 @@ async fn start(
     );
     let timing = (clock, config.network.require_clock);
     let engine = Engine::new(&opened, Arc::clone(&directory), &config.limits, timing, Chance, metrics);
-    let mut spools = JoinSet::new();
+    let door = Door::new(outbox.room().clone(), clock);
+    let mut intakes = JoinSet::new();
+    intakes.spawn(door.clone().watch(shared.stopping.subscribe()));
     let (mut handles, claims) = (Vec::new(), Claims::default());
     for spool in &config.spools {
         let (spool, handle) = Spool::new(spool, intake.clone(), claims.clone(), clock);
         handles.push(handle);
-        spools.spawn(spool.run(shared.stopping.subscribe()));
+        intakes.spawn(spool.run(shared.stopping.subscribe()));
     }
     let endpoints = Endpoints::new(endpoints::Parts {
         outbox: outbox.clone(),
@@ -347,6 +353,7 @@ async fn start(
     });
     shared.open.send_replace(Some(Open {
         intake: intake.clone(),
+        door,
         outbox,
         directory,
         endpoints,
@@ -361,7 +368,7 @@ async fn start(
     let stop = watch::Sender::new(Stop::Run);
     let notices = std::mem::replace(&mut opened.notices, no_notices());
     let engine = tokio::spawn(engine.run(notices, stop.subscribe()));
-    Ok(Parts { engine, stop, spools, writer: opened.writer, clock })
+    Ok(Parts { engine, stop, intakes, writer: opened.writer, clock })
 }
 
 /// The catalogs of the accounts that have one.
@@ -422,7 +429,7 @@ async fn run_until_stopped(
     let cause = tokio::select! {
         ended = &mut parts.engine => Cause::Engine(ended.unwrap_or(Err(StoreError::Stopped))),
         _ = &mut doors => Cause::Part("the task of the socket"),
-        Some(_) = parts.spools.join_next() => Cause::Part("the task of a spool directory"),
+        Some(_) = parts.intakes.join_next() => Cause::Part("the task of a spool directory or of the door"),
         _ = signal.wait_for(|stop| *stop != Stop::Run) => Cause::Signal,
     };
     shared.stopping.send_replace(true);
@@ -439,7 +446,7 @@ async fn run_until_stopped(
             if !doors.is_finished() && timeout(HANG_UP, &mut doors).await.is_err() {
                 doors.abort();
             }
-            while parts.spools.join_next().await.is_some() {}
+            while parts.intakes.join_next().await.is_some() {}
             match cause {
                 Cause::Engine(result) => result,
                 Cause::Part(_) | Cause::Signal => {
@@ -474,7 +481,7 @@ async fn cut_off(parts: &mut Parts, doors: &JoinHandle<()>) -> Result<(), StoreE
         "not waiting any longer: attempts in flight are cut off, and made again at the next start"
     );
     doors.abort();
-    parts.spools.shutdown().await;
+    parts.intakes.shutdown().await;
     parts.stop.send_replace(Stop::Now);
     if parts.engine.is_finished() {
         return Ok(());

@@ -30,6 +30,8 @@ fn make_store(world: &World) {
         dedup_window: Duration::from_secs(60),
         dedup_entries: 1_000,
         pending_per_endpoint: 1_000,
+        max_size: 1 << 40,
+        reserve: 0,
     };
     let path = world.path("outbox.redb");
     let opened = Outbox::open(&path, &options, *b"sixteen bytes ok", |_| {}).expect("a store");

@@ -47,6 +47,7 @@ use crate::{
     clock::Clock,
     engine::{self, attempt::Kitchen, directory::Directory, endpoints::Endpoints},
     ingest::{
+        door::Door,
         intake::Intake,
         patience::Patient,
         socket::{Guest, HttpConnection, START_TIME, starting},
@@ -88,6 +89,8 @@ pub struct App {
 pub struct Open {
     /// The way in.
     pub intake: Intake,
+    /// Whether events are taken.
+    pub door: Door,
     /// The store.
     pub outbox: Outbox,
     /// The endpoints.

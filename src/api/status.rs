@@ -18,14 +18,14 @@ use super::{
     problem::Problem,
     query::Query,
     view::{
-        ClockView, Counters, DaemonState, DisabledView, IdsView, InsideView, OpenCircuitView, OutageView,
-        PendingView, SpoolView, StatusView, StoreView, YouView,
+        ClockView, Counters, DaemonState, DisabledView, DoorView, IdsView, InsideView, OpenCircuitView,
+        OutageView, PendingView, ReserveView, SpoolView, StatusView, StoreView, YouView,
     },
 };
 use crate::{
     clock::Clock,
     engine::{LaneView, Overview, directory::Target},
-    ingest::{access::Verdict, spool::SpoolHandle},
+    ingest::{access::Verdict, door::code, spool::SpoolHandle},
     model::{
         endpoint::{DisableReason, Disabled},
         time::{Timestamp, format_duration},
@@ -39,14 +39,20 @@ pub(super) async fn health() -> Response<Body> {
     json(StatusCode::OK, &object!({"status": "ok"}))
 }
 
-/// Events are accepted.
+/// The daemon is at work. That is so as well while its disk or its store is full: it delivers, and another start would
+/// change nothing.
 pub(super) async fn ready(State(app): State<App>) -> Result<Response<Body>, Problem> {
     let not = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail);
     if *app.stopping.borrow() {
         return Err(not("posthaste is stopping".to_owned()));
     }
-    if app.open.borrow().is_some() {
-        return Ok(json(StatusCode::OK, &object!({"status": "ready"})));
+    if let Some(open) = app.open.borrow().as_ref() {
+        let shut = open.intake.shut().map(|refusal| refusal.code.as_str());
+        let ready = shut.map_or_else(
+            || object!({"status": "ready"}),
+            |code| object!({"status": "ready", "refusing": code}),
+        );
+        return Ok(json(StatusCode::OK, &ready));
     }
     Err(not(match *app.repair.borrow() {
         Some(done) => format!("the store was not closed and is being repaired: {:.0} %", done * 100.0),
@@ -63,6 +69,8 @@ pub(super) async fn status(
     Query::read(query.as_deref(), &[])?;
     let open = app.open().await?;
     let overview = open.engine.overview().await;
+    let at_door = open.clone();
+    let door = open.read(move |_| Ok(door(&at_door))).await?;
     let state = match (*app.stopping.borrow(), overview.running) {
         (true, _) => DaemonState::Stopping,
         (false, true) => DaemonState::Running,
@@ -75,6 +83,7 @@ pub(super) async fn status(
         state,
         you: Some(you(&who)),
         clock_unset: clock_unset(&app, &open),
+        door,
         inside,
     };
     Ok(json(StatusCode::OK, &view))
@@ -90,9 +99,11 @@ fn you(who: &Verdict) -> YouView {
 
 async fn inside(app: &App, open: &Open, overview: &Overview) -> Result<InsideView, Problem> {
     let lanes = open.engine.lanes().await;
-    let read =
-        |reader: &super::Reader| Ok((reader.oldest_pending()?, reader.parked()?, reader.remembered()?));
-    let (oldest, parked, remembered) = open.read(read).await?;
+    let beside = open.clone();
+    let read = move |reader: &super::Reader| {
+        Ok((reader.oldest_pending()?, reader.parked()?, reader.remembered()?, store(&beside)))
+    };
+    let (oldest, parked, remembered, store) = open.read(read).await?;
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let targets = open.directory.targets();
     Ok(InsideView {
@@ -113,7 +124,7 @@ async fn inside(app: &App, open: &Open, overview: &Overview) -> Result<InsideVie
             .collect(),
         outages: outages(overview, app.clock),
         callbacks: callbacks::view(open, &lanes),
-        store: store(open),
+        store,
         ids: ids(open, remembered, app.clock),
         spools: open.spools.iter().map(spool).collect(),
     })
@@ -131,8 +142,23 @@ fn counters(app: &App, open: &Open) -> Counters {
     }
 }
 
+fn door(open: &Open) -> DoorView {
+    open.door.shut().map_or_else(DoorView::default, |shut| DoorView {
+        open: false,
+        reason: Some(code(shut.full).as_str().to_owned()),
+        since: shut.since,
+        attempts_held: shut.exhausted,
+        help: Some(shut.help),
+    })
+}
+
 fn store(open: &Open) -> StoreView {
+    let room = open.door.room();
+    let (size, present) = room.reserve();
     StoreView {
+        rows: room.held(),
+        max_size: room.max_size(),
+        reserve: ReserveView { size, present },
         path: open.store_path.display().to_string(),
         size: std::fs::metadata(&open.store_path).map_or(0, |metadata| metadata.len()),
         unclean_start: open.unclean,

@@ -398,6 +398,9 @@ pub struct StatusView {
     /// How the clock stands, while it is not set.
     #[serde(default)]
     pub clock_unset: Option<ClockView>,
+    /// Why no event is taken, if none is.
+    #[serde(default)]
+    pub door: DoorView,
     /// What only operators are shown.
     #[serde(flatten)]
     pub inside: Option<InsideView>,
@@ -591,8 +594,48 @@ pub struct StoreView {
     pub path: String,
     /// The file's length in bytes.
     pub size: u64,
+    /// Bytes of rows in it: events, their deliveries and their attempts.
+    #[serde(default)]
+    pub rows: u64,
+    /// With so many of them no event is taken.
+    #[serde(default)]
+    pub max_size: u64,
+    /// The file that is given up when the disk is full.
+    #[serde(default)]
+    pub reserve: ReserveView,
     /// The daemon that had it before did not close it.
     pub unclean_start: bool,
+}
+
+/// The file beside the store that is given up when the disk is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReserveView {
+    /// How large it is to be; 0: there is none.
+    pub size: u64,
+    /// It is there, as large as it is to be.
+    pub present: bool,
+}
+
+/// Whether events are taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoorView {
+    /// They are.
+    pub open: bool,
+    /// Why they are not: the code of the refusals, `disk_full` or `store_full`.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// No attempt is begun either: there is no room for its outcome.
+    #[serde(default)]
+    pub attempts_held: bool,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Default for DoorView {
+    fn default() -> Self {
+        Self { open: true, reason: None, since: None, attempts_held: false, help: None }
+    }
 }
 
 /// A spool directory.

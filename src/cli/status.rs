@@ -11,8 +11,8 @@ use super::{
     text,
 };
 use crate::api::view::{
-    CallbacksView, CircuitView, ClockView, DaemonState, DisabledView, IdsView, InsideView, OpenCircuitView,
-    OutageView, SpoolView, StatusView, YouView,
+    CallbacksView, CircuitView, ClockView, DaemonState, DisabledView, DoorView, IdsView, InsideView,
+    OpenCircuitView, OutageView, ReserveView, SpoolView, StatusView, StoreView, YouView,
 };
 
 /// `posthaste status`.
@@ -38,6 +38,7 @@ fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     if let Some(you) = status.you.as_ref().filter(|you| you.rule.is_some() || status.inside.is_none()) {
         screen.line(&format!("you          {}", describe(you)))?;
     }
+    print_door(&status.door, screen)?;
     match &status.inside {
         Some(inside) => print_inside(inside, status.clock_unset.as_ref(), screen),
         None => status.clock_unset.iter().try_for_each(|clock| print_clock(clock, screen)),
@@ -77,8 +78,9 @@ fn print_inside(
         counted.succeeded, counted.failed, counted.attempts
     ))?;
     let unclean = if status.store.unclean_start { ", not closed cleanly by the daemon before" } else { "" };
-    let size = text::size(status.store.size);
-    screen.line(&format!("store        {}, {size}{unclean}", text::plain(&status.store.path)))?;
+    let (size, store) = (text::size(status.store.size), text::plain(&status.store.path));
+    screen.line(&format!("store        {store}, {size}{unclean}"))?;
+    print_room(&status.store, screen)?;
     print_ids(&status.ids, screen)?;
     status.spools.iter().try_for_each(|spool| print_spool(spool, screen))?;
     print_callbacks(&status.callbacks, screen)?;
@@ -96,6 +98,29 @@ fn state(state: DaemonState, screen: &Screen<'_>) -> String {
         DaemonState::Starting => format!("{} (the backlog is being read)", screen.paint("starting")),
         DaemonState::Stopping => format!("{} (no event is accepted)", screen.paint("stopping")),
     }
+}
+
+fn print_door(door: &DoorView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    if door.open {
+        return Ok(());
+    }
+    let reason = text::plain(door.reason.as_deref().unwrap_or("closed")).into_owned();
+    let since = door.since.map(|since| format!(" since {}", text::time_and_relative(since, screen.now)));
+    let attempts = if door.attempts_held { "; no attempt begins" } else { "" };
+    let (word, since) = (screen.paint("refusing"), since.unwrap_or_default());
+    screen.line(&format!("{word}     every event: {reason}{since}{attempts}"))?;
+    let help = door.help.as_deref().unwrap_or_default();
+    screen.line(&format!("             {}", text::plain(help)))
+}
+
+fn print_room(store: &StoreView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let (rows, most) = (text::size(store.rows), text::size(store.max_size));
+    let reserve = match store.reserve {
+        ReserveView { size: 0, .. } => "no reserve".to_owned(),
+        ReserveView { size, present: true } => format!("a reserve of {}", text::size(size)),
+        ReserveView { size, present: false } => format!("the reserve of {} is given up", text::size(size)),
+    };
+    screen.line(&format!("             {rows} of rows, {most} at most; {reserve}"))
 }
 
 fn print_spool(spool: &SpoolView, screen: &mut Screen<'_>) -> Result<(), CliError> {
@@ -211,7 +236,8 @@ mod tests {
         "outages":[{"what":"proxy","open_since":"2026-11-22T02:57:00.000Z","failed_probes":1,"next_probe_at":"2026-11-22T03:02:00.000Z","help":"see to it"}],
         "callbacks":{"origins":3,"open_circuits":1,"pending":9,"held":[{"account":"acme","reason":"no_credential","pending":4,"help":"provide it"}]},
         "clock_unset":{"time":"2026-11-22T03:00:00.000Z","known":"2026-11-22T04:00:00.000Z","help":"set it"},
-        "store":{"path":"/var/lib/posthaste/outbox.redb","size":1572864,"unclean_start":true},
+        "door":{"open":false,"reason":"disk_full","since":"2026-11-22T02:57:00.000Z","attempts_held":true,"help":"make room"},
+        "store":{"path":"/var/lib/posthaste/outbox.redb","size":1572864,"rows":1048576,"max_size":8589934592,"reserve":{"size":67108864,"present":false},"unclean_start":true},
         "ids":{"remembered":500000,"window":"24h","window_held":"3h12m","cut_short":true},
         "spools":[{"path":"/var/spool/posthaste","taken":3,"failed":1,"in_failed":2,"watching":true,"problem":"the disk is full"},
         {"path":"/mnt/in","taken":1,"failed":0,"in_failed":0,"watching":false,"problem":null}]}"#;
@@ -226,11 +252,12 @@ mod tests {
             output.text(),
             "posthaste 0.1.0  running, started 2026-11-22 01:00:00 (2h ago)\n\
              \n\
+             refusing     every event: disk_full since 2026-11-22 02:57:00 (3m ago); no attempt begins\n             make room\n\
              pending      15: 4 due later, 6 waiting for their turn, 3 behind others, 0 parked on disk, 2 being attempted\n\
              oldest       2026-11-22 02:57:00 (3m ago)\n\
              events       100 accepted, 2 known already, 1 refused\n\
              deliveries   98 succeeded, 1 failed, in 130 attempts\n\
-             store        /var/lib/posthaste/outbox.redb, 1.5 MiB, not closed cleanly by the daemon before\n\
+             store        /var/lib/posthaste/outbox.redb, 1.5 MiB, not closed cleanly by the daemon before\n             1.0 MiB of rows, 8.0 GiB at most; the reserve of 64.0 MiB is given up\n\
              ids          short: known for 3h12m and not for 24h, as more than 500000 would have to be remembered\n             write a greater `dedup_entries` under [store], or a shorter `dedup_window`\n\
              spool        /var/spool/posthaste: 3 files taken, 1 moved to failed/, where 2 lie (see `posthaste spool list`)\n             the disk is full\n\
              spool        /mnt/in: 1 file taken, 0 moved to failed/\n             polling: the system does not tell of all new files here; `rescan` in [[spool]] says how often it is looked\n\

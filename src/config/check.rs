@@ -161,6 +161,8 @@ fn store(context: &Context<'_>, node: Option<&Node>, problems: &mut Problems) ->
     let dedup_window = fields.get(problems, "dedup_window", read::duration);
     let dedup_entries = fields.get(problems, "dedup_entries", read::integer);
     let quick_repair = fields.get(problems, "quick_repair", read::boolean);
+    let max_size = fields.get(problems, "max_size", read::size);
+    let reserve = fields.get(problems, "reserve", read::size);
     Ok(Store {
         path: path?,
         cache: cache?,
@@ -168,6 +170,8 @@ fn store(context: &Context<'_>, node: Option<&Node>, problems: &mut Problems) ->
         dedup_window: dedup_window?,
         dedup_entries: to_usize(dedup_entries?),
         quick_repair: quick_repair?,
+        max_size: max_size?,
+        reserve: reserve?,
     })
 }
 

@@ -411,19 +411,17 @@ pub const SECTIONS: &[Section] = &[
                 Fallback::Value("false"),
                 "Makes the repair after a crash instant, at the cost of larger commits.",
             ),
-            later(
+            key(
                 "max_size",
                 Kind::Size(MIB..=TIB),
-                NONE,
-                "Bytes of rows past which new events are refused.",
-                no("give the store a file system or quota of its own"),
+                Fallback::Value("\"8GiB\""),
+                "Bytes of rows, not of the file, with which new events are refused (507 `store_full`) until there are 5 % less; deliveries go on. Events, their deliveries and their attempts count, pending or ended.",
             ),
-            later(
+            key(
                 "reserve",
                 Kind::Size(0..=TIB),
-                NONE,
-                "A file kept beside the store and given up when the disk is full.",
-                no(""),
+                Fallback::Value("\"64MiB\""),
+                "The size of a file `PATH.reserve` that is kept beside the store and given up when the disk is full, so that outcomes can still be recorded; `\"0B\"` for none. With less than a quarter of it free, and 1MiB at least, new events are refused (507 `disk_full`).",
             ),
             later(
                 "retention",

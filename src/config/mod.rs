@@ -119,6 +119,10 @@ pub struct Store {
     pub dedup_entries: usize,
     /// Whether every commit prepares for an instant repair.
     pub quick_repair: bool,
+    /// With so many bytes of rows no more events are taken.
+    pub max_size: u64,
+    /// Bytes of the file that is given up when the disk is full.
+    pub reserve: u64,
 }
 
 /// Bounds; sizes in bytes. None of the others' sizes is less than `event_size`.

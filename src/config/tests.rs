@@ -194,7 +194,7 @@ error: unknown key `store.cahce`
    |
 12 | cahce = \"64MiB\"
    | ^^^^^ did you mean `cache`? known here: path, cache, settle_delay, dedup_window, dedup_entries, \
-quick_repair
+quick_repair, max_size, reserve
 
 1 error in the configuration";
     assert_eq!(printed(text), expected);
@@ -507,8 +507,6 @@ fn what_this_version_does_not_have() {
     for (text, place, help) in [
         ("[listen]\nhttp = '127.0.0.1:8470'", "http", "Unix socket"),
         ("[listen]\ntls_key = 'x'", "tls_key", "Unix socket"),
-        ("[store]\nmax_size = '8GiB'", "max_size", "quota"),
-        ("[store]\nreserve = '8GiB'", "reserve", "leave it out"),
         ("[store]\nretention = '7d'", "retention", "everything is kept"),
     ] {
         let (at, message, advice) = marked(text);
@@ -1350,6 +1348,8 @@ fn what_is_not_written() {
         dedup_window: Duration::from_secs(86_400),
         dedup_entries: 500_000,
         quick_repair: false,
+        max_size: 8 << 30,
+        reserve: 64 << 20,
     };
     assert_eq!(config.store, store);
     let limits = Limits {

@@ -352,6 +352,7 @@ impl Engine {
         // Set anew only when the time has changed for which it is set.
         let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
         let mut armed = None;
+        let mut door = self.around.outbox.room().door();
         let result = loop {
             let stopping = *stop.borrow();
             if stopping == Stop::Now || (stopping == Stop::Drain && self.attempts.is_empty()) {
@@ -381,6 +382,8 @@ impl Engine {
                 Some(command) = self.commands.recv() => { self.obey(command); Ok(()) }
                 () = &mut alarm, if armed.is_some() => { armed = None; Ok(()) }
                 _ = stop.changed() => Ok(()),
+                // That an attempt may begin again; the room is there as long as this is.
+                _ = door.changed() => Ok(()),
             };
             if let Err(error) = result {
                 break Err(error);
@@ -467,6 +470,7 @@ impl Engine {
 
     fn start_attempts(&mut self, stop: &Arc<watch::Receiver<Stop>>) -> Result<(), StoreError> {
         while self.settling.len() < MAX_SETTLING
+            && !self.around.outbox.room().is_exhausted()
             && let Some(start) = self.scheduler.poll_start()
         {
             let Some(target) = self.directory.target(start.lane) else {

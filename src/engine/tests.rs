@@ -41,6 +41,8 @@ fn open(directory: &TempDir) -> Opened {
         dedup_window: Duration::from_secs(60),
         dedup_entries: 1_000,
         pending_per_endpoint: 100_000,
+        max_size: 1 << 40,
+        reserve: 0,
     };
     Outbox::open(&directory.path().join("store.redb"), &options, ID_KEY, |_| {}).expect("the store opens")
 }

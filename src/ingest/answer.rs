@@ -77,6 +77,11 @@ impl Refusal {
         self.retry_after.map(|after| after.as_secs() + u64::from(after.subsec_nanos() > 0))
     }
 
+    /// Whether it passes by itself: the same may be taken later.
+    pub const fn is_for_now(&self) -> bool {
+        self.retry_after.is_some()
+    }
+
     /// The daemon is going down.
     pub fn stopping() -> Self {
         Self::new(Code::Stopping, "posthaste is stopping; hand the event in again in a moment")
@@ -106,6 +111,8 @@ pub enum Code {
     BatchTooLarge,
     /// Too much is being handed in at this moment.
     Busy,
+    /// The store's disk is full.
+    DiskFull,
     /// Longer than `event_size`.
     EventTooLarge,
     /// Whether who has connected may do anything hangs on their groups, and nobody says what these are.
@@ -130,6 +137,8 @@ pub enum Code {
     Stopping,
     /// The store failed.
     StoreFailed,
+    /// The store holds `max_size` bytes of rows.
+    StoreFull,
     /// No such account.
     UnknownAccount,
     /// The account's catalog has no such type.
@@ -151,6 +160,7 @@ impl Code {
             Self::AccountNotAllowed => "account_not_allowed",
             Self::BatchTooLarge => "batch_too_large",
             Self::Busy => "busy",
+            Self::DiskFull => "disk_full",
             Self::EventTooLarge => "event_too_large",
             Self::FileTooLarge => "file_too_large",
             Self::GroupsUnknown => "groups_unknown",
@@ -163,6 +173,7 @@ impl Code {
             Self::TooSlow => "too_slow",
             Self::Stopping => "stopping",
             Self::StoreFailed => "store_failed",
+            Self::StoreFull => "store_full",
             Self::UnknownAccount => "unknown_account",
             Self::UnknownEventType => "unknown_event_type",
             Self::UnterminatedItem => "unterminated_item",
@@ -176,6 +187,8 @@ impl Code {
     const fn retry_after(self) -> Option<Duration> {
         match self.status() {
             503 => Some(Duration::from_secs(1)),
+            // Somebody has to make room, or time has to.
+            507 => Some(Duration::from_secs(10)),
             _ => None,
         }
     }
@@ -193,6 +206,7 @@ impl Code {
             Self::SecretMissing | Self::UnknownAccount | Self::UnknownEventType | Self::UrlRefused => 422,
             Self::QuotaExceeded => 429,
             Self::Busy | Self::GroupsUnknown | Self::Starting | Self::Stopping | Self::StoreFailed => 503,
+            Self::DiskFull | Self::StoreFull => 507,
         }
     }
 }

@@ -19,6 +19,7 @@ use super::{
     answer::{Accepted, Answer, Code, Refusal},
     callbacks::Callbacks,
     catalogs::{Catalogs, Found},
+    door,
 };
 use crate::{
     clock::{Chance, Clock},
@@ -275,6 +276,21 @@ impl Intake {
         })
     }
 
+    /// Why no event is taken at this moment, if none is.
+    pub fn shut(&self) -> Option<Refusal> {
+        self.0.outbox.room().door().borrow().closed().map(door::refusal)
+    }
+
+    /// Waits until what was refused for now may be taken: until the door is open, or the refusal's time has passed.
+    pub async fn wait_for_room(&self, refusal: &Refusal) {
+        if self.shut().is_none() {
+            tokio::time::sleep(refusal.retry_after.unwrap_or_default()).await;
+        }
+        let mut door = self.0.outbox.room().door();
+        // The room is there as long as this is.
+        let _ = door.wait_for(|door| door.closed().is_none()).await;
+    }
+
     /// Accepted files of `directory` of which the store was not told that they are unlinked; at most `limit`.
     ///
     /// # Errors
@@ -403,7 +419,8 @@ impl SubmittedFile {
     /// Waits until the file's events are durable; those of a file that was accepted before are.
     ///
     /// # Errors
-    /// `Ok(Err(…))`: one of the events is refused for good, with its place among them. `Err(…)`: the store failed.
+    /// `Ok(Err(…))`: one of the events is refused, with its place among them, or the file [for
+    /// now](Refusal::is_for_now). `Err(…)`: the store failed.
     pub async fn answer(self) -> Result<Result<(), (usize, Refusal)>, StoreError> {
         match self.accepting.answer().await? {
             BatchAnswer::Events(answers) => {
@@ -419,6 +436,7 @@ impl SubmittedFile {
                 Ok(Ok(()))
             }
             BatchAnswer::FileKnown => Ok(Ok(())),
+            BatchAnswer::NoRoom(full) => Ok(Err((0, door::refusal(full)))),
             BatchAnswer::FileRefused { index, first } => Ok(Err((index, conflict(first)))),
         }
     }
@@ -438,6 +456,7 @@ fn answer(acceptance: Acceptance, found: &Found) -> Result<Accepted, Refusal> {
         }
         Acceptance::Duplicate(id) => Ok(Accepted { id, duplicate: true, effect }),
         Acceptance::Conflict(first) => Err(conflict(Some(first))),
+        Acceptance::NoRoom(full) => Err(door::refusal(full)),
     }
 }
 

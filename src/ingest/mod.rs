@@ -9,6 +9,7 @@ pub mod answer;
 pub mod callbacks;
 pub mod catalogs;
 pub mod dialect;
+pub mod door;
 pub mod event;
 mod groups;
 pub mod intake;

@@ -356,6 +356,8 @@ mod tests {
             dedup_window: Duration::from_secs(3600),
             dedup_entries: 100,
             pending_per_endpoint: 100,
+            max_size: 1 << 40,
+            reserve: 0,
         };
         let opened =
             Outbox::open(&place.path().join("outbox.redb"), &options, [7; 16], |_| {}).expect("a store");

@@ -13,6 +13,7 @@ use super::{
     order::enter,
     origins::Callback,
     record::{any_pending, encode_row},
+    room::Full,
     schema::{ROW_DELIVERIES, Tables, row_key},
     store::State as StoreState,
 };
@@ -117,6 +118,8 @@ pub enum Acceptance {
     Duplicate(EventId),
     /// The account's window holds an event with this id and other content: that one's id. Nothing was taken.
     Conflict(EventId),
+    /// It is new, and there is no room for it. Nothing was taken.
+    NoRoom(Full),
 }
 
 /// What became of a batch.
@@ -126,6 +129,8 @@ pub enum BatchAnswer {
     Events(Vec<Acceptance>),
     /// The file was taken already, by a commit whose unlink did not happen.
     FileKnown,
+    /// There is no room for the file. Nothing of it was taken.
+    NoRoom(Full),
     /// Nothing of the file was taken, because of one of its events.
     FileRefused {
         /// Which of the events, from 0: its id is known with other content.
@@ -135,9 +140,23 @@ pub enum BatchAnswer {
     },
 }
 
-/// Writes a batch into the transaction, its rows into `added`; what it schedules is added to `scheduled`.
+impl BatchAnswer {
+    /// Whether this answer to `batch` means that it has changed nothing in the store.
+    pub(super) fn wrote_nothing(&self, batch: &Batch) -> bool {
+        match self {
+            // The file itself, at least.
+            Self::Events(_) if batch.file.is_some() => false,
+            Self::Events(answers) => !answers.iter().any(|answer| matches!(answer, Acceptance::Accepted(_))),
+            Self::FileKnown | Self::NoRoom(_) | Self::FileRefused { .. } => true,
+        }
+    }
+}
+
+/// Writes a batch into the transaction, its rows into `added`; what it schedules is added to `scheduled`. Where something is
+/// `full`, what is known is answered as ever, and the rest is not taken.
 pub(super) fn accept<'a>(
     batch: &'a Batch,
+    full: Option<Full>,
     state: &mut StoreState,
     tables: &mut Tables<'_>,
     added: &mut Added<'a>,
@@ -147,6 +166,9 @@ pub(super) fn accept<'a>(
         if tables.files()?.get(file.key())?.is_some() {
             return Ok(BatchAnswer::FileKnown);
         }
+        if let Some(full) = full {
+            return Ok(BatchAnswer::NoRoom(full));
+        }
         if let Some(refused) = conflict(batch, state, tables)? {
             return Ok(refused);
         }
@@ -154,7 +176,7 @@ pub(super) fn accept<'a>(
     }
     let mut answers = Vec::with_capacity(batch.events.len());
     for routed in &batch.events {
-        answers.push(accept_one(routed, batch, state, tables, added, scheduled)?);
+        answers.push(accept_one(routed, (batch, full), state, tables, (added, scheduled))?);
     }
     Ok(BatchAnswer::Events(answers))
 }
@@ -187,11 +209,10 @@ fn conflict(
 
 fn accept_one<'a>(
     routed: &'a Routed,
-    batch: &Batch,
+    (batch, full): (&Batch, Option<Full>),
     state: &mut StoreState,
     tables: &mut Tables<'_>,
-    added: &mut Added<'a>,
-    scheduled: &mut Vec<Scheduled>,
+    (added, scheduled): (&mut Added<'a>, &mut Vec<Scheduled>),
 ) -> Result<Acceptance, StoreError> {
     let at = batch.at;
     let id_row = state.dedup.row(&routed.event, (at, batch.age));
@@ -201,6 +222,9 @@ fn accept_one<'a>(
             Known::Conflict(seq, at) => return Ok(Acceptance::Conflict(state.id_key.event_id(at, seq))),
             Known::New => {}
         }
+    }
+    if let Some(full) = full {
+        return Ok(Acceptance::NoRoom(full));
     }
     let seq = state.next_seq;
     state.next_seq = seq.next();
@@ -217,7 +241,7 @@ fn accept_one<'a>(
         None => None,
     };
     write_deliveries((routed, callback), seq, at, state, tables, (added, scheduled))?;
-    added.write_if_large(tables)?;
+    added.write_if_large(tables, &mut state.held)?;
     Ok(Acceptance::Accepted(state.id_key.event_id(at, seq)))
 }
 

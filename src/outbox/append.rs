@@ -8,7 +8,12 @@ use std::{collections::BTreeMap, mem, ops::Bound};
 
 use redb::{ReadableTable, Table};
 
-use super::{error::StoreError, record::encode_event, schema::Tables};
+use super::{
+    error::StoreError,
+    held::{Held, row_bytes},
+    record::encode_event,
+    schema::Tables,
+};
 use crate::model::{attempt::AttemptRow, event::NewEvent, event::Seq, time::Timestamp};
 
 /// With so many bytes, the rows wait for no others.
@@ -60,27 +65,32 @@ impl<'a> Added<'a> {
         self.history.contains_key(&key)
     }
 
-    /// Puts them into the tables if they are many bytes.
-    pub(super) fn write_if_large(&mut self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
-        if self.bytes < RUN_BYTES { Ok(()) } else { mem::take(self).write(tables) }
+    /// Puts them into the tables, and counts them, if they are many bytes.
+    pub(super) fn write_if_large(
+        &mut self,
+        tables: &mut Tables<'_>,
+        held: &mut Held,
+    ) -> Result<(), StoreError> {
+        if self.bytes < RUN_BYTES { Ok(()) } else { mem::take(self).write(tables, held) }
     }
 
-    /// Puts them into the tables.
-    pub(super) fn write(self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
+    /// Puts them into the tables, and counts them.
+    pub(super) fn write(self, tables: &mut Tables<'_>, held: &mut Held) -> Result<(), StoreError> {
         let Self { events, attempts, pending, history, bytes: _ } = self;
+        let mut count = |row: &(u64, Vec<u8>)| held.add(row_bytes(&row.1));
         if !attempts.is_empty() {
-            add(tables.attempts()?, attempts.into_iter())?;
+            add(tables.attempts()?, attempts.into_iter().inspect(&mut count))?;
         }
         if !history.is_empty() {
-            add(tables.history()?, history.into_iter())?;
+            add(tables.history()?, history.into_iter().inspect(&mut count))?;
         }
         if !events.is_empty() {
             let row = |(seq, event, at, unset): (Seq, _, _, _)| (seq.get(), encode_event(event, at, unset));
-            let rows = events.into_iter().map(row);
+            let rows = events.into_iter().map(row).inspect(&mut count);
             add(tables.events()?, rows)?;
         }
         if !pending.is_empty() {
-            add(tables.pending()?, pending.into_iter())?;
+            add(tables.pending()?, pending.into_iter().inspect(&mut count))?;
         }
         Ok(())
     }

@@ -22,12 +22,16 @@ mod dedup;
 mod depths;
 mod endpoints;
 mod error;
+mod guarded;
+mod held;
 mod open;
 mod order;
 mod origins;
 mod parked;
 mod read;
 mod record;
+mod reserve;
+mod room;
 mod schema;
 mod settle;
 mod store;
@@ -50,6 +54,7 @@ pub use self::{
     parked::Loaded,
     read::{Backlog, Heads, Placed, Reader},
     record::{Brief, Head, Row},
+    room::{Door, Full, Room},
     settle::{Count, NotSettled, Settle},
     writer::{End, Notice, Writer},
 };
@@ -81,6 +86,10 @@ pub struct Options {
     pub dedup_entries: usize,
     /// More pending deliveries than these fail at once as `endpoint_full`.
     pub pending_per_endpoint: u64,
+    /// With so many bytes of rows no more events are taken.
+    pub max_size: u64,
+    /// Bytes of the file that is given up when the disk is full.
+    pub reserve: u64,
 }
 
 /// A handle of the open store; clones share it.
@@ -89,6 +98,7 @@ pub struct Outbox {
     database: Shared,
     queue: Arc<Queue>,
     depths: Depths,
+    room: Room,
     id_key: IdKey,
     dedup: Window,
 }
@@ -139,14 +149,16 @@ impl Outbox {
         id_key: [u8; 16],
         progress: impl Fn(f64) + 'static,
     ) -> Result<Opened, OpenError> {
-        let open::Opened { database, unclean } = open::open(path, options, id_key, progress)?;
+        let room = Room::beside(path, options.max_size, options.reserve);
+        let open::Opened { database, unclean } = open::open(path, options, id_key, &room, progress)?;
+        room.look();
         let failed = |source| OpenError::Store { path: path.to_owned(), source };
-        Self::start(Shared::new(database), options, unclean).map_err(failed)
+        Self::start(Shared::new(database), options, room, unclean).map_err(failed)
     }
 
-    fn start(database: Shared, options: &Options, unclean: bool) -> Result<Opened, StoreError> {
+    fn start(database: Shared, options: &Options, room: Room, unclean: bool) -> Result<Opened, StoreError> {
         let depths = Depths::default();
-        let store = contain(|| Store::new(database.clone(), options, depths.clone()))??;
+        let store = contain(|| Store::new(database.clone(), options, depths.clone(), room.clone()))??;
         let clocks = contain(|| clock::read(&database.begin_read()?))??;
         let state = store.state();
         let last_seq = Seq::new(state.next_seq.get() - 1);
@@ -154,7 +166,7 @@ impl Outbox {
         let queue = Arc::new(Queue::default());
         let (sender, notices) = mpsc::unbounded_channel();
         let dedup = Window { time: options.dedup_window, entries: options.dedup_entries };
-        let outbox = Self { database, queue: Arc::clone(&queue), depths, id_key, dedup };
+        let outbox = Self { database, queue: Arc::clone(&queue), depths, room, id_key, dedup };
         let writer = Writer::start(store, queue, options.settle_delay, sender).map_err(thread_error)?;
         outbox.start_reading_ids().map_err(thread_error)?;
         Ok(Opened { outbox, writer, notices, unclean, last_seq, first_attempt, clocks })
@@ -253,6 +265,11 @@ impl Outbox {
     /// How many deliveries are pending for each endpoint.
     pub const fn depths(&self) -> &Depths {
         &self.depths
+    }
+
+    /// The room for more events.
+    pub const fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Counts what a scan of the backlog has found.

@@ -16,6 +16,8 @@ use rustix::io::Errno;
 use super::{
     Options,
     error::{OpenError, StoreError, contain},
+    guarded::Guarded,
+    room::Room,
     schema::{self, META, meta},
 };
 
@@ -32,6 +34,7 @@ pub(super) fn open(
     path: &Path,
     options: &Options,
     id_key: [u8; 16],
+    room: &Room,
     progress: impl Fn(f64) + 'static,
 ) -> Result<Opened, OpenError> {
     if !fs::exists(path).map_err(io_error("look for", path))? {
@@ -41,7 +44,8 @@ pub(super) fn open(
     builder.set_cache_size(options.cache);
     builder.set_repair_callback(move |session| progress(session.progress()));
     let opened = contain(|| {
-        let database = builder.open(path).map_err(open_error(path))?;
+        let file = Guarded::new(file(path)?, room.clone());
+        let database = builder.create_with_backend(file).map_err(open_error(path))?;
         let found = read_format(&database).map_err(open_error(path))?;
         if found != schema::FORMAT {
             return Err(OpenError::Format { path: path.to_owned(), found, known: schema::FORMAT });
@@ -50,6 +54,15 @@ pub(super) fn open(
         Ok(Opened { database, unclean })
     });
     opened.map_err(open_error(path)).flatten()
+}
+
+/// The store's file, which must have something in it: redb would make a store of an empty one.
+fn file(path: &Path) -> Result<FileBackend, OpenError> {
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(io_error("open", path))?;
+    if file.metadata().map_err(io_error("read", path))?.len() == 0 {
+        return Err(open_error(path)(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty")));
+    }
+    FileBackend::new(file).map_err(open_error(path))
 }
 
 fn create(path: &Path, options: &Options, id_key: [u8; 16]) -> Result<(), OpenError> {

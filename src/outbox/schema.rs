@@ -11,7 +11,7 @@
 //! | `parked` | endpoint, due minute, seq, slot | due, ms | park; removed by load. Not there until something is parked |
 //! | `fifo` | endpoint, group, place | seq and slot of the delivery, packed | accept, join; removed by settle. Not there until a delivery keeps an order |
 //! | `endpoints` | number | version byte, MessagePack map; secrets among it | configuration, changes; settle when a count changes; accept of the first callback to an origin, which may remove another |
-//! | `meta` | name | bytes | creation, open, close; the clocks' mark with any commit |
+//! | `meta` | name | bytes | creation, open, close; the clocks' mark and the count of bytes with any commit |
 //!
 //! Packed, a delivery's key is `seq << 16 | slot`. A *row key* is `seq << 16 | slot` of the row's first delivery; a row holds at most [`ROW_DELIVERIES`] of them.
 
@@ -51,6 +51,9 @@ pub(super) mod meta {
     /// Eighteen bytes, big-endian: the schedule's time, the wall clock beside it, the most that it ever said. Not there
     /// until a daemon that keeps it has run.
     pub(in crate::outbox) const CLOCK: &str = "clock";
+    /// Twenty-four bytes, big-endian: how many bytes of rows there were, and the numbers of the next event and the next
+    /// attempt then. Not there until a daemon that counts has run.
+    pub(in crate::outbox) const HELD: &str = "held";
     /// There when the store was closed by its daemon; gone while one has it open.
     pub(in crate::outbox) const CLEAN: &str = "clean";
 }

@@ -5,6 +5,7 @@ use redb::ReadableTable;
 use super::{
     append::Added,
     error::StoreError,
+    held::row_bytes,
     order::{Advancing, leave},
     record::{AttemptHead, any_pending, decode_delivery, decode_head, delivery_bytes, encode_attempt, patch},
     schema::{Tables, row_key, row_slot},
@@ -108,6 +109,7 @@ pub(super) fn settle(
         tables.pending()?.insert(key, row.as_slice())?;
     } else {
         tables.pending()?.remove(key)?;
+        state.held.remove(row_bytes(&row));
         added.history(key, row);
     }
     if delivery.state != State::Pending && state.depths.give_back(delivery.endpoint) == 0 {

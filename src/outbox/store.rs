@@ -14,10 +14,12 @@ use super::{
     depths::Depths,
     endpoints::{Change, Changed, Configured, Endpoints, Judged, change, reconcile},
     error::StoreError,
+    held::Held,
     order::{Advancing, GroupOf, advance, join},
     origins::OriginNews,
     parked::{Loaded, load, park},
     record::IdRow,
+    room::Room,
     schema::{ATTEMPTS, EVENTS, IDS, META, Tables, meta},
     settle::{NotSettled, Settle, settle},
 };
@@ -40,6 +42,8 @@ pub(super) struct State {
     pub(super) endpoints: Endpoints,
     pub(super) depths: Depths,
     pub(super) pending_per_endpoint: u64,
+    pub(super) held: Held,
+    pub(super) room: Room,
 }
 
 /// The work of one commit.
@@ -58,9 +62,13 @@ pub(super) struct Group {
 
 impl Group {
     pub(super) fn is_empty(&self) -> bool {
-        let Self { settles, stuck, joins, batches, unlinked, park, loads } = self;
-        let nothing_new = settles.is_empty() && stuck.is_empty() && joins.is_empty() && batches.is_empty();
-        nothing_new && unlinked.is_empty() && park.is_empty() && loads.is_empty()
+        self.batches.is_empty() && self.has_only_batches()
+    }
+
+    fn has_only_batches(&self) -> bool {
+        let Self { settles, stuck, joins, batches: _, unlinked, park, loads } = self;
+        let nothing_ended = settles.is_empty() && stuck.is_empty() && joins.is_empty();
+        nothing_ended && unlinked.is_empty() && park.is_empty() && loads.is_empty()
     }
 }
 
@@ -90,24 +98,33 @@ pub(super) struct Store {
 
 impl Store {
     /// Takes an open database over, whose tables and `meta` rows are there.
-    pub(super) fn new(database: Shared, options: &Options, depths: Depths) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        database: Shared,
+        options: &Options,
+        depths: Depths,
+        room: Room,
+    ) -> Result<Self, StoreError> {
         let txn = database.begin_read()?;
         let id_key = read_id_key(&txn.open_table(META)?)?;
         let last_seq = txn.open_table(EVENTS)?.last()?.map_or(0, |(seq, _)| seq.value());
         let last_attempt = txn.open_table(ATTEMPTS)?.last()?.map_or(0, |(row, _)| row.value());
         let endpoints = Endpoints::read(&txn)?;
+        let next_seq = Seq::new(after("events", last_seq, Seq::MAX.get())?);
+        let next_attempt = AttemptRow::new(after("attempts", last_attempt, AttemptRow::MAX.get())?);
+        let held = Held::read(&txn, next_seq, next_attempt)?;
         drop(txn);
-        let next_seq = after("events", last_seq, Seq::MAX.get())?;
-        let next_attempt = after("attempts", last_attempt, AttemptRow::MAX.get())?;
+        room.holds(held.bytes());
         let window = Window { time: options.dedup_window, entries: options.dedup_entries };
         let state = State {
             dedup: Dedup::new(id_key.clone(), window),
             id_key,
-            next_seq: Seq::new(next_seq),
-            next_attempt: AttemptRow::new(next_attempt),
+            next_seq,
+            next_attempt,
             endpoints,
             depths,
             pending_per_endpoint: options.pending_per_endpoint,
+            held,
+            room,
         };
         Ok(Self { database, state, quick_repair: options.quick_repair, mark: None })
     }
@@ -128,13 +145,13 @@ impl Store {
     /// Makes the group durable, outcomes first. After an error nothing more must be written.
     pub(super) fn commit(&mut self, group: &Group) -> Result<Committed, StoreError> {
         let mut done = Committed::default();
-        self.write(|state, tables| {
+        self.write_if(|state, tables| {
             let (mut added, mut advancing) = (Added::default(), Advancing::of(&group.stuck));
             for one in &group.settles {
                 if let Some(why) = settle(one, state, tables, &mut added, &mut advancing)? {
                     done.not_settled.push((one.key, why));
                 }
-                added.write_if_large(tables)?;
+                added.write_if_large(tables, &mut state.held)?;
             }
             // Before anything is accepted: the rows of all these are in their table, and what joins was due before.
             advance(advancing, state, tables, &mut done.scheduled)?;
@@ -142,15 +159,24 @@ impl Store {
             for file in &group.unlinked {
                 tables.files()?.remove(file.key())?;
             }
-            for batch in &group.batches {
-                done.answers.push(accept(batch, state, tables, &mut added, &mut done.scheduled)?);
+            if !group.batches.is_empty() {
+                let mut allowance = state.room.allowance();
+                for batch in &group.batches {
+                    let full = allowance.take(batch).err();
+                    done.answers.push(accept(batch, full, state, tables, &mut added, &mut done.scheduled)?);
+                }
             }
             done.parked = park(&group.park, tables)?;
             for one in &group.loads {
                 done.loaded.push(load(*one, tables)?);
             }
             done.origins = state.endpoints.origins.take_news();
-            added.write(tables)
+            added.write(tables, &mut state.held)?;
+            // Producers whose events find no room come again and again: that is not to cost a commit each time.
+            let mut answered = group.batches.iter().zip(&done.answers);
+            let in_vain =
+                group.has_only_batches() && answered.all(|(batch, answer)| answer.wrote_nothing(batch));
+            Ok(((), !in_vain))
         })?;
         Ok(done)
     }
@@ -177,6 +203,8 @@ impl Store {
         if let Some(mark) = &self.mark {
             clock::write(mark, &txn)?;
         }
+        let State { mut held, next_seq, next_attempt, .. } = self.state;
+        held.write(next_seq, next_attempt, &txn)?;
         txn.commit()?;
         self.database.close()
     }
@@ -190,14 +218,32 @@ impl Store {
         &mut self,
         work: impl FnOnce(&mut State, &mut Tables<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.write_if(|state, tables| Ok((work(state, tables)?, true)))
+    }
+
+    /// Writes what `work` does, unless it says that it did nothing and nothing else is to be written.
+    fn write_if<T>(
+        &mut self,
+        work: impl FnOnce(&mut State, &mut Tables<'_>) -> Result<(T, bool), StoreError>,
+    ) -> Result<T, StoreError> {
         let txn = self.begin()?;
         let mut tables = Tables::new(&txn);
-        let result = work(&mut self.state, &mut tables)?;
+        let (result, wrote) = work(&mut self.state, &mut tables)?;
         drop(tables);
-        if let Some(mark) = self.mark.take() {
-            clock::write(&mark, &txn)?;
+        if !wrote && self.mark.is_none() {
+            txn.abort()?;
+            return Ok(result);
+        }
+        let mark = self.mark.take();
+        if let Some(mark) = &mark {
+            clock::write(mark, &txn)?;
+        }
+        let State { held, next_seq, next_attempt, room, .. } = &mut self.state;
+        if mark.is_some() || held.is_due() {
+            held.write(*next_seq, *next_attempt, &txn)?;
         }
         txn.commit()?;
+        room.holds(held.bytes());
         Ok(result)
     }
 

@@ -14,7 +14,13 @@ use std::{error::Error, fmt::Write as _, future::Future, path::Path, time::Durat
 
 use bytes::Bytes;
 
-use super::{Addressed, Batch, Entry, OpenError, Opened, Options, Outbox, Routed, Settle};
+use redb::ReadableTableMetadata as _;
+
+use super::{
+    Addressed, Batch, Entry, OpenError, Opened, Options, Outbox, Room, Routed, Settle,
+    database::Shared,
+    schema::{ATTEMPTS, EVENTS, HISTORY, PENDING},
+};
 use crate::model::{
     account::AccountName,
     attempt::{Failure, FailureKind, Fingerprint, Outcome, Phases, Report, Response, Why},
@@ -34,11 +40,25 @@ fn options() -> Options {
         dedup_window: Duration::from_secs(60),
         dedup_entries: 1_000,
         pending_per_endpoint: 1_000,
+        max_size: 1 << 40,
+        reserve: 0,
     }
 }
 
 fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> {
     Outbox::open(path, options, ID_KEY, |_| {})
+}
+
+/// Room without end, on no disk.
+fn room() -> Room {
+    Room::beside(Path::new("/nowhere/store.redb"), u64::MAX, 0)
+}
+
+/// How many bytes of rows there are, as redb says that has gone through all of them.
+fn stored_bytes(database: &Shared) -> u64 {
+    let txn = database.begin_read().expect("a reader");
+    let of_one = |table| txn.open_table(table).and_then(|table| Ok(table.stats()?.stored_bytes()));
+    [EVENTS, PENDING, HISTORY, ATTEMPTS].map(|table| of_one(table).expect("it is gone through")).iter().sum()
 }
 
 /// Waits for a future; the store's futures need no runtime's drivers.

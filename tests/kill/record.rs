@@ -236,5 +236,7 @@ fn options() -> Options {
         dedup_window: Duration::from_secs(24 * 60 * 60),
         dedup_entries: 500_000,
         pending_per_endpoint: 1_000_000,
+        max_size: 1 << 40,
+        reserve: 0,
     }
 }

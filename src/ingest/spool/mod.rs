@@ -20,7 +20,8 @@
 //! Where the directory has a type, a file of any other kind is one event of this type, its bytes the payload.
 //!
 //! What cannot be read, moved or removed is left where it is, reported once, and tried again by every scan, as is
-//! everything when the directory itself is not there; the daemon runs on. A store that fails leaves all files.
+//! everything when the directory itself is not there; the daemon runs on. A store that fails leaves all files. So does one
+//! that has no room, and whatever else refuses a file for now: then nothing is taken until that has passed.
 
 mod aside;
 mod claims;
@@ -64,7 +65,10 @@ use self::{
 use crate::{
     clock::Clock,
     config,
-    ingest::intake::{Intake, Permit},
+    ingest::{
+        answer::Refusal,
+        intake::{Intake, Permit},
+    },
     metrics::Counter,
     outbox::StoreError,
 };
@@ -146,6 +150,9 @@ enum Halt {
     /// The work panicked, or the runtime goes down.
     #[error("the work on the directory broke off")]
     Broken,
+    /// Not now: it is a matter of time.
+    #[error("{0}; files are left where they are")]
+    Later(Refusal),
     /// The daemon stops.
     #[error("the daemon is stopping")]
     Stopping,
@@ -204,8 +211,17 @@ impl Spool {
                 || plan.due.is_some_and(|due| due <= now)
             {
                 let scanned = look.scan;
-                let next = self.look(look, &stopping).await;
+                let (next, later) = self.look(look, &stopping).await;
                 plan.looked(scanned, next, self.clock.instant(), &self.timing);
+                if let Some(refusal) = later {
+                    tokio::select! {
+                        () = self.intake.wait_for_room(&refusal) => {}
+                        _ = stopping.wait_for(|stopping| *stopping) => break,
+                    }
+                    // What the look did not come to is found by a scan alone.
+                    plan.rescan = self.clock.instant();
+                    continue;
+                }
             }
             tokio::select! {
                 () = self.hints.heard_something() => {}
@@ -226,11 +242,13 @@ impl Spool {
         let _ = self.desk(expect).await;
     }
 
-    async fn look(&self, look: Look, stopping: &channel::Receiver<bool>) -> Next {
+    /// What comes next; and why nothing is taken for now, if so.
+    async fn look(&self, look: Look, stopping: &channel::Receiver<bool>) -> (Next, Option<Refusal>) {
         let scanned = look.scan;
-        let problem = match self.take_ready(look, stopping).await {
-            Ok(()) | Err(Halt::Stopping) => None,
-            Err(halt) => Some(halt.to_string()),
+        let halt = self.take_ready(look, stopping).await.err();
+        let problem = match &halt {
+            None | Some(Halt::Stopping) => None,
+            Some(halt) => Some(halt.to_string()),
         };
         let intake = self.intake.clone();
         let end = move |desk: &mut Desk| {
@@ -239,7 +257,11 @@ impl Spool {
             }
             desk.end(scanned, &intake)
         };
-        self.desk(end).await.unwrap_or_default()
+        let next = self.desk(end).await.unwrap_or_default();
+        match halt {
+            Some(Halt::Later(refusal)) => (next, Some(refusal)),
+            _ => (next, None),
+        }
     }
 
     async fn take_ready(&self, look: Look, stopping: &channel::Receiver<bool>) -> Result<(), Halt> {
@@ -256,6 +278,9 @@ impl Spool {
     async fn take(&self, files: Vec<Ready>, stopping: &channel::Receiver<bool>) -> Result<(), Halt> {
         let mut files = VecDeque::from(files);
         while !files.is_empty() {
+            if let Some(refusal) = self.intake.shut() {
+                return Err(Halt::Later(refusal));
+            }
             let permit = self.room_for(desk::group(&files), stopping).await?;
             let group;
             (files, group) = self
@@ -265,9 +290,12 @@ impl Spool {
                 })
                 .await?;
             if !group.is_empty() {
-                let outcomes = self.hand_in(group).await?;
+                let (outcomes, later) = self.hand_in(group).await?;
                 let intake = self.intake.clone();
                 self.desk(move |desk| desk.finish(outcomes, &intake)).await?;
+                if let Some(refusal) = later {
+                    return Err(Halt::Later(refusal));
+                }
             }
             drop(permit);
         }
@@ -293,22 +321,26 @@ impl Spool {
         }
     }
 
-    /// Has the files' events accepted; they queue up in their order before the first answer is waited for.
-    async fn hand_in(&self, group: Vec<Loaded>) -> Result<Vec<Outcome>, StoreError> {
+    /// Has the files' events accepted; they queue up in their order before the first answer is waited for. Of files that
+    /// are refused for now there is no outcome, and the first of these refusals is given back.
+    async fn hand_in(&self, group: Vec<Loaded>) -> Result<(Vec<Outcome>, Option<Refusal>), StoreError> {
         let submit = |Loaded { file, places, events }| {
             let submitted = self.intake.submit_file(events, file.stamp.identity(&self.name));
             (file, places, submitted)
         };
         let submitted: Vec<_> = group.into_iter().map(submit).collect();
-        let mut outcomes = Vec::with_capacity(submitted.len());
+        let (mut outcomes, mut later) = (Vec::with_capacity(submitted.len()), None);
         for (file, places, submitted) in submitted {
             let result = match submitted {
                 Ok(submitted) => submitted.answer().await?,
                 Err(refused) => Err(refused),
             };
-            outcomes.push(Outcome { file, places, result });
+            match result {
+                Err((_, refusal)) if refusal.is_for_now() => later = later.or(Some(refusal)),
+                result => outcomes.push(Outcome { file, places, result }),
+            }
         }
-        Ok(outcomes)
+        Ok((outcomes, later))
     }
 
     /// Works at the desk, where it may block.

@@ -69,6 +69,8 @@ impl World {
             dedup_window: Duration::from_secs(3600),
             dedup_entries: 10_000,
             pending_per_endpoint: 1_000,
+            max_size: 1 << 40,
+            reserve: 0,
         };
         let opened =
             Outbox::open(&place.path().join("outbox.redb"), &options, [7; 16], |_| {}).expect("a store");

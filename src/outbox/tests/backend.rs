@@ -58,7 +58,7 @@ impl Memory {
     pub(super) fn open(&self, options: &Options) -> Opened {
         let database = self.database(options);
         let unclean = open::take_clean_mark(&database, options.quick_repair).expect("the mark is taken");
-        Outbox::start(Shared::new(database), options, unclean).expect("the store starts")
+        Outbox::start(Shared::new(database), options, super::room(), unclean).expect("the store starts")
     }
 
     /// How many syncs there were.

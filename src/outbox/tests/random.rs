@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{
     mark,
     model::{Model, endpoints::lasting, is_pending, origins::random_callback},
-    open, options, random_report, wait, wall,
+    open, options, random_report, stored_bytes, wait, wall,
 };
 use crate::outbox::End;
 use crate::{
@@ -44,6 +44,7 @@ fn kinds(answer: &BatchAnswer) -> Vec<&'static str> {
         BatchAnswer::FileKnown => vec!["known"],
         BatchAnswer::FileRefused { first: Some(_), .. } => vec!["refused"],
         BatchAnswer::FileRefused { first: None, .. } => vec!["refused by itself"],
+        BatchAnswer::NoRoom(_) => vec!["no room"],
     }
 }
 
@@ -52,6 +53,7 @@ const fn kind(acceptance: &Acceptance) -> &'static str {
         Acceptance::Accepted(_) => "accepted",
         Acceptance::Conflict(_) => "conflict",
         Acceptance::Duplicate(_) => "duplicate",
+        Acceptance::NoRoom(_) => "no room",
     }
 }
 
@@ -558,6 +560,8 @@ impl World {
         // Those that are to be forgotten are so with the next commit.
         let files = table.open_table(FILES).expect("a table").len().expect("its length");
         assert!(files >= u64::try_from(self.model.files.len()).expect("fits"));
+        let outbox = &self.opened.outbox;
+        assert_eq!(outbox.room().held(), stored_bytes(&outbox.database), "all rows are counted");
     }
 
     fn check_events(&self, reader: &Reader) {

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{at, backend::Memory, batch, options, success, wait};
+use super::{at, backend::Memory, batch, options, room, success, wait};
 use crate::outbox::End;
 use crate::{
     model::{
@@ -291,7 +291,7 @@ struct Bare {
 impl Bare {
     fn new(memory: &Memory) -> Self {
         let database = Shared::new(memory.database(&options()));
-        let store = Store::new(database.clone(), &options(), Depths::default()).expect("a store");
+        let store = Store::new(database.clone(), &options(), Depths::default(), room()).expect("a store");
         let queue = Arc::new(Queue::default());
         let (sender, notices) = mpsc::unbounded_channel();
         let writer = Writer::start(store, Arc::clone(&queue), HOUR, sender).expect("a thread");

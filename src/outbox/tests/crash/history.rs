@@ -10,7 +10,7 @@ use super::{
     super::{
         ID_KEY, mark,
         model::{Model, endpoints::lasting, is_pending, origins::random_callback, parked::minute},
-        options, random_report, wall,
+        options, random_report, room, stored_bytes, wall,
     },
     found::Found,
     power::Disk,
@@ -106,9 +106,11 @@ impl History {
     fn start(&mut self) {
         let depths = Depths::default();
         let model = Arc::clone(&self.last().model);
-        let mut store = Store::new(self.database.clone(), &model.options, depths.clone()).expect("it starts");
+        let mut store =
+            Store::new(self.database.clone(), &model.options, depths.clone(), room()).expect("it starts");
         assert_eq!(store.state().next_seq, model.last_seq().next(), "no sequence number is given twice");
         assert_eq!(store.state().next_attempt, model.next_attempt(), "no row of an attempt is given twice");
+        assert_eq!(store.state().held.bytes(), stored_bytes(&self.database), "all rows are counted");
         scan_ids(&self.database, 7, |page| store.fill_dedup(&page)).expect("ids are read");
         depths.found(model.deliveries.values().filter(|d| is_pending(d)).map(|d| d.endpoint));
         depths.went_behind(model.queues.behind());
