@@ -6,7 +6,7 @@
 //! | | refused from | taken again |
 //! | --- | --- | --- |
 //! | the store is full | `max_size` bytes of rows | below 95 % of it |
-//! | the disk is full | less than the margin is free, or a write finds no space and the reserve is given up | the reserve is whole and twice the margin is free besides |
+//! | the disk is full | less than the margin is free, or an event takes so much that it would be; or a write finds no space and the reserve is given up | the reserve is whole and twice the margin is free besides |
 //! | no attempt is begun | there is no reserve, or it is given up, and less than the margin is free | twice that is free, or the disk is full no more |
 //!
 //! The margin is a quarter of the reserve, and [`LEAST`] at least. The last row keeps that much for the outcomes of what is
@@ -87,8 +87,9 @@ struct Disk {
 }
 
 /// What a commit may accept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Allowance {
+    room: Room,
     closed: Option<Full>,
     bytes: u64,
 }
@@ -101,7 +102,14 @@ impl Allowance {
         }
         // Twice: pages are half empty, and those of the commit before are not free yet.
         let bytes = weight(batch).saturating_mul(2);
-        self.bytes = self.bytes.checked_sub(bytes).ok_or(Full::Disk)?;
+        let Some(left) = self.bytes.checked_sub(bytes) else {
+            // One that is larger than what a disk with room has is refused by itself.
+            if self.bytes < self.room.0.disk.margin {
+                self.room.shut_for_disk();
+            }
+            return Err(Full::Disk);
+        };
+        self.bytes = left;
         Ok(())
     }
 }
@@ -174,9 +182,7 @@ impl Room {
     pub fn look(&self) {
         let disk = &self.0.disk;
         let mut reserve = disk.lock();
-        let before = *self.0.door.borrow();
-        let least = if before.disk_full { 2 * disk.margin } else { disk.margin };
-        if disk.make(&mut reserve, least) {
+        if disk.make(&mut reserve, 2 * disk.margin) {
             self.set_disk(false, false);
         } else {
             self.set_disk(true, self.is_out(&mut reserve));
@@ -188,10 +194,14 @@ impl Room {
         let disk = &self.0.disk;
         let bytes = disk.free().map_or(u64::MAX, |free| free.saturating_sub(disk.margin));
         if bytes == 0 && self.0.door.borrow().closed().is_none() {
-            let _reserve = disk.lock();
-            self.set_disk(true, false);
+            self.shut_for_disk();
         }
-        Allowance { closed: self.0.door.borrow().closed(), bytes }
+        Allowance { room: self.clone(), closed: self.0.door.borrow().closed(), bytes }
+    }
+
+    fn shut_for_disk(&self) {
+        let mut reserve = self.0.disk.lock();
+        self.set_disk(true, self.is_out(&mut reserve));
     }
 
     /// The store holds so many bytes of rows now.

@@ -59,6 +59,8 @@ pub enum Reply {
     After(Duration, u16),
     /// Answers with this status once [`Receiver::release`] was called.
     Held(u16),
+    /// As [`Self::Held`], with a body.
+    HeldFull(u16, String),
     /// Does not answer as long as the receiver lives.
     Never,
     /// Closes the connection.
@@ -264,6 +266,11 @@ impl Shared {
                 let waiting = |state: &mut State| !state.released && !state.closed;
                 drop(self.changed.wait_while(self.lock(), waiting).unwrap_or_else(PoisonError::into_inner));
                 plain(status)
+            }
+            Reply::HeldFull(status, body) => {
+                let waiting = |state: &mut State| !state.released && !state.closed;
+                drop(self.changed.wait_while(self.lock(), waiting).unwrap_or_else(PoisonError::into_inner));
+                Some(response(status, ("x-receiver", "yes"), &body))
             }
             Reply::Never | Reply::Stall(_) => {
                 let waited = self.changed.wait_while(self.lock(), |state| !state.closed);

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    io::{BufRead as _, BufReader},
     os::unix::{
         fs::chown,
         process::{CommandExt as _, ExitStatusExt as _},
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 use super::{
     eventually,
     http::{self, Answer},
+    skip,
     stream::Stream,
 };
 
@@ -29,11 +31,18 @@ pub struct World {
     mounts: Vec<(PathBuf, &'static str)>,
     user: Option<u32>,
     daemon: Option<Child>,
+    /// Whoever holds the mount of `disk/`; it ends with its standard input.
+    disk: Option<Child>,
 }
 
 /// The program under test, in an environment without anything that could lead it elsewhere.
 pub fn posthaste() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    undisturbed(Command::new(PROGRAM))
+}
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_posthaste");
+
+fn undisturbed(mut command: Command) -> Command {
     for name in [
         "POSTHASTE_SOCKET",
         "POSTHASTE_SECRET",
@@ -52,9 +61,49 @@ impl World {
     /// A directory whose configuration has `text` besides socket and store. Nothing runs yet.
     pub fn new(text: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("posthaste").tempdir().expect("a directory");
-        let world = Self { directory, environment: Vec::new(), mounts: Vec::new(), user: None, daemon: None };
+        let world = Self {
+            directory,
+            environment: Vec::new(),
+            mounts: Vec::new(),
+            user: None,
+            daemon: None,
+            disk: None,
+        };
         world.configure(text);
         world
+    }
+
+    /// As [`Self::new`], with the store on a file system of its own in memory, of so many MiB, which only the daemon sees at
+    /// `disk/`. It takes root; without, the test is skipped.
+    pub fn on_disk(mebibytes: u32, text: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            skip("it takes root to mount a small disk", true);
+            return None;
+        }
+        let mut world = Self::new("");
+        fs::create_dir(world.path("disk")).expect("a directory");
+        let script = "mount -t tmpfs -o size=$1m tmpfs \"$2\" && echo mounted && exec cat";
+        let mut holder = Command::new("unshare");
+        holder.args(["-m", "sh", "-c", script, "sh", &mebibytes.to_string()]).arg(world.path("disk"));
+        let mut holder =
+            holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare is there");
+        let mut line = String::new();
+        let output = holder.stdout.as_mut().expect("it is piped");
+        BufReader::new(output).read_line(&mut line).expect("it says something");
+        world.disk = Some(holder);
+        if line != "mounted\n" {
+            skip("nothing can be mounted here, so there is no small disk", true);
+            return None;
+        }
+        world.configure(text);
+        Some(world)
+    }
+
+    /// Where a file of the store's own disk is, as it is seen from outside.
+    pub fn on_its_disk(&self, name: &str) -> PathBuf {
+        let holder = self.disk.as_ref().expect("it has a disk of its own").id();
+        let inside = self.path("disk").join(name);
+        Path::new(&format!("/proc/{holder}/root")).join(inside.strip_prefix("/").expect("from the root on"))
     }
 
     /// As [`Self::new`], and the daemon runs.
@@ -67,7 +116,10 @@ impl World {
     /// Writes the configuration, for the next start. Further keys of `listen` and `store` are written as
     /// `store.settle_delay = …`, and stand first.
     pub fn configure(&self, text: &str) {
-        let text = format!("listen.socket = \"p.sock\"\nstore.path = \"outbox.redb\"\n{text}");
+        let path = if self.disk.is_some() { "disk/outbox.redb" } else { "outbox.redb" };
+        // Dozens of daemons have one at the same time.
+        let reserve = if text.contains("store.reserve") { "" } else { "store.reserve = \"1MiB\"\n" };
+        let text = format!("listen.socket = \"p.sock\"\nstore.path = \"{path}\"\n{reserve}{text}");
         fs::write(self.config(), text).expect("a configuration");
     }
 
@@ -84,22 +136,19 @@ impl World {
 
     /// The program under test, as this directory's daemons run it.
     pub fn program(&self) -> Command {
-        let program = posthaste();
+        if let Some(holder) = &self.disk {
+            let mut command = undisturbed(Command::new("nsenter"));
+            command.args(["-t", &holder.id().to_string(), "-m", "--", PROGRAM]);
+            return command;
+        }
         if self.mounts.is_empty() {
-            return program;
+            return posthaste();
         }
         let binds =
             self.mounts.iter().map(|(file, over)| format!("mount --bind '{}' {over}", file.display()));
         let script = binds.chain(["exec \"$@\"".to_owned()]).collect::<Vec<_>>().join(" && ");
-        let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", &script, "sh"]).arg(program.get_program());
-        for (name, value) in program.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command.stdin(Stdio::null());
+        let mut command = undisturbed(Command::new("unshare"));
+        command.args(["-m", "sh", "-c", &script, "sh", PROGRAM]);
         command
     }
 
@@ -311,6 +360,10 @@ impl Drop for World {
         if let Some(daemon) = &mut self.daemon {
             let _ = daemon.kill();
             let _ = daemon.wait();
+        }
+        if let Some(holder) = &mut self.disk {
+            let _ = holder.kill();
+            let _ = holder.wait();
         }
         if thread::panicking() {
             let log = self.log();
