@@ -86,34 +86,6 @@ struct Disk {
     reserve: Mutex<Reserve>,
 }
 
-/// What a commit may accept.
-#[derive(Debug)]
-pub(super) struct Allowance {
-    room: Room,
-    closed: Option<Full>,
-    bytes: u64,
-}
-
-impl Allowance {
-    /// Whether there is room for the batch; if there is, there is less for the next.
-    pub(super) fn take(&mut self, batch: &Batch) -> Result<(), Full> {
-        if let Some(full) = self.closed {
-            return Err(full);
-        }
-        // Twice: pages are half empty, and those of the commit before are not free yet.
-        let bytes = weight(batch).saturating_mul(2);
-        let Some(left) = self.bytes.checked_sub(bytes) else {
-            // One that is larger than what a disk with room has is refused by itself.
-            if self.bytes < self.room.0.disk.margin {
-                self.room.shut_for_disk();
-            }
-            return Err(Full::Disk);
-        };
-        self.bytes = left;
-        Ok(())
-    }
-}
-
 /// About how many bytes of rows a batch becomes.
 fn weight(batch: &Batch) -> u64 {
     let of_one = |routed: &super::Routed| {
@@ -189,14 +161,31 @@ impl Room {
         }
     }
 
-    /// What the writer's next commit may accept.
-    pub(super) fn allowance(&self) -> Allowance {
+    /// For each batch of the writer's next commit, what is full, if there is no room for it.
+    pub(super) fn judge(&self, batches: &[Batch]) -> Vec<Option<Full>> {
+        if batches.is_empty() {
+            return Vec::new();
+        }
         let disk = &self.0.disk;
-        let bytes = disk.free().map_or(u64::MAX, |free| free.saturating_sub(disk.margin));
-        if bytes == 0 && self.0.door.borrow().closed().is_none() {
+        let mut left = disk.free().map_or(u64::MAX, |free| free.saturating_sub(disk.margin));
+        batches.iter().map(|batch| self.judge_one(batch, &mut left).err()).collect()
+    }
+
+    /// Takes from what is `left` what a batch needs.
+    fn judge_one(&self, batch: &Batch, left: &mut u64) -> Result<(), Full> {
+        if let Some(full) = self.0.door.borrow().closed() {
+            return Err(full);
+        }
+        // Twice: pages are half empty, and those of the commit before are not free yet.
+        if let Some(rest) = left.checked_sub(weight(batch).saturating_mul(2)) {
+            *left = rest;
+            return Ok(());
+        }
+        // One that is larger than what a disk with room has is refused by itself.
+        if *left < self.0.disk.margin {
             self.shut_for_disk();
         }
-        Allowance { room: self.clone(), closed: self.0.door.borrow().closed(), bytes }
+        Err(Full::Disk)
     }
 
     fn shut_for_disk(&self) {

@@ -145,6 +145,8 @@ impl Store {
     /// Makes the group durable, outcomes first. After an error nothing more must be written.
     pub(super) fn commit(&mut self, group: &Group) -> Result<Committed, StoreError> {
         let mut done = Committed::default();
+        // Settled as the commit begins: what it meets in writing is for the next.
+        let full = self.state.room.judge(&group.batches);
         self.write_if(|state, tables| {
             let (mut added, mut advancing) = (Added::default(), Advancing::of(&group.stuck));
             for one in &group.settles {
@@ -159,12 +161,8 @@ impl Store {
             for file in &group.unlinked {
                 tables.files()?.remove(file.key())?;
             }
-            if !group.batches.is_empty() {
-                let mut allowance = state.room.allowance();
-                for batch in &group.batches {
-                    let full = allowance.take(batch).err();
-                    done.answers.push(accept(batch, full, state, tables, &mut added, &mut done.scheduled)?);
-                }
+            for (batch, full) in group.batches.iter().zip(full) {
+                done.answers.push(accept(batch, full, state, tables, &mut added, &mut done.scheduled)?);
             }
             done.parked = park(&group.park, tables)?;
             for one in &group.loads {

@@ -14,6 +14,7 @@
 //! POSTHASTE_SEED=17 POSTHASTE_SEEDS=1 cargo test --lib crash
 //! ```
 
+mod failing;
 mod found;
 mod history;
 mod making;

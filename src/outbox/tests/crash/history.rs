@@ -24,7 +24,8 @@ use crate::{
         time::Timestamp,
     },
     outbox::{
-        Acceptance, Addressed, Batch, BatchAnswer, Configured, Entry, FileIdentity, Options, Routed, Settle,
+        Acceptance, Addressed, Batch, BatchAnswer, Configured, Entry, FileIdentity, Options, Room, Routed,
+        Settle, StoreError,
         database::Shared,
         depths::Depths,
         open,
@@ -60,8 +61,17 @@ pub(super) struct History {
     /// Of so many of 8 events the payload is large.
     heavy: u8,
     now: Timestamp,
+    room: Room,
     database: Shared,
     store: Option<Store>,
+}
+
+/// A commit that failed.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: StoreError,
+    /// What would have been promised.
+    pub(super) after: Promise,
 }
 
 impl History {
@@ -91,13 +101,26 @@ impl History {
         before: &Promise,
         after: Option<&Promise>,
     ) -> Result<Self, String> {
+        Self::recover_in(&room(), image, random, before, after)
+    }
+
+    /// The same, in this room.
+    pub(super) fn recover_in(
+        room: &Room,
+        image: Vec<u8>,
+        random: fastrand::Rng,
+        before: &Promise,
+        after: Option<&Promise>,
+    ) -> Result<Self, String> {
         let (options, disk) = (before.model.options, Disk::new(image.clone()));
-        let (database, unclean) = open(&disk, &options)?;
+        let (database, unclean) = open(&disk, &options, room)?;
         let promise = kept(&database, unclean, before, after)?;
         let promises = vec![Promise { position: 0, ..promise.clone() }];
         let now =
             promise.model.events.values().last().map_or(Timestamp::from_millis(1_000), |e| e.accepted_at);
-        let mut history = Self { random, disk, base: image, promises, heavy: 1, now, database, store: None };
+        let room = room.clone();
+        let mut history =
+            Self { random, disk, base: image, promises, heavy: 1, now, room, database, store: None };
         history.start();
         Ok(history)
     }
@@ -106,8 +129,8 @@ impl History {
     fn start(&mut self) {
         let depths = Depths::default();
         let model = Arc::clone(&self.last().model);
-        let mut store =
-            Store::new(self.database.clone(), &model.options, depths.clone(), room()).expect("it starts");
+        let mut store = Store::new(self.database.clone(), &model.options, depths.clone(), self.room.clone())
+            .expect("it starts");
         assert_eq!(store.state().next_seq, model.last_seq().next(), "no sequence number is given twice");
         assert_eq!(store.state().next_attempt, model.next_attempt(), "no row of an attempt is given twice");
         assert_eq!(store.state().held.bytes(), stored_bytes(&self.database), "all rows are counted");
@@ -129,7 +152,8 @@ impl History {
     /// Closes the store and opens it again.
     pub(super) fn reopen(&mut self) {
         self.close();
-        let (database, unclean) = open(&self.disk, &self.last().model.options).expect("it opens again");
+        let (database, unclean) =
+            open(&self.disk, &self.last().model.options, &self.room).expect("it opens again");
         assert!(!unclean, "it was closed");
         self.database = database;
         self.start();
@@ -188,12 +212,17 @@ impl History {
 
     /// One group of everything, or of parked keys alone.
     pub(super) fn work(&mut self) {
+        self.try_work().expect("it commits");
+    }
+
+    /// The same, on a disk that may fail.
+    pub(super) fn try_work(&mut self) -> Result<(), Box<Failed>> {
         self.now = self.now.plus(Duration::from_millis(self.random.u64(..800)));
         let mut model = Model::clone(&self.last().model);
         let group = if self.random.u8(..6) > 0 { self.news(&mut model) } else { Group::default() };
         let park = if self.random.bool() { self.keys_to_park() } else { Vec::new() };
         let loads = self.loads(&park);
-        self.commit(&Group { park, loads, ..group }, model);
+        self.try_commit(&Group { park, loads, ..group }, model).map(drop)
     }
 
     /// Outcomes, files that are gone, and events.
@@ -209,7 +238,11 @@ impl History {
     }
 
     /// Commits a group whose outcomes the model knows already, and holds the answers against the model's.
-    fn commit(&mut self, group: &Group, mut model: Model) -> Vec<BatchAnswer> {
+    fn commit(&mut self, group: &Group, model: Model) -> Vec<BatchAnswer> {
+        self.try_commit(group, model).expect("it commits")
+    }
+
+    fn try_commit(&mut self, group: &Group, mut model: Model) -> Result<Vec<BatchAnswer>, Box<Failed>> {
         for file in &group.unlinked {
             model.files.remove(file);
         }
@@ -224,13 +257,21 @@ impl History {
             store.set_mark(mark);
             model.mark = Some(mark);
         }
-        let done = store.commit(group).expect("it commits");
+        let done = match store.commit(group) {
+            Ok(done) => done,
+            Err(error) => {
+                let found = Arc::new(Found::expected(&model));
+                let position = self.disk.position();
+                let after = Promise { position, model: Arc::new(model), found, clean: false };
+                return Err(Box::new(Failed { error, after }));
+            }
+        };
         assert_eq!((&done.answers, done.scheduled), (&answers, scheduled));
         assert_eq!((done.parked, done.loaded), (parked, loaded));
         assert!(done.not_settled.is_empty(), "{:?}", done.not_settled);
         assert_eq!(store.state().depths.behind(), u64::try_from(model.queues.behind()).expect("fits"));
         self.promise(model);
-        answers
+        Ok(answers)
     }
 
     /// Hands in again what the store should know, as producers do that had no answer; says how many ids and files.
@@ -445,8 +486,8 @@ pub(super) fn kept<'a>(
 }
 
 /// As the product opens a store that is there.
-fn open(disk: &Disk, options: &Options) -> Result<(Shared, bool), String> {
-    let database = disk.database(options).map_err(|error| format!("it does not open: {error}"))?;
+pub(super) fn open(disk: &Disk, options: &Options, room: &Room) -> Result<(Shared, bool), String> {
+    let database = disk.database(options, room).map_err(|error| format!("it does not open: {error}"))?;
     let unclean = open::take_clean_mark(&database, options.quick_repair);
     let unclean = unclean.map_err(|error| format!("its mark is not taken: {error}"))?;
     Ok((Shared::new(database), unclean))

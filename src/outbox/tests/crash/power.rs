@@ -1,5 +1,7 @@
 //! A disk in memory that remembers what was done to it, and what a power cut makes of that.
 //!
+//! It can be made to fail as well: from an operation on, or at this one alone.
+//!
 //! A disk owes what was written before the last completed sync, and nothing else: of the writes and changes of length
 //! after it each may be lost, whole or torn, and they may have come in any order. A write is torn between sectors: of
 //! each [`SECTOR`] bytes all are there or none.
@@ -11,8 +13,9 @@ use std::{
 };
 
 use redb::{Builder, Database, DatabaseError, StorageBackend};
+use rustix::io::Errno;
 
-use crate::outbox::Options;
+use crate::outbox::{Options, Room, guarded::Guarded};
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
@@ -34,19 +37,49 @@ struct Inner {
     bytes: Vec<u8>,
     ops: Vec<Op>,
     on: bool,
+    fault: Option<Fault>,
+}
+
+/// What goes wrong with it.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    /// After so many operations that change something.
+    after: usize,
+    error: Errno,
+    /// Then all goes well again.
+    once: bool,
+    struck: Option<Struck>,
+}
+
+/// What a fault has struck first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Struck {
+    Write,
+    SetLen,
+    Sync,
 }
 
 impl Disk {
     /// A disk that holds `bytes`, durably.
     pub(super) fn new(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(Mutex::new(Inner { bytes, ops: Vec::new(), on: true })))
+        Self(Arc::new(Mutex::new(Inner { bytes, ops: Vec::new(), on: true, fault: None })))
     }
 
     /// Opens the database on it as the product does, repair included; makes one where the disk is empty.
-    pub(super) fn database(&self, options: &Options) -> Result<Database, DatabaseError> {
+    pub(super) fn database(&self, options: &Options, room: &Room) -> Result<Database, DatabaseError> {
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache);
-        builder.create_with_backend(self.clone())
+        builder.create_with_backend(Guarded::new(self.clone(), room.clone()))
+    }
+
+    /// Fails after so many operations more.
+    pub(super) fn fail(&self, after: usize, error: Errno, once: bool) {
+        self.lock().fault = Some(Fault { after, error, once, struck: None });
+    }
+
+    /// What the fault has struck first, if anything.
+    pub(super) fn struck(&self) -> Option<Struck> {
+        self.lock().fault?.struck
     }
 
     /// How many operations there were.
@@ -73,6 +106,18 @@ impl Disk {
         self.0.lock().expect("nothing panics with it")
     }
 
+    /// As [`Self::on`], for an operation that the fault may strike.
+    fn change(&self, what: Struck) -> io::Result<MutexGuard<'_, Inner>> {
+        let mut inner = self.on()?;
+        let Some(fault) = &mut inner.fault else { return Ok(inner) };
+        if fault.after > 0 || (fault.once && fault.struck.is_some()) {
+            fault.after = fault.after.saturating_sub(1);
+            return Ok(inner);
+        }
+        fault.struck = fault.struck.or(Some(what));
+        Err(fault.error.into())
+    }
+
     fn on(&self) -> io::Result<MutexGuard<'_, Inner>> {
         let inner = self.lock();
         if inner.on { Ok(inner) } else { Err(io::Error::other("the power is off")) }
@@ -92,22 +137,27 @@ impl StorageBackend for Disk {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut inner = self.on()?;
+        let mut inner = self.change(Struck::SetLen)?;
         inner.bytes.resize(place(len), 0);
         inner.ops.push(Op::SetLen(place(len)));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.on()?.ops.push(Op::Sync);
+        self.change(Struck::Sync)?.ops.push(Op::Sync);
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let (done, data) = match self.change(Struck::Write) {
+            Ok(_) => (Ok(()), data),
+            // As far as there was room.
+            Err(error) => (Err(error), &data[..data.len() / 2]),
+        };
         let mut inner = self.on()?;
         write(&mut inner.bytes, place(offset), data);
         inner.ops.push(Op::Write(place(offset), data.to_vec()));
-        Ok(())
+        done
     }
 }
 
