@@ -270,3 +270,44 @@ impl Disk {
         self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_that_shut_opens_with_a_margin() {
+        let room = Room::beside(Path::new("/nowhere/store"), 10_000, 0);
+        let closed = |bytes| {
+            room.holds(bytes);
+            room.door().borrow().closed()
+        };
+        for (bytes, full) in [
+            (9_999, None),
+            (10_000, Some(Full::Store)),
+            (9_999, Some(Full::Store)),
+            (9_500, Some(Full::Store)),
+            (9_499, None),
+            (9_999, None),
+            (u64::MAX, Some(Full::Store)),
+        ] {
+            assert_eq!(closed(bytes), full, "{bytes}");
+        }
+        assert!(!room.run_out(), "there is nothing to give up");
+        assert_eq!(closed(0), Some(Full::Disk), "the disk is what is told of first");
+    }
+
+    #[test]
+    fn the_reserve_is_given_up_once_and_made_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let room = Room::beside(&directory.path().join("store"), 1, 8_192);
+        room.look();
+        assert_eq!(room.reserve(), (8_192, true));
+        assert!(room.run_out());
+        assert_eq!((room.reserve(), room.door().borrow().closed()), ((8_192, false), Some(Full::Disk)));
+        assert!(!room.run_out(), "it was given up");
+        room.look();
+        assert_eq!((room.reserve(), room.door().borrow().closed()), ((8_192, true), None));
+        assert!(room.run_out(), "and so again");
+    }
+}
