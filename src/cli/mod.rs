@@ -85,7 +85,7 @@ enum Command {
     Serve(serve::Args),
     /// Read the configuration as `serve` would, and print every error
     Check(check::Args),
-    /// Hand in an event
+    /// Hand in an event, or many
     Emit(emit::Args),
     /// Look at events
     #[command(subcommand)]
@@ -157,8 +157,9 @@ fn on_screen(global: &Global, command: Command) -> Exit {
     let colour = stdout.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut out = io::BufWriter::new(stdout.lock());
     let mut notes = io::stderr();
+    let live = notes.is_terminal();
     let now = Clock::start().wall();
-    let mut screen = Screen { out: &mut out, notes: &mut notes, json: global.json, colour, width, now };
+    let mut screen = Screen { out: &mut out, notes: &mut notes, json: global.json, colour, live, width, now };
     let sockets = socket::candidates(global.socket.clone(), env::var_os(socket::VARIABLE));
     let result = dispatch(command, &sockets, &mut screen).and_then(|()| screen.flush());
     match result {
@@ -223,6 +224,10 @@ mod tests {
             "posthaste --socket /s emit a.b {}",
             "posthaste emit a.b - --id 7 --account x --time 2026-11-22T02:57:00Z --socket /s",
             "posthaste emit a.b @file",
+            "posthaste emit --lines",
+            "posthaste emit --lines - --json --wait 5m",
+            "posthaste emit --lines a b c --socket /s",
+            "posthaste emit a.b --account x --key k --lines a --resume n --from 7",
             "posthaste event list --type video.* --account a --since 2h --until 2026-11-22T02:57:00Z --limit 5",
             "posthaste event show evt_01hqr2p1qq8k3v7r5m6n0x9y2z",
             "posthaste delivery list --status failed --endpoint erp --since 7d --all",
@@ -258,6 +263,11 @@ mod tests {
             "posthaste emit",
             "posthaste emit a..b",
             "posthaste emit a.b --idd x",
+            "posthaste emit a.b {} --lines",
+            "posthaste emit a.b --id x --lines",
+            "posthaste emit a.b --resume n",
+            "posthaste emit --lines --from 0",
+            "posthaste emit --lines --wait 5",
             "posthaste emit a.b {} --time tomorrow",
             "posthaste event show dlv_01hqr2p1qq8k3v7r5m6n0x9y2z",
             "posthaste event list --limit 0",

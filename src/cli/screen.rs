@@ -18,6 +18,8 @@ pub struct Screen<'a> {
     pub json: bool,
     /// Use colours.
     pub colour: bool,
+    /// Somebody at a terminal reads the remarks: what is going on may be shown there.
+    pub live: bool,
     /// Columns of the terminal; `None` where there is none: lines are as long as they are.
     pub width: Option<u16>,
     /// What `3m ago` refers to.

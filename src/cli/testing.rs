@@ -32,6 +32,7 @@ impl Output {
             notes: &mut self.notes,
             json: self.json,
             colour: self.colour,
+            live: false,
             width: self.width,
             now: Self::now(),
         }
