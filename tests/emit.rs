@@ -5,17 +5,16 @@ mod support;
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::net::{UnixListener, UnixStream},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
-    thread::{self, JoinHandle},
+    thread,
 };
 
 use serde_json::{Value, json};
 use support::{
     config::{ODD, endpoint},
-    eventually,
     receiver::Receiver,
+    scripted::{Scripted, Steps, TAKEN, not_now},
     world::{World, posthaste, stderr, stdin_of, stdout},
 };
 
@@ -246,33 +245,6 @@ fn a_pipe_is_answered_while_it_is_open_and_outlives_a_daemon_that_is_killed() {
     assert_eq!(seen, (0..2_000).collect::<Vec<_>>());
 }
 
-/// What a connection does: it reads so many lines and answers with these, step by step, and hangs up.
-type Steps = Vec<(usize, String)>;
-
-/// A daemon whose connections do as they are told. It gives back how many lines came on each.
-fn scripted(path: &Path, script: Vec<Steps>) -> JoinHandle<Vec<usize>> {
-    let listener = UnixListener::bind(path).expect("a socket");
-    let serve = move |steps: Steps| {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        let reader = BufReader::new(stream.try_clone().expect("a second handle"));
-        let mut lines = reader.lines().map_while(Result::ok).filter(|line| !line.is_empty());
-        let step = |(wanted, answers): (usize, String)| {
-            let came = lines.by_ref().take(wanted).count();
-            // Whoever has left does not read it.
-            let _ = stream.write_all(answers.as_bytes());
-            came
-        };
-        steps.into_iter().map(step).sum()
-    };
-    thread::spawn(move || script.into_iter().map(serve).collect())
-}
-
-const TAKEN: &str = "{\"id\":\"evt_01hqr804xqedfrpgbwt3r3pxf9\"}\n";
-
-fn not_now(code: &str, after: u64) -> String {
-    json!({"error": {"code": code, "message": "not now", "retry_after": after}}).to_string() + "\n"
-}
-
 #[test]
 fn what_is_refused_for_now_is_tried_again_for_a_while() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -282,16 +254,11 @@ fn what_is_refused_for_now_is_tried_again_for_a_while() {
     let mut emit = |args: &[&str], script: Vec<Steps>| {
         runs += 1;
         let socket = directory.path().join(format!("{runs}.sock"));
-        let daemon = scripted(&socket, script);
+        let daemon = Scripted::start(&socket, script);
         let mut command = posthaste();
         command.env("POSTHASTE_SOCKET", &socket).args(["emit", "--json", "--lines"]).arg(&file).args(args);
         let output = command.output().expect("the binary was built");
-        // Connections that nobody made are made here, and nothing comes on them.
-        eventually("the script's end", || {
-            let _ = UnixStream::connect(&socket);
-            daemon.is_finished().then_some(())
-        });
-        (output, daemon.join().expect("it does as it is told"))
+        (output, daemon.read())
     };
     let one = |answers: &str| vec![vec![(3, answers.to_owned())]];
     let order = |output: &Output| answers(output).iter().map(|one| one["line"].as_u64()).collect::<Vec<_>>();

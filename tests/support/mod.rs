@@ -1,6 +1,7 @@
 //! What the tests of the built binary share: a daemon with its directory ([`world`]), a receiver of webhooks
 //! ([`receiver`]), one that is a program of its own ([`program`]), one that means no good ([`hostile`]), its certificates ([`authority`]), a proxy ([`proxy`]), clients of the
-//! socket ([`http`], [`stream`]), other users ([`people`]) and a check of signatures of its own ([`sign`]).
+//! socket ([`http`], [`stream`]), other users ([`people`]), a daemon that does as it is told ([`scripted`]) and a check of
+//! signatures of its own ([`sign`]).
 //!
 //! Nothing here calls the crate: what is tested is what a user has, the binary, the socket and the wire. (The kill test
 //! reads copies of the store with it; `kill/record.rs` says why.)
@@ -22,6 +23,7 @@ pub mod people;
 pub mod program;
 pub mod proxy;
 pub mod receiver;
+pub mod scripted;
 pub mod sign;
 pub mod stream;
 pub mod world;

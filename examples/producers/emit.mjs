@@ -1,0 +1,153 @@
+// Hands events to posthaste: node emit.mjs [FILE], an event a line, over a stream, many on their way at once.
+//
+// POSTHASTE_SOCKET says where the socket is.
+//
+// - An event is taken when it is answered with its id, not before.
+// - Give each event an id of your own, and hand it in again, unchanged, when in doubt: it is taken once. "duplicate" in
+//   the answer says that it was known, which is as good. Where a line has no id one is made here; for a run that can be
+//   repeated as a whole the ids must be in the file.
+// - `id_conflict` (409 over HTTP) says that you gave this id to another event: an error of yours, like all without
+//   "retry_after".
+// - Error lines with "retry_after" (429, 503 and 507 over HTTP) say: not now, but in so many seconds. Keep the event.
+//
+// Exit codes: 0 taken, 64 wrong usage, 65 some lines were refused for good, 75 not now (run it again).
+
+import { randomUUID } from "node:crypto";
+import { createReadStream, realpathSync } from "node:fs";
+import { createConnection } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
+
+const PATIENCE = 60_000; // milliseconds without any success after which it gives up
+const IN_FLIGHT = 500; // lines without an answer; the daemon has 640 on their way at most
+
+export class NotNow extends Error {}
+
+/// Splits at line feeds alone: node:readline splits at U+2028 as well, which may stand within JSON. What has no end at
+/// the end of the stream is given if `last`; an answer that was cut short is none.
+async function* linesOf(stream, last) {
+    stream.setEncoding("utf8");
+    let rest = "";
+    for await (const chunk of stream) {
+        const lines = (rest + chunk).split("\n");
+        rest = lines.pop();
+        yield* lines;
+    }
+    if (last && rest) yield rest;
+}
+
+/// One connection: sends what `next` gives until there is no more, or the daemon refuses for now, and calls `settle` with
+/// each line and its last answer. Gives back what is to go out again, in its order, and why and when.
+async function converse(path, next, settle) {
+    const flying = [];
+    const refused = [];
+    let [pause, reason, over] = [200, "the connection broke", false];
+    let wake = () => {};
+    const change = () => new Promise((resolve) => (wake = resolve));
+    const socket = createConnection(path);
+    socket.on("drain", () => wake());
+    socket.on("error", () => {}); // Who reads hears of it; so does not who has ended reading.
+    socket.setTimeout(60_000, () => flying.length && socket.destroy(new Error("the daemon says nothing")));
+    const reading = (async () => {
+        try {
+            for await (const text of linesOf(socket, false)) {
+                const answer = JSON.parse(text);
+                const line = flying.shift();
+                if (answer.error?.retry_after !== undefined) {
+                    refused.push(line);
+                    reason = answer.error.message;
+                    pause = Math.max(pause, answer.error.retry_after * 1000);
+                } else {
+                    settle(line, answer);
+                }
+                wake();
+            }
+        } catch (error) {
+            if (!refused.length) reason = error.message;
+        }
+        over = true;
+        wake();
+    })();
+    while (!over && !refused.length) {
+        const line = await next();
+        if (line === undefined) break;
+        flying.push(line);
+        // Back-pressure: what the socket does not take would be kept in memory here.
+        const full = !socket.write(line);
+        if (full || flying.length >= IN_FLIGHT) {
+            const drained = () => !socket.writableNeedDrain && flying.length < IN_FLIGHT;
+            while (!over && !drained()) await change();
+        }
+    }
+    while (!over && flying.length) await change();
+    socket.destroy();
+    await reading;
+    return { again: [...refused, ...flying], pause, reason };
+}
+
+/// Hands in `lines`, an async iterable of events with ids, each ended by a line feed.
+export async function handIn(path, lines, settle) {
+    const source = lines[Symbol.asyncIterator]();
+    let again = [];
+    let more = true;
+    let giveUp = performance.now() + PATIENCE;
+    const next = async () => {
+        if (again.length) return again.shift();
+        const { value, done } = await source.next();
+        more = !done;
+        return value;
+    };
+    while (more || again.length) {
+        const end = await converse(path, next, (line, answer) => {
+            giveUp = performance.now() + PATIENCE;
+            settle(line, answer);
+        });
+        again = [...end.again, ...again];
+        if (!again.length) continue;
+        if (performance.now() + end.pause > giveUp) throw new NotNow(end.reason);
+        await sleep(end.pause);
+    }
+}
+
+/// Lines with ids. What there is stays as it is, to the byte.
+async function* withIds(stream) {
+    for await (const text of linesOf(stream, true)) {
+        let line = text.trim();
+        if (!line) continue;
+        let event;
+        try {
+            event = JSON.parse(line);
+        } catch {
+            // The daemon says what is wrong with it.
+        }
+        const bare = event && !Array.isArray(event) && typeof event === "object" && Object.keys(event).length;
+        if (bare && !("id" in event)) line = `{"id":"${randomUUID()}",${line.slice(1)}`;
+        // The first byte of a connection says what is spoken; a space says lines, whatever stands in them.
+        yield ` ${line}\n`;
+    }
+}
+
+async function main(args) {
+    if (args.length > 1) {
+        console.error("usage: node emit.mjs [FILE]");
+        return 64;
+    }
+    const path = process.env.POSTHASTE_SOCKET ?? "/run/posthaste/posthaste.sock";
+    const input = args.length ? createReadStream(args[0]) : process.stdin;
+    let code = 0;
+    try {
+        await handIn(path, withIds(input), (line, answer) => {
+            if (!answer.error) return;
+            console.error(JSON.stringify(answer.error));
+            code = 65;
+        });
+    } catch (error) {
+        if (!(error instanceof NotNow)) throw error;
+        console.error(`not now: ${error.message}`);
+        return 75;
+    }
+    return code;
+}
+
+// Run, and not imported; by whatever link.
+if (import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) process.exit(await main(process.argv.slice(2)));

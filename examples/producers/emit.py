@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""Hands events to posthaste, with nothing but the standard library.
+
+    python3 emit.py post TYPE ID [DATA]     one event over HTTP; DATA is JSON, from standard input where it is left out
+    python3 emit.py lines [FILE]            an event a line over a stream, many on their way at once
+
+POSTHASTE_SOCKET says where the socket is.
+
+- An event is taken when it is answered with its id, not before.
+- Give each event an id of your own, and hand it in again, unchanged, when in doubt: it is taken once. "duplicate" in the
+  answer says that it was known, which is as good. Where a line has no id one is made here; for a run that can be
+  repeated as a whole the ids must be in the file.
+- 409 (id_conflict) says that you gave this id to another event: an error of yours, like all others of 4xx.
+- 429, 503 and 507 with Retry-After, and error lines with "retry_after", say: not now, but in so many seconds. Keep the event.
+
+Exit codes: 0 taken, 64 wrong usage, 65 refused for good (lines: some were), 75 not now (run it again), 77 not allowed.
+"""
+
+import collections
+import http.client
+import json
+import os
+import select
+import socket
+import sys
+import time
+import uuid
+
+PATIENCE = 60  # seconds without any success after which it gives up
+IN_FLIGHT = 500  # lines without an answer; the daemon has 640 on their way at most
+
+
+class NotNow(Exception):
+    """Nothing is wrong with the event; keep it, and hand it in later."""
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=60)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def post(path, event):
+    """Hands in one event, bytes that carry an id. Gives back status and answer, when that is the last word."""
+    give_up = time.monotonic() + PATIENCE
+    while True:
+        pause, connection = 0.5, UnixConnection(path)
+        try:
+            connection.request("POST", "/v1/events", event, {"content-type": "application/json"})
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+            if response.status not in (408, 429, 503, 507):
+                return response.status, answer
+            reason, pause = answer["detail"], float(response.headers.get("retry-after", 1))
+        except (OSError, http.client.HTTPException) as error:
+            reason = error  # Was it taken? Nobody knows; handed in again with its id it is taken once.
+        finally:
+            connection.close()
+        if time.monotonic() + pause > give_up:
+            raise NotNow(reason)
+        time.sleep(pause)
+
+
+def hand_in(path, lines):
+    """Hands in `lines`, each an event with an id that ends with a line feed; yields (line, answer) as each is settled.
+
+    One loop writes and reads, whichever is possible: who writes all before reading is stopped, in the middle, by full
+    buffers on both sides. After a lost connection what has no answer goes out again, first and in its order. While
+    `lines` waits for its next one, so do the answers.
+    """
+    lines, again, more = iter(lines), collections.deque(), True
+    give_up = time.monotonic() + PATIENCE
+    while again or more:
+        flying, refused, pause, reason = collections.deque(), [], 0.2, "the connection broke"
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(path)
+                connection.setblocking(False)
+                out, rest = b"", b""
+                while True:
+                    # After a refusal for now nothing new goes out; what is on its way is waited for.
+                    while not refused and len(flying) < IN_FLIGHT and len(out) < 65536:
+                        line = again.popleft() if again else next(lines, None)
+                        if line is None:
+                            more = False
+                            break
+                        flying.append(line)
+                        out += line
+                    if not flying:
+                        break
+                    readable, writable, _ = select.select([connection], [connection] if out else [], [], 60)
+                    if not readable and not writable:
+                        raise TimeoutError("the daemon says nothing")
+                    if readable:
+                        chunk = connection.recv(65536)
+                        if not chunk:
+                            raise ConnectionResetError("the daemon has hung up")
+                        *answers, rest = (rest + chunk).split(b"\n")
+                        for answer in map(json.loads, answers):
+                            line, error = flying.popleft(), answer.get("error", {})
+                            if "retry_after" in error:
+                                refused.append(line)
+                                reason, pause = error["message"], max(pause, error["retry_after"])
+                            else:
+                                give_up = time.monotonic() + PATIENCE
+                                yield line, answer
+                    if writable:
+                        out = out[connection.send(out) :]
+        except OSError as error:
+            reason = error
+        again.extendleft(reversed(refused + list(flying)))
+        if again:
+            if time.monotonic() + pause > give_up:
+                raise NotNow(reason)
+            time.sleep(pause)
+
+
+def with_ids(source):
+    """The lines of a file, bytes, each with an id. What there is stays as it is, to the byte."""
+    for line in source:
+        line = line.strip()
+        if not line:
+            continue
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if isinstance(event, dict) and event and "id" not in event:
+            line = b'{"id":"%s",' % str(uuid.uuid4()).encode() + line[1:]
+        # The first byte of a connection says what is spoken; a space says lines, whatever stands in them.
+        yield b" " + line + b"\n"
+
+
+def main(arguments):
+    path = os.environ.get("POSTHASTE_SOCKET", "/run/posthaste/posthaste.sock")
+    if arguments[:1] == ["post"] and len(arguments) in (3, 4):
+        data = arguments[3] if len(arguments) == 4 else sys.stdin.buffer.read().decode()
+        head = json.dumps({"type": arguments[1], "id": arguments[2]})
+        status, answer = post(path, f'{head[:-1]}, "data": {data}}}'.encode())
+        print(json.dumps(answer), file=sys.stdout if status < 300 else sys.stderr)
+        return 0 if status < 300 else 77 if status in (401, 403) else 65
+    if arguments[:1] == ["lines"] and len(arguments) in (1, 2):
+        code = 0
+        with open(arguments[1], "rb") if len(arguments) == 2 else sys.stdin.buffer as source:
+            for line, answer in hand_in(path, with_ids(source)):
+                if "error" in answer:
+                    print(json.dumps(answer["error"]), file=sys.stderr)
+                    code = 65
+        return code
+    print(__doc__, file=sys.stderr)
+    return 64
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except NotNow as error:
+        print(f"not now: {error}", file=sys.stderr)
+        sys.exit(75)
