@@ -162,6 +162,7 @@ fn refused_lines_are_named_and_the_others_are_taken() {
         }
         assert_eq!(answer["error"]["code"], code, "{answer}");
         let named = said.lines().find(|said| said.starts_with(&report)).expect("it is named");
+        assert!(!named[report.len()..].starts_with("line "), "the number is the file's: {named}");
         assert!(named.contains(part) && named.ends_with(&format!("[{code}]")), "{named}");
     }
     assert!(said.ends_with("posthaste: 2 taken, 4 refused\n") && !said.contains("hunter2"), "{said}");
@@ -260,33 +261,37 @@ fn what_is_refused_for_now_is_tried_again_for_a_while() {
         let output = command.output().expect("the binary was built");
         (output, daemon.read())
     };
-    let one = |answers: &str| vec![vec![(3, answers.to_owned())]];
+    // The first line goes alone: nobody knows yet whether the connection is of use.
+    let steps = |first: &str, others: &str| vec![(1, first.to_owned()), (2, others.to_owned())];
     let order = |output: &Output| answers(output).iter().map(|one| one["line"].as_u64()).collect::<Vec<_>>();
     let all = [Some(1), Some(2), Some(3)];
-    // While the store is opened nothing of a connection is taken, so lines without ids may be sent again.
-    let starting = vec![vec![(3, not_now("starting", 0))], vec![(3, TAKEN.repeat(3))]];
+    // A connection that is refused as a whole has taken nothing, so lines without ids go out on the next one.
+    let starting = vec![vec![(1, not_now("starting", 0))], steps(TAKEN, &TAKEN.repeat(2))];
     let (output, read) = emit(&[], starting);
-    assert_eq!((output.status.code(), read), (Some(0), vec![3, 3]), "{}", stderr(&output));
+    assert_eq!((output.status.code(), read), (Some(0), vec![1, 3]), "{}", stderr(&output));
     assert_eq!(order(&output), all);
     // One that was refused goes out again when the others have their answers.
-    let busy = format!("{TAKEN}{}{TAKEN}", not_now("busy", 0));
-    let (output, read) = emit(&[], vec![vec![(3, busy), (1, TAKEN.to_owned())]]);
+    let mut busy = steps(TAKEN, &format!("{}{TAKEN}", not_now("busy", 0)));
+    busy.push((1, TAKEN.to_owned()));
+    let (output, read) = emit(&[], vec![busy]);
     assert_eq!((output.status.code(), read), (Some(0), vec![4]), "{}", stderr(&output));
     assert_eq!(order(&output), all);
     // Longer than the run may wait: it does not begin to.
-    let (output, _) = emit(&["--wait", "99s"], one(&not_now("store_full", 100).repeat(3)));
+    let (output, _) = emit(&["--wait", "99s"], vec![vec![(1, not_now("store_full", 100))]]);
     assert_eq!(output.status.code(), Some(75), "{}", stderr(&output));
     assert!(stderr(&output).contains("not now; try again in 1m40s"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("three:1 was not taken"), "{}", stderr(&output));
     assert_eq!(order(&output), []);
     // The store says itself that it does not know: without ids nobody does.
-    let failed = || vec![(3, format!("{TAKEN}{}", not_now("store_failed", 1)))];
+    let failed = || steps(TAKEN, &not_now("store_failed", 1));
     let (output, _) = emit(&[], vec![failed()]);
     assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
-    let (output, read) = emit(&["--resume", "n"], vec![failed(), vec![(2, TAKEN.repeat(2))]]);
+    let again = vec![(1, TAKEN.to_owned()), (1, TAKEN.to_owned())];
+    let (output, read) = emit(&["--resume", "n"], vec![failed(), again]);
     assert_eq!((output.status.code(), read), (Some(0), vec![3, 2]), "{}", stderr(&output));
     assert_eq!(order(&output), all);
     // Where ids are missing a lost connection ends the run, which says where.
-    let (output, _) = emit(&[], one(TAKEN));
+    let (output, _) = emit(&[], vec![steps(TAKEN, "")]);
     assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
     let said = stderr(&output);
     assert!(said.contains("it is not known whether") && said.contains("three:2 to "), "{said}");
@@ -294,15 +299,17 @@ fn what_is_refused_for_now_is_tried_again_for_a_while() {
     assert!(said.contains("--resume"), "{said}");
     // Whoever may not hand in is told so by the exit code.
     let refused = |code: &str| json!({"error": {"code": code, "message": "no"}}).to_string() + "\n";
-    let (output, _) = emit(&[], one(&refused("account_not_allowed").repeat(3)));
+    let denied = refused("account_not_allowed");
+    let (output, _) = emit(&[], vec![steps(&denied, &denied.repeat(2))]);
     assert_eq!(output.status.code(), Some(77), "{}", stderr(&output));
-    let partly = format!("{TAKEN}{}{}", refused("account_not_allowed"), refused("invalid_event"));
-    let (output, _) = emit(&[], one(&partly));
+    let (output, _) = emit(&[], vec![steps(TAKEN, &format!("{denied}{}", refused("invalid_event")))]);
     assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
+    let (output, read) = emit(&[], vec![vec![(1, refused("not_allowed"))]]);
+    assert_eq!((output.status.code(), read), (Some(77), vec![1]), "{}", stderr(&output));
     // An answer that makes no sense, and one that is cut short.
-    let (output, _) = emit(&[], one("what?\n"));
+    let (output, _) = emit(&[], vec![vec![(1, "what?\n".to_owned())]]);
     assert_eq!(output.status.code(), Some(70), "{}", stderr(&output));
-    let (output, _) = emit(&[], one(&format!("{TAKEN}{}", TAKEN.trim_end())));
+    let (output, _) = emit(&[], vec![steps(TAKEN, TAKEN.trim_end())]);
     assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
     assert_eq!(order(&output), [Some(1)], "what has no end is no answer");
 }

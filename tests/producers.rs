@@ -338,6 +338,13 @@ fn what_is_refused_for_now_is_handed_in_again_when_it_was_said() {
         assert_code(&output, 0, name);
         assert!(began.elapsed().as_millis() >= 1_000, "{name} did not wait");
         assert_eq!(daemon.read(), [1, 1], "{name}");
+        // Who may do nothing is told so once.
+        let socket = directory.path().join("r.sock");
+        let denied = json!({"error": {"code": "not_allowed", "message": "no"}}).to_string() + "\n";
+        let daemon = Scripted::start(&socket, vec![vec![(1, denied)]]);
+        let two = "{\"type\":\"a.b\",\"id\":\"1\"}\n".repeat(2);
+        assert_code(&run(program(&socket, name, args), two), 77, name);
+        daemon.read();
         // An hour is more than it waits.
         let socket = directory.path().join("q.sock");
         let daemon = Scripted::start(&socket, vec![vec![(1, not_now("store_full", 3_600))]]);

@@ -14,7 +14,8 @@
  *   refusals without "retry_after".
  * - "retry_after" (429, 503 and 507 over HTTP) says: not now, but in so many seconds. Keep the event.
  *
- * Exit codes: 0 taken, 64 wrong usage, 65 refused for good, 71 no memory, 74 a file failed, 75 not now (run it again).
+ * Exit codes: 0 taken, 64 wrong usage, 65 refused for good, 71 no memory, 74 a file failed, 75 not now (run it again),
+ * 77 not allowed.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -223,7 +224,7 @@ static int until_settled(const char *path, const struct buffer *line) {
             again = strstr(answer, "\"retry_after\":");
             if (!again) {
                 fprintf(stderr, "%s\n", answer);
-                return 65;
+                return strstr(answer, "_allowed\",") ? 77 : 65;
             }
             pause = strtol(again + strlen("\"retry_after\":"), NULL, 10);
         } else {

@@ -10,7 +10,7 @@
 //   "retry_after".
 // - Error lines with "retry_after" (429, 503 and 507 over HTTP) say: not now, but in so many seconds. Keep the event.
 //
-// Exit codes: 0 taken, 64 wrong usage, 65 some lines were refused for good, 75 not now (run it again).
+// Exit codes: 0 taken, 64 wrong usage, 65 some lines were refused for good, 75 not now (run it again), 77 not allowed.
 
 import { randomUUID } from "node:crypto";
 import { createReadStream, realpathSync } from "node:fs";
@@ -41,7 +41,8 @@ async function* linesOf(stream, last) {
 async function converse(path, next, settle) {
     const flying = [];
     const refused = [];
-    let [pause, reason, over] = [200, "the connection broke", false];
+    // The first line goes alone: the connection as a whole may be refused.
+    let [pause, reason, over, most] = [200, "the connection broke", false, 1];
     let wake = () => {};
     const change = () => new Promise((resolve) => (wake = resolve));
     const socket = createConnection(path);
@@ -53,6 +54,7 @@ async function converse(path, next, settle) {
             for await (const text of linesOf(socket, false)) {
                 const answer = JSON.parse(text);
                 const line = flying.shift();
+                most = IN_FLIGHT;
                 if (answer.error?.retry_after !== undefined) {
                     refused.push(line);
                     reason = answer.error.message;
@@ -74,8 +76,8 @@ async function converse(path, next, settle) {
         flying.push(line);
         // Back-pressure: what the socket does not take would be kept in memory here.
         const full = !socket.write(line);
-        if (full || flying.length >= IN_FLIGHT) {
-            const drained = () => !socket.writableNeedDrain && flying.length < IN_FLIGHT;
+        if (full || flying.length >= most) {
+            const drained = () => !socket.writableNeedDrain && flying.length < most;
             while (!over && !drained()) await change();
         }
     }
@@ -139,6 +141,7 @@ async function main(args) {
         await handIn(path, withIds(input), (line, answer) => {
             if (!answer.error) return;
             console.error(JSON.stringify(answer.error));
+            if (answer.error.code === "not_allowed") process.exit(77); // so is the next one
             code = 65;
         });
     } catch (error) {

@@ -83,10 +83,11 @@ def hand_in(path, lines):
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(path)
                 connection.setblocking(False)
-                out, rest = b"", b""
+                # The first line goes alone: the connection as a whole may be refused.
+                out, rest, most = b"", b"", 1
                 while True:
                     # After a refusal for now nothing new goes out; what is on its way is waited for.
-                    while not refused and len(flying) < IN_FLIGHT and len(out) < 65536:
+                    while not refused and len(flying) < most and len(out) < 65536:
                         line = again.popleft() if again else next(lines, None)
                         if line is None:
                             more = False
@@ -104,7 +105,7 @@ def hand_in(path, lines):
                             raise ConnectionResetError("the daemon has hung up")
                         *answers, rest = (rest + chunk).split(b"\n")
                         for answer in map(json.loads, answers):
-                            line, error = flying.popleft(), answer.get("error", {})
+                            line, error, most = flying.popleft(), answer.get("error", {}), IN_FLIGHT
                             if "retry_after" in error:
                                 refused.append(line)
                                 reason, pause = error["message"], max(pause, error["retry_after"])
@@ -152,6 +153,8 @@ def main(arguments):
             for line, answer in hand_in(path, with_ids(source)):
                 if "error" in answer:
                     print(json.dumps(answer["error"]), file=sys.stderr)
+                    if answer["error"]["code"] == "not_allowed":
+                        return 77  # so is the next one
                     code = 65
         return code
     print(__doc__, file=sys.stderr)

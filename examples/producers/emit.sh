@@ -69,6 +69,7 @@ lines() {
     answered=$(wc -l <"$work/answers")
     # An answer that was cut short is none.
     head -n "$answered" "$work/answers" | tee "$work/whole" | grep '^{"error"' >&2 || true
+    if grep -q '^{"error":{"code":"not_allowed"' "$work/whole"; then exit 77; fi
     [ "$answered" -ge "$sent" ] ||
         fail 75 "$answered of $sent lines were answered: hand the same file in again, what was taken is known by its id"
     if grep -q '^{"error".*"retry_after":' "$work/whole"; then exit 75; fi

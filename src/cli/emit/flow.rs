@@ -40,6 +40,11 @@ const RECONNECT: Duration = Duration::from_millis(200);
 /// What happens is looked at in so many pieces before lines are sent and answers passed on.
 const AT_ONCE: usize = 512;
 
+/// Who has connected may do nothing here.
+const NOT_ALLOWED: &str = "not_allowed";
+/// Who has connected may not hand in events of this account.
+const ACCOUNT_NOT_ALLOWED: &str = Code::AccountNotAllowed.as_str();
+
 /// What is to be done.
 #[derive(Debug)]
 pub struct Plan {
@@ -239,13 +244,21 @@ impl Run<'_, '_> {
                 return self.lost(error.map_or("it was closed".to_owned(), |e| e.to_string()));
             }
         };
+        let first = self.link.as_mut().is_some_and(Link::prove);
+        let not_allowed = not_allowed(&answer);
         match self.window.answered(answer) {
             Heard::Settled => {
                 self.settled = self.heard;
-                Ok(())
+                not_allowed.map_or(Ok(()), Err)
             }
             Heard::Unknown => Ok(()),
-            Heard::NotNow(error, after) => self.not_now(error, after),
+            Heard::NotNow(error, after) => {
+                // It may be the connection that is refused, and about to end.
+                if first {
+                    self.close();
+                }
+                self.not_now(error, after)
+            }
             Heard::Unasked(Answer::Refused(refused)) => match refused.error.retry_after {
                 Some(after) => self.not_now(refused.error, Duration::from_secs(after)),
                 None => Err(Stop { exit: exit_of(&refused.error), why: refused.error.message }),
@@ -263,18 +276,13 @@ impl Run<'_, '_> {
             let again = format!("{}; try again in {}", error.message, format_duration(after));
             return Err(Stop { exit: Exit::TryAgain, why: again });
         }
-        // While the store is being opened a connection is refused as a whole: nothing that was sent on it was taken.
-        if error.code == Code::Starting.as_str() {
-            self.close();
-            self.window.lost(true);
-        }
         self.pause = Some((until, error));
         Ok(())
     }
 
     fn lost(&mut self, why: String) -> Result<(), Stop> {
         self.close();
-        if self.window.lost(false).is_some() {
+        if self.window.lost().is_some() {
             return Err(CliError::Disconnected(std::io::Error::other(why)).into());
         }
         Ok(())
@@ -322,6 +330,7 @@ impl Run<'_, '_> {
                 self.heard = now;
             }
             while !link.is_deaf()
+                && (link.is_proven() || !self.window.is_waited_for())
                 && let Some(line) = self.window.send()
             {
                 link.send(line);
@@ -430,10 +439,20 @@ impl Run<'_, '_> {
     }
 }
 
+/// Who may not hand in anything is told so in the place of the first answer: there is no use in the next one.
+fn not_allowed(answer: &Answer) -> Option<Stop> {
+    match answer {
+        Answer::Refused(refused) if refused.error.code == NOT_ALLOWED => {
+            Some(Stop { exit: Exit::Permission, why: refused.error.message.clone() })
+        }
+        _ => None,
+    }
+}
+
 /// What a refusal for good means to a script.
 fn exit_of(error: &ErrorView) -> Exit {
     match error.code.as_str() {
-        "account_not_allowed" | "not_allowed" => Exit::Permission,
+        ACCOUNT_NOT_ALLOWED | NOT_ALLOWED => Exit::Permission,
         _ => Exit::Data,
     }
 }

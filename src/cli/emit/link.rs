@@ -38,6 +38,8 @@ pub struct Link {
     out: Vec<u8>,
     /// Nothing more can be written; what was answered is still to be heard.
     deaf: bool,
+    /// It has answered.
+    proven: bool,
 }
 
 impl Link {
@@ -57,7 +59,7 @@ impl Link {
         let thread = thread::Builder::new().name("answers".to_owned());
         thread.spawn(move || listen(answers, hear)).map_err(failed)?;
         // The first byte says what is spoken; a line that is no event must not choose another dialect.
-        Ok(Self { stream, out: vec![b'\n'], deaf: false })
+        Ok(Self { stream, out: vec![b'\n'], deaf: false, proven: false })
     }
 
     /// Sends a line, soon.
@@ -75,6 +77,17 @@ impl Link {
     /// Whether nothing more can be sent: its end is about to be heard.
     pub const fn is_deaf(&self) -> bool {
         self.deaf
+    }
+
+    /// Whether there was an answer. Until then one line is enough: where the connection as a whole is refused nothing
+    /// else is lost with it.
+    pub const fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// There was an answer; whether it was the first.
+    pub const fn prove(&mut self) -> bool {
+        !std::mem::replace(&mut self.proven, true)
     }
 
     /// Sends what is left.

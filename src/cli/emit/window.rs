@@ -12,6 +12,10 @@ use super::{
 };
 use crate::ingest::answer::{Answer, Code, ErrorView};
 
+/// Refusals that say nothing of the line: the event may have been taken, or the connection was too slow for it or ended
+/// within it. The daemon says them last.
+const UNSETTLED: [Code; 3] = [Code::StoreFailed, Code::TooSlow, Code::UnterminatedLine];
+
 /// Lines that were read and have no answer that was passed on.
 #[derive(Debug, Default)]
 pub struct Window {
@@ -49,7 +53,7 @@ pub enum Heard {
     Settled,
     /// A line was refused for now.
     NotNow(ErrorView, Duration),
-    /// The daemon cannot say what became of a line: as if the connection had been lost before this answer.
+    /// Nothing is said of what became of a line: as if the connection had been lost before this answer.
     Unknown,
     /// Nothing was asked: it is about the connection.
     Unasked(Answer),
@@ -124,8 +128,8 @@ impl Window {
         let entry =
             self.entries.get_mut(index(number, self.gone)).expect("what was sent stays until its answer");
         if let Answer::Refused(refused) = &answer {
-            // It says itself that the event may have been taken.
-            if refused.error.code == Code::StoreFailed.as_str() {
+            let code = refused.error.code.as_str();
+            if UNSETTLED.iter().any(|unsettled| code == unsettled.as_str()) {
                 return Heard::Unknown;
             }
             if let Some(after) = refused.error.retry_after {
@@ -138,15 +142,15 @@ impl Window {
         Heard::Settled
     }
 
-    /// The connection is over. Lines without an answer wait to be sent again, if `untaken` says that none of them was
-    /// taken, or if that does no harm; else this is the first of which nothing is known.
-    pub fn lost(&mut self, untaken: bool) -> Option<Place> {
+    /// The connection is over. Lines without an answer wait to be sent again if that does no harm; else this is the first
+    /// of which nothing is known.
+    pub fn lost(&mut self) -> Option<Place> {
         self.sent.clear();
         self.next = self.gone;
         let mut unknown = None;
         for entry in &mut self.entries {
             match &entry.state {
-                State::Sent(made) if untaken || made.repeatable => entry.wait(),
+                State::Sent(made) if made.repeatable => entry.wait(),
                 State::Sent(_) => unknown = unknown.or(Some(entry.place)),
                 _ => {}
             }
@@ -273,13 +277,13 @@ mod tests {
             window.send();
         }
         window.answered(taken());
-        assert_eq!(window.lost(false), None);
+        assert_eq!(window.lost(), None);
         assert_eq!(passed(&mut window), [1]);
         assert_eq!(sent(&mut window), "BCd");
         window.answered(taken());
-        assert_eq!(window.lost(false), Some(Place { input: 0, line: 4 }), "nobody knows of it");
+        assert_eq!(window.lost(), Some(Place { input: 0, line: 4 }), "nobody knows of it");
         assert_eq!(sent(&mut window), "C", "it stays what it was");
-        window.lost(false);
+        window.lost();
         let mut rest = std::iter::from_fn(|| window.pop()).map(|passed| (passed.place.line, passed.outcome));
         assert_eq!(rest.next(), Some((2, Outcome::Answered(taken()))));
         assert_eq!(rest.next(), Some((3, Outcome::Untaken)));
@@ -289,20 +293,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_failed_store_says_is_no_answer() {
-        let mut window = window(&["A", "b"]);
-        sent(&mut window);
-        assert_eq!(window.answered(refused(Code::StoreFailed)), Heard::Unknown);
-        assert_eq!(window.answered(refused(Code::StoreFailed)), Heard::Unknown);
-        assert_eq!(window.lost(false), Some(Place { input: 0, line: 2 }));
-        assert_eq!(sent(&mut window), "A");
-    }
-
-    #[test]
-    fn where_a_connection_took_nothing_all_goes_out_again() {
-        let mut window = window(&["a", "b"]);
-        sent(&mut window);
-        assert_eq!(window.lost(true), None);
-        assert_eq!(sent(&mut window), "ab");
+    fn what_says_nothing_of_a_line_is_no_answer() {
+        for code in UNSETTLED {
+            let mut window = window(&["A", "b"]);
+            sent(&mut window);
+            assert_eq!(window.answered(refused(code)), Heard::Unknown);
+            assert_eq!(window.answered(refused(code)), Heard::Unknown);
+            assert_eq!(window.lost(), Some(Place { input: 0, line: 2 }));
+            assert_eq!(sent(&mut window), "A");
+        }
     }
 }
