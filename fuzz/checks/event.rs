@@ -1,6 +1,8 @@
 //! An event as JSON: refused with a few words, or taken, and then the same event when it is written anew from what was
 //! understood, with the very bytes of its data. So with what is read as a CloudEvent, whose payload fits its content type.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use posthaste::{
     ingest::event::{InvalidEvent, json},
@@ -53,7 +55,7 @@ fn written(event: &NewEvent) -> Bytes {
     let mut text = format!("{{\"data\":{}", String::from_utf8_lossy(&event.data));
     let mut add = |key: &str, value: Option<serde_json::Value>| {
         if let Some(value) = value {
-            text += &format!(",\"{key}\":{value}");
+            write!(text, ",\"{key}\":{value}").expect("a String takes all");
         }
     };
     add("type", Some(object!(event.event_type)));

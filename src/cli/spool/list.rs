@@ -60,7 +60,7 @@ const COLUMNS_OF_SEVERAL: &[Column] = &[
 
 /// One of the list, for programs.
 #[derive(Debug, Serialize)]
-struct Item {
+struct Listed {
     /// The spool directory.
     directory: String,
     /// The name in `failed/`.
@@ -128,10 +128,10 @@ fn each(one: &Opened, mut show: impl FnMut(&Reject) -> Result<(), CliError>) -> 
     Ok(())
 }
 
-fn item(directory: &Path, reject: &Reject) -> Item {
+fn item(directory: &Path, reject: &Reject) -> Listed {
     let bytes = |name: &OsStr| name.to_str().is_none().then(|| STANDARD.encode(name.as_bytes()));
     let reason = reject.reason.as_ref();
-    Item {
+    Listed {
         directory: directory.display().to_string(),
         name: reject.name.to_string_lossy().into_owned(),
         name_base64: bytes(&reject.name),
