@@ -146,7 +146,9 @@ fn lists_are_whole_over_many_pages() {
         let page = world.get(&format!("/v1/events?limit=33{cursor}"));
         walked.extend(page["items"].as_array().expect("a list").iter().map(|item| item["id"].clone()));
         match page["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
+            // A place, and no event's id: it says no time.
+            Some(next) if next.starts_with("evt_000000000") => cursor = format!("&cursor={next}"),
+            Some(other) => panic!("it tells of an event: {other}"),
             None => break,
         }
     }

@@ -178,14 +178,15 @@ impl Round<'_> {
         let journal = &*Arc::clone(&self.journal);
         let (socket, spool) = (&self.world.socket(), self.world.path("spool"));
         let mut producer = || Producer { journal, socket, random: random.fork() };
-        let producers = [producer(), producer(), producer()];
+        let producers = [producer(), producer(), producer(), producer()];
         let dropper = Dropper { journal, directory: spool, random: random.fork() };
         thread::scope(|scope| {
             let over = Over(journal);
-            let [first, second, third] = producers;
+            let [first, second, third, fourth] = producers;
             scope.spawn(|| first.over_streams());
             scope.spawn(|| second.over_http());
             scope.spawn(|| third.over_batches());
+            scope.spawn(|| fourth.over_messages());
             scope.spawn(|| dropper.drop_files());
             for _ in 0..rounds {
                 let moment = Moment::draw(random, self.start);

@@ -7,10 +7,7 @@
 use axum::{extract::FromRequestParts, http::request::Parts};
 
 use super::{problem::Problem, query::Query};
-use crate::{
-    ingest::{access::Verdict, answer::Refusal},
-    model::account::AccountName,
-};
+use crate::{ingest::access::Verdict, model::account::AccountName};
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -47,7 +44,7 @@ impl Asker {
     pub(super) fn account(&self, query: &Query) -> Result<Option<AccountName>, Problem> {
         let named: Option<AccountName> = query.value("account")?;
         if let Some(named) = &named {
-            self.0.check_account(named).map_err(|refusal: Refusal| Problem::from(refusal))?;
+            self.0.check_account(named)?;
         }
         Ok(named.or_else(|| self.0.account().cloned()))
     }

@@ -6,7 +6,6 @@ use crate::{
         delivery::{Delivery, DeliveryKey, Status},
         endpoint::EndpointNumber,
         event::Seq,
-        time::Timestamp,
     },
     outbox::{Head, Placed, Reader, StoreError},
 };
@@ -44,8 +43,8 @@ pub struct Ask {
 pub struct Page {
     /// The deliveries, newest first.
     pub items: Vec<Found>,
-    /// The last delivery that was looked at, and when its event was accepted: go on before it. `None`: there are no more.
-    pub next: Option<(DeliveryKey, Timestamp)>,
+    /// The last delivery that was looked at, whether it is of the list or not: go on before it. `None`: there are no more.
+    pub next: Option<DeliveryKey>,
 }
 
 /// The deliveries of a row, in the order of their slots.
@@ -78,7 +77,7 @@ pub fn page(reader: &Reader, ask: &Ask) -> Result<Page, StoreError> {
                 return Ok(page);
             }
             scanned += 1;
-            page.next = Some((found.key, found.head.accepted_at));
+            page.next = Some(found.key);
             if ask.takes(&found) {
                 page.items.push(found);
             }

@@ -2,7 +2,7 @@
 
 use super::{CHUNK, Filter, SCAN};
 use crate::{
-    model::{delivery::Delivery, delivery::DeliveryKey, event::Seq, time::Timestamp},
+    model::{delivery::Delivery, delivery::DeliveryKey, event::Seq},
     outbox::{Head, Reader, StoreError},
 };
 
@@ -22,8 +22,8 @@ pub struct Listed {
 pub struct Page {
     /// The events, newest first.
     pub items: Vec<Listed>,
-    /// The last event that was looked at, and when it was accepted: go on before it. `None`: there are no more.
-    pub next: Option<(Seq, Timestamp)>,
+    /// The last event that was looked at, whether it is of the list or not: go on before it. `None`: there are no more.
+    pub next: Option<Seq>,
 }
 
 /// At most `limit` events that `filter` takes, from the one before `before` on.
@@ -40,13 +40,13 @@ pub fn page(reader: &Reader, filter: &Filter, before: Option<Seq>, limit: usize)
         before = Some(oldest.first);
         for placed in rows {
             let (seq, head) = (placed.first.seq, placed.row.head);
-            let same = page.next.is_some_and(|(last, _)| last == seq);
+            let same = page.next == Some(seq);
             // Several rows of one event stand together: a page ends between events, never within one.
             if !same && (page.items.len() == limit || scanned >= SCAN) {
                 return Ok(page);
             }
             scanned += 1;
-            page.next = Some((seq, head.accepted_at));
+            page.next = Some(seq);
             if !filter.takes(&head) {
                 continue;
             }

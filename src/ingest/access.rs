@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::{account::AccountName, event::NewEvent, quota::Quota, time::Timestamp},
+    model::{account::AccountName, cloud::CloudAttributes, event::NewEvent, quota::Quota, time::Timestamp},
     policy::access::{Judged, Peer, Role, Rule, judge},
 };
 
@@ -141,9 +141,8 @@ impl Verdict {
     /// # Errors
     /// It is of an account that is not theirs to touch, or too much at this moment.
     pub(super) fn take_one(&self, event: NewEvent, now: Timestamp) -> Result<NewEvent, Refusal> {
-        let event = self.take_unpaid(event)?;
         self.pay(1, weight(&event), now)?;
-        Ok(event)
+        self.take_unpaid(event)
     }
 
     /// Notes who hands these events in, and that all of them together are handed in at once. Those of accounts that are not
@@ -156,8 +155,6 @@ impl Verdict {
         items: Vec<Result<NewEvent, Refusal>>,
         now: Timestamp,
     ) -> Result<Vec<Result<NewEvent, Refusal>>, Refusal> {
-        let items: Vec<_> =
-            items.into_iter().map(|item| item.and_then(|event| self.take_unpaid(event))).collect();
         let (events, bytes) = items
             .iter()
             .flatten()
@@ -165,7 +162,7 @@ impl Verdict {
         if events > 0 {
             self.pay(events, bytes, now)?;
         }
-        Ok(items)
+        Ok(items.into_iter().map(|item| item.and_then(|event| self.take_unpaid(event))).collect())
     }
 
     /// Whether anything that they hand in could be taken, before it is read.
@@ -186,11 +183,13 @@ impl Verdict {
     }
 }
 
-/// What an event counts in bytes: all of it that can be long.
+/// What an event counts in bytes: all of it that can be long, and its type, so that none counts nothing.
 fn weight(event: &NewEvent) -> u64 {
     let text = |text: Option<&str>| text.map_or(0, str::len);
-    let texts = text(event.producer_id.as_deref()) + text(event.key.as_deref()) + text(event.url.as_deref());
-    u64::try_from(event.data.len() + texts).unwrap_or(u64::MAX)
+    let texts = [event.producer_id.as_deref(), event.key.as_deref(), event.url.as_deref()].map(text);
+    let cloud = text(event.cloud.as_ref().map(CloudAttributes::as_str));
+    let bytes = event.data.len() + event.event_type.as_str().len() + texts.iter().sum::<usize>() + cloud;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// `you are uid 1000, a producer of `default` by the [[access]] rule 2 (user = "camera")`.

@@ -122,7 +122,8 @@ fn of_the_daemon_it_sees_whether_events_are_taken() {
     for who in [ACME, ANY] {
         let status = get(who, &world, "/v1/status").expect(200);
         let names: Vec<_> = status.as_object().expect("an object").keys().map(String::as_str).collect();
-        assert_eq!(names, ["clock_unset", "started_at", "state", "version", "you"]);
+        assert_eq!(names, ["clock_unset", "door", "started_at", "state", "version", "you"]);
+        assert_eq!(status["door"]["open"], true);
         assert_eq!(status["you"]["uid"], who.uid);
     }
     let whole = world.get("/v1/status");

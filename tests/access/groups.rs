@@ -88,7 +88,7 @@ fn members_are_those_whom_the_database_has_in_a_group_and_those_whose_own_it_is(
     open_to_all(&mut world, &RULES.replace("cameras", "camreas"));
     let wrong = world.program().args(["check", "--config"]).arg(world.config()).output().expect("it runs");
     assert_eq!(wrong.status.code(), Some(78));
-    for part in ["`access.group` names a group that does not exist here", "posthaste.toml:8:9", "\"camreas\""]
+    for part in ["`access.group` names a group that does not exist here", "posthaste.toml:9:9", "\"camreas\""]
     {
         assert!(stderr(&wrong).contains(part), "{part}: {}", stderr(&wrong));
     }

@@ -218,7 +218,7 @@ fn bytes_are_counted_too() {
     }
     let world = open_world(&producers("rate = \"1000/s\"\nbytes = \"1KiB/h\""));
     let one = Somebody::new(2_001);
-    let large = format!("{{\"type\":\"a.b\",\"data\":\"{}\"}}", "x".repeat(510));
+    let large = format!("{{\"type\":\"a.b\",\"data\":\"{}\"}}", "x".repeat(507));
     post(one, &world, &large).expect(202);
     let (detail, seconds) = refused_for(one, &world);
     assert!(detail.starts_with("uid 2001 hands in more than 1KiB/h (`bytes` of the"), "{detail}");

@@ -20,6 +20,8 @@ const AHEAD: usize = 150;
 pub enum Door {
     /// JSON lines on a stream.
     Stream,
+    /// MessagePack on a stream.
+    Messages,
     /// HTTP, one by one.
     Http,
     /// HTTP, several in an NDJSON body.
@@ -28,6 +30,8 @@ pub enum Door {
     Json,
     /// A spool file with several.
     Ndjson,
+    /// A spool file of MessagePack with several.
+    Msgpack,
 }
 
 /// The types of events, and which endpoints want them.

@@ -30,17 +30,15 @@ impl Producer<'_> {
     pub fn over_streams(self) {
         let (socket, mut open) = (self.socket, None);
         self.produce(Door::Stream, 6, |text, count| {
-            let mut stream = open.take().or_else(|| Stream::try_connect(socket).ok())?;
-            let mut answers = Vec::new();
-            if stream.try_send(text).is_ok() {
-                answers.extend((0..count).map_while(|_| stream.try_answer().ok().flatten()));
-            }
-            // While the daemon starts the one answer is a refusal, and the connection is closed.
-            answers.retain(|answer| answer["error"]["code"] != "starting");
-            if answers.len() == count {
-                open = Some(stream);
-            }
-            Some(answers)
+            converse(socket, &mut open, &text, count, |stream| stream.try_answer().ok().flatten())
+        });
+    }
+
+    /// Over streams of MessagePack.
+    pub fn over_messages(self) {
+        let (socket, mut open) = (self.socket, None);
+        self.produce(Door::Messages, 6, |text, count| {
+            converse(socket, &mut open, messages(&text), count, |stream| stream.try_message().ok())
         });
     }
 
@@ -99,6 +97,36 @@ impl Producer<'_> {
     }
 }
 
+/// Hands in over the stream that is `open`, or another; the answers that came.
+fn converse(
+    socket: &Path,
+    open: &mut Option<Stream>,
+    events: impl AsRef<[u8]>,
+    count: usize,
+    mut answer: impl FnMut(&mut Stream) -> Option<Value>,
+) -> Option<Vec<Value>> {
+    let mut stream = open.take().or_else(|| Stream::try_connect(socket).ok())?;
+    let mut answers = Vec::new();
+    if stream.try_send(events).is_ok() {
+        answers.extend((0..count).map_while(|_| answer(&mut stream)));
+    }
+    // While the daemon starts the one answer is a refusal, and the connection is closed.
+    answers.retain(|answer| answer["error"]["code"] != "starting");
+    if answers.len() == count {
+        *open = Some(stream);
+    }
+    Some(answers)
+}
+
+/// The events of these lines as MessagePack, one behind the other.
+fn messages(lines: &str) -> Vec<u8> {
+    let message = |line: &str| {
+        let event: Value = serde_json::from_str(line).expect("an event is JSON");
+        rmp_serde::to_vec_named(&event).expect("it is MessagePack")
+    };
+    lines.lines().flat_map(message).collect()
+}
+
 /// Hands in over HTTP; nothing if the connection broke, or the daemon is just starting.
 fn post(socket: &Path, content_type: &str, text: &str) -> Option<Value> {
     let headers = [("content-type", content_type)];
@@ -117,15 +145,15 @@ pub struct Dropper<'a> {
 }
 
 impl Dropper<'_> {
-    /// Hands in files of both kinds.
+    /// Hands in files of all kinds.
     pub fn drop_files(mut self) {
         let mut files = 0;
         while self.journal.go_on() {
             if self.journal.look_for_files() < MOST_FILES {
-                let (door, count) = if self.random.bool() {
-                    (Door::Json, 1)
-                } else {
-                    (Door::Ndjson, self.random.usize(2..7))
+                let (door, count) = match self.random.u8(0..3) {
+                    0 => (Door::Json, 1),
+                    1 => (Door::Ndjson, self.random.usize(2..7)),
+                    _ => (Door::Msgpack, self.random.usize(2..7)),
                 };
                 let named = self.random.bool();
                 let events: Vec<_> = (0..count).map(|_| self.journal.begin(door, named)).collect();
@@ -142,9 +170,13 @@ impl Dropper<'_> {
     fn hand_in(&self, number: usize, door: Door, events: &[usize]) {
         let text: String = events.iter().map(|event| self.journal.line(*event)).collect();
         let temporary = self.directory.join(format!("{number}.tmp"));
-        let extension = if door == Door::Json { "json" } else { "ndjson" };
+        let (extension, bytes) = match door {
+            Door::Json => ("json", text.into_bytes()),
+            Door::Msgpack => ("msgpack", messages(&text)),
+            _ => ("ndjson", text.into_bytes()),
+        };
         let path = self.directory.join(format!("{number}.{extension}"));
-        fs::write(&temporary, text).expect("it can be written");
+        fs::write(&temporary, bytes).expect("it can be written");
         // In one step for those who look at both, the directory and the journal.
         self.journal.change(|notes| {
             fs::rename(&temporary, &path).expect("it can be renamed");

@@ -48,8 +48,8 @@ fn what_was_wrong_is_put_right_and_tried_again() {
     let listed = stdout(&world.cli(&["spool", "list"]));
     let lines: Vec<_> = listed.lines().collect();
     assert!(lines[0].starts_with("NAME "), "{listed}");
-    assert!(lines[1].starts_with("garbage.json  invalid_event       -      7 B  20"), "{listed}");
-    assert!(lines[2].starts_with("large.ndjson  event_too_large     2  4.9 KiB  20"), "{listed}");
+    assert!(lines[1].starts_with("garbage.json  invalid_event    -           7 B  20"), "{listed}");
+    assert!(lines[2].starts_with("large.ndjson  event_too_large  line 2  4.9 KiB  20"), "{listed}");
     assert!(lines[2].ends_with("an event has at most 4KiB ([limits] event_size)"), "{listed}");
     assert!(!listed.contains("hunter2"), "nothing of the payload");
     let all = items(&world, &["list"]);

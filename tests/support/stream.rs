@@ -1,7 +1,7 @@
-//! A producer's stream of JSON lines.
+//! A producer's stream, of JSON lines or of MessagePack.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::Shutdown,
     os::unix::net::UnixStream,
     path::Path,
@@ -63,6 +63,32 @@ impl Stream {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         Ok(Some(serde_json::from_str(&line)?))
+    }
+
+    /// The next answer on a stream of MessagePack.
+    pub fn message(&mut self) -> Value {
+        self.try_message().expect("the daemon answers")
+    }
+
+    /// As [`Self::message`]. The end of the connection is an error, as is an answer that was cut off.
+    pub fn try_message(&mut self) -> std::io::Result<Value> {
+        rmp_serde::from_read(&mut self.reader).map_err(std::io::Error::other)
+    }
+
+    /// The next answers on a stream of MessagePack.
+    pub fn messages(&mut self, count: usize) -> Vec<Value> {
+        (0..count).map(|_| self.message()).collect()
+    }
+
+    /// Checks that no answer comes any more. Who hangs up before all was read resets the connection.
+    pub fn assert_ended(&mut self) {
+        let mut byte = [0];
+        assert!(!matches!(self.reader.read(&mut byte), Ok(1)), "there is more: {byte:?}");
+    }
+
+    /// What events are written to.
+    pub fn writer(&mut self) -> &mut UnixStream {
+        &mut self.writer
     }
 
     /// The next answers.

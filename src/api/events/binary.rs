@@ -33,6 +33,11 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Option<Binary>, InvalidEvent> {
     }
     let mut attributes = Attributes::default();
     for (name, value) in headers {
+        if name == "ce-datacontenttype" {
+            let message =
+                "the header `ce-datacontenttype` is none in binary mode: write Content-Type instead";
+            return Err(InvalidEvent::Form(message.to_owned()));
+        }
         if let Some(attribute) = name.as_str().strip_prefix("ce-") {
             let wrong = |what| InvalidEvent::Form(format!("the header `{name}` {what}"));
             attributes.set(attribute, CloudValue::Text(decode(value.as_bytes()).map_err(wrong)?))?;

@@ -6,6 +6,7 @@ use axum::{
     body::Bytes,
     http::{HeaderMap, StatusCode},
 };
+use bytes::BytesMut;
 use serde::{
     Deserialize, Deserializer,
     de::{SeqAccess, Visitor},
@@ -146,14 +147,14 @@ impl Many {
     /// The events of a body, `most` at most.
     pub(super) fn split(
         self,
-        body: &Bytes,
+        body: Bytes,
         event_size: usize,
         account: &AccountName,
         most: usize,
     ) -> Result<Vec<Result<NewEvent, Refusal>>, Refusal> {
         match self {
             Self::Lines => split_lines(body, event_size, account, most),
-            Self::Cloud => split_array(body, event_size, account, most),
+            Self::Cloud => split_array(&body, event_size, account, most),
         }
     }
 }
@@ -165,21 +166,27 @@ fn too_many(most: usize) -> Refusal {
 
 /// Its end is known, so the last line needs no line end.
 fn split_lines(
-    body: &Bytes,
+    body: Bytes,
     event_size: usize,
     account: &AccountName,
     most: usize,
 ) -> Result<Vec<Result<NewEvent, Refusal>>, Refusal> {
     let mut frames = Frames::new(Dialect::Json, event_size);
-    frames.buffer().reserve(body.len() + 1);
-    frames.buffer().extend_from_slice(body);
-    frames.buffer().extend_from_slice(b"\n");
+    // Nobody else has it, so this copies nothing.
+    *frames.buffer() = BytesMut::from(body);
     let mut items = Vec::new();
     while let Some(frame) = frames.next_frame() {
         if items.len() == most {
             return Err(too_many(most));
         }
         items.push(frames.event(frame, account));
+    }
+    if let Some((number, Some(line))) = frames.rest() {
+        if items.len() == most {
+            return Err(too_many(most));
+        }
+        let event = json::parse(&line, account);
+        items.push(event.map_err(|error| Refusal::from(error).at(Place::Line(number))));
     }
     Ok(items)
 }
@@ -190,6 +197,7 @@ fn split_array(
     account: &AccountName,
     most: usize,
 ) -> Result<Vec<Result<NewEvent, Refusal>>, Refusal> {
+    json::refuse_text(body)?;
     let array: Array<'_> = serde_json::from_slice(body).map_err(|error| {
         let detail = format!("the body is no array of CloudEvents: {error}; nothing was taken");
         Refusal::new(Code::InvalidEvent, detail)

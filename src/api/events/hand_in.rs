@@ -86,7 +86,7 @@ async fn many(
     let (most, event_size) = (intake.limits().batch_events, intake.limits().event_size);
     let length = body.len();
     intake.budget().cover(&mut permit, length + form.cost(length)).await?;
-    let items = read(length, move || form.split(&body, event_size, &account, most)).await??;
+    let items = read(length, move || form.split(body, event_size, &account, most)).await??;
     let answers = intake.submit_together(items, permit, who)?.answers().await;
     Ok(json(StatusCode::ACCEPTED, &AnswerList { items: answers.into_iter().map(wire).collect() }))
 }

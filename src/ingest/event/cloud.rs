@@ -214,8 +214,13 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
 /// An attribute's value; `None` for null.
 fn attribute(name: &str, value: &RawValue) -> Result<Option<CloudValue>, InvalidEvent> {
-    serde_json::from_str(value.get())
-        .map_err(|_| InvalidEvent::Form(format!("`{}` must be a text, a boolean or an integer", shown(name))))
+    let value = value.get();
+    let wrong = || InvalidEvent::Form(format!("`{}` must be a text, a boolean or an integer", shown(name)));
+    // Before anything is made of it: an array of numbers would be many times its length.
+    if value.starts_with(['[', '{']) {
+        return Err(wrong());
+    }
+    serde_json::from_str(value).map_err(|_| wrong())
 }
 
 /// The text that `value` is; `None` for null, which stands for nothing (JSON event format, section 2.2).

@@ -42,10 +42,13 @@ pub fn parse(source: &Bytes, account: &AccountName) -> Result<NewEvent, InvalidE
     written.into_event(account, payload)
 }
 
-/// serde_json's own word for a text where an object should be would repeat it.
-pub(super) fn refuse_text(source: &[u8]) -> Result<(), InvalidEvent> {
+/// Refuses a text where an object or an array should be: serde_json's own word would repeat it.
+///
+/// # Errors
+/// `source` is a text.
+pub fn refuse_text(source: &[u8]) -> Result<(), InvalidEvent> {
     if source.trim_ascii_start().starts_with(b"\"") {
-        let message = "a text is no event: write an object such as {\"type\":\"a.b\",\"data\":{}}";
+        let message = "a text holds no event: write an object such as {\"type\":\"a.b\",\"data\":{}}";
         return Err(InvalidEvent::new(message));
     }
     Ok(())
