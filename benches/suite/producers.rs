@@ -2,6 +2,8 @@
 //!
 //! In turn with floor (b): the same rows in as many commits.
 
+use std::{fs, time::Duration};
+
 use crate::{
     Result,
     arguments::Form,
@@ -12,12 +14,12 @@ use crate::{
     report::Figures,
 };
 
-use std::time::Duration;
-
 /// Producers at once, and events for each round of the short form where each answer is waited for.
 const CASES: [(usize, u64); 3] = [(1, 1_000), (16, 6_400), (256, 25_600)];
 /// Events for each round where they come in many at a time.
 const TOGETHER: u64 = 25_600;
+/// Events for each round where each is a file: file systems make some thousand a second beside a program that syncs.
+const FILES: u64 = 2_000;
 
 /// Runs the benchmark.
 pub(crate) fn run(form: Form) -> Result<Figures> {
@@ -27,7 +29,11 @@ pub(crate) fn run(form: Form) -> Result<Figures> {
     for _ in 0..rounds {
         for door in Door::ALL {
             for (producers, events) in CASES {
-                let events = if door.is_one_by_one() { events } else { TOGETHER };
+                let events = match door {
+                    Door::Files => FILES,
+                    _ if door.is_one_by_one() => events,
+                    _ => TOGETHER,
+                };
                 round(&mut figures, door, producers, events * times)?;
             }
         }
@@ -37,6 +43,8 @@ pub(crate) fn run(form: Form) -> Result<Figures> {
 
 fn round(figures: &mut Figures, door: Door, producers: usize, events: u64) -> Result<()> {
     let home = Home::new("[[spool]]\npath = \"spool\"\n")?;
+    // The daemon makes it too, but not before it takes events.
+    fs::create_dir(home.path("spool"))?;
     let daemon = Daemon::start(&home)?;
     let place = Place { socket: daemon.socket(), spool: home.path("spool") };
     let (before, commits_before) = (daemon.usage()?, daemon.commits()?);
