@@ -131,6 +131,7 @@ fn a_last_line_that_does_not_end_is_refused_on_a_stream_and_taken_in_a_body() {
     id(&stream.answer().expect("the first line"));
     let answer = stream.answer().expect("the last line");
     assert_eq!(answer["error"]["code"], "unterminated_line", "{answer}");
+    assert_eq!(answer["error"]["retry_after"], 1, "whoever sent it has it whole: {answer}");
     assert_eq!(stream.answer(), None);
     world.settled();
     assert_eq!(numbers(&receiver.hooks()), [1]);

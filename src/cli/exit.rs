@@ -37,7 +37,7 @@ impl Exit {
         match status {
             200..=299 => Self::Success,
             401 | 403 => Self::Permission,
-            429 | 503 | 507 => Self::TryAgain,
+            408 | 429 | 503 | 507 => Self::TryAgain,
             400..=499 => Self::Data,
             _ => Self::Software,
         }
@@ -64,6 +64,7 @@ mod tests {
             (401, 77),
             (403, 77),
             (404, 65),
+            (408, 75),
             (409, 65),
             (413, 65),
             (422, 65),

@@ -185,10 +185,13 @@ impl Code {
 
     /// When what was refused so may be taken, if it is known to pass by itself.
     const fn retry_after(self) -> Option<Duration> {
-        match self.status() {
-            503 => Some(Duration::from_secs(1)),
+        const SOON: Option<Duration> = Some(Duration::from_secs(1));
+        match (self, self.status()) {
+            // It did not come whole, and whoever sent it has it. A file that is cut short stays so: the spool reads it
+            // itself, and puts it away whatever is said here.
+            (Self::TooSlow | Self::UnterminatedItem | Self::UnterminatedLine, _) | (_, 503) => SOON,
             // Somebody has to make room, or time has to.
-            507 => Some(Duration::from_secs(10)),
+            (_, 507) => Some(Duration::from_secs(10)),
             _ => None,
         }
     }
@@ -222,6 +225,18 @@ mod tests {
         assert_eq!(said(for_good.clone()), r#"{"error":{"code":"id_conflict","message":"no"}}"#);
         let passing = Refusal::new(Code::Busy, "not now");
         assert_eq!(said(passing), r#"{"error":{"code":"busy","message":"not now","retry_after":1}}"#);
+        let codes = [
+            (Code::StoreFailed, Some(1)),
+            (Code::StoreFull, Some(10)),
+            (Code::TooSlow, Some(1)),
+            (Code::UnterminatedItem, Some(1)),
+            (Code::UnterminatedLine, Some(1)),
+            (Code::UnknownDialect, None),
+            (Code::InvalidEvent, None),
+        ];
+        for (code, seconds) in codes {
+            assert_eq!(Refusal::new(code, "no").retry_after_secs(), seconds, "{code:?}");
+        }
         for (after, seconds) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2)] {
             let refusal = Refusal { retry_after: Some(Duration::from_millis(after)), ..for_good.clone() };
             assert_eq!(refusal.retry_after_secs(), Some(seconds), "{after} ms");
