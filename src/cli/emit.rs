@@ -4,6 +4,7 @@
 
 pub mod flow;
 pub mod link;
+pub mod patience;
 pub mod progress;
 pub mod recipe;
 pub mod room;

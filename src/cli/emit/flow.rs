@@ -3,10 +3,12 @@
 //! One thread reads the input as far as there is [`Room`], one hears the answers of the [`Link`], and this one sends,
 //! passes answers on in the order of the lines, and decides. What is refused for now is sent again after the time
 //! that the daemon gave. After a lost connection lines go out again if that does no harm; where it might, the run ends and
-//! says where. It waits only so long for the next answer.
+//! says where. It waits only so long for the next answer, and goes on trying as far as its [`Patience`] reaches. A run that
+//! ends hears first what becomes of the lines that are on their way: whoever repeats it should know.
 
 use std::{
     fmt::Write as _,
+    io,
     path::PathBuf,
     sync::{
         Arc,
@@ -20,6 +22,7 @@ use serde::Serialize;
 
 use super::{
     link::{Link, Said},
+    patience::{Patience, RECONNECT},
     progress::{Counts, PAUSE, Progress},
     recipe::Recipe,
     room::Room,
@@ -35,13 +38,13 @@ use crate::{
 
 /// A daemon that says nothing for so long, with lines before it, is given up.
 const SILENCE: Duration = Duration::from_secs(60);
-/// From one try to connect again to the next.
-const RECONNECT: Duration = Duration::from_millis(200);
+/// A daemon that does not know what became of a line has so long to say the same, or better, of the others.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What happens is looked at in so many pieces before lines are sent and answers passed on.
 const AT_ONCE: usize = 512;
 
 /// Who has connected may do nothing here.
-const NOT_ALLOWED: &str = "not_allowed";
+const NOT_ALLOWED: &str = Code::NotAllowed.as_str();
 /// Who has connected may not hand in events of this account.
 const ACCOUNT_NOT_ALLOWED: &str = Code::AccountNotAllowed.as_str();
 
@@ -87,7 +90,7 @@ pub fn run(plan: Plan, sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<(
     let (sender, told) = mpsc::channel();
     let mut run = Run {
         inputs: plan.inputs.clone(),
-        wait: plan.wait,
+        patience: Patience::new(plan.wait, now),
         resume: plan.recipe.resume.is_some(),
         sockets: sockets.to_vec(),
         sender: sender.clone(),
@@ -97,8 +100,9 @@ pub fn run(plan: Plan, sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<(
         link: None,
         links: 0,
         heard: now,
-        settled: now,
         pause: None,
+        failing: None,
+        stop: None,
         counts: Counts::default(),
         progress: Progress::new(now),
         screen,
@@ -144,7 +148,7 @@ impl From<CliError> for Stop {
 
 struct Run<'a, 's> {
     inputs: Vec<Input>,
-    wait: Duration,
+    patience: Patience,
     resume: bool,
     sockets: Vec<PathBuf>,
     sender: Sender<Told>,
@@ -156,10 +160,13 @@ struct Run<'a, 's> {
     links: u64,
     /// When the daemon last said something, or had nothing to say.
     heard: Instant,
-    /// When a line was last settled, or when there was none.
-    settled: Instant,
     /// Nothing is sent before then, and why.
-    pause: Option<(Instant, ErrorView)>,
+    pause: Option<(Instant, String)>,
+    /// The daemon does not know what became of a line, for this reason: nothing more is sent on this connection, which
+    /// counts as lost when all lines have an answer, and at this time.
+    failing: Option<(Instant, String)>,
+    /// Nothing more is sent, and the run ends when what is on its way has its answers.
+    stop: Option<Stop>,
     counts: Counts,
     progress: Progress,
     screen: &'a mut Screen<'s>,
@@ -194,12 +201,12 @@ impl Run<'_, '_> {
     /// Waits for the next thing to happen, until something is due.
     fn rest(&mut self, told: &Receiver<Told>) -> Option<Told> {
         let now = self.clock.instant();
-        let why = self.pause.as_ref().map(|(_, error)| error.code.as_str());
+        let why = self.pause.as_ref().map(|(_, code)| code.as_str());
         let why = if self.link.is_none() { Some("no connection") } else { why };
         self.progress.draw(self.screen, now, &self.counts, why);
         let mut until = now + SILENCE;
-        if let Some((pause, _)) = &self.pause {
-            until = until.min(*pause);
+        for (due, _) in self.pause.iter().chain(&self.failing) {
+            until = until.min(*due);
         }
         if self.link.is_none() && self.window.has_waiting() {
             until = until.min(now + RECONNECT);
@@ -219,7 +226,8 @@ impl Run<'_, '_> {
         match told {
             Told::Line(found, size) => {
                 if self.window.is_empty() {
-                    (self.heard, self.settled) = (now, now);
+                    self.heard = now;
+                    self.patience.restart(now);
                 }
                 self.window.push(found, size);
                 Ok(())
@@ -248,19 +256,27 @@ impl Run<'_, '_> {
         let not_allowed = not_allowed(&answer);
         match self.window.answered(answer) {
             Heard::Settled => {
-                self.settled = self.heard;
+                self.patience.restart(self.heard);
                 not_allowed.map_or(Ok(()), Err)
             }
-            Heard::Unknown => Ok(()),
+            Heard::Unknown(why) => {
+                let last = self.heard + LAST_WORDS;
+                self.failing.get_or_insert((last, why));
+                Ok(())
+            }
             Heard::NotNow(error, after) => {
                 // It may be the connection that is refused, and about to end.
                 if first {
                     self.close();
                 }
-                self.not_now(error, after)
+                self.not_now(error, after);
+                Ok(())
             }
             Heard::Unasked(Answer::Refused(refused)) => match refused.error.retry_after {
-                Some(after) => self.not_now(refused.error, Duration::from_secs(after)),
+                Some(after) => {
+                    self.not_now(refused.error, Duration::from_secs(after));
+                    Ok(())
+                }
                 None => Err(Stop { exit: exit_of(&refused.error), why: refused.error.message }),
             },
             Heard::Unasked(Answer::Accepted(_)) => {
@@ -269,22 +285,43 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Sends nothing for a while; not for longer than this run may wait.
-    fn not_now(&mut self, error: ErrorView, after: Duration) -> Result<(), Stop> {
+    /// Sends nothing for a while; where that is longer than this run may wait, nothing any more.
+    fn not_now(&mut self, error: ErrorView, after: Duration) {
         let until = self.heard + after;
-        if until > self.settled + self.wait {
-            let again = format!("{}; try again in {}", error.message, format_duration(after));
-            return Err(Stop { exit: Exit::TryAgain, why: again });
+        if self.patience.reaches(until) {
+            self.pause_until(until, error.code);
+        } else if self.stop.is_none() {
+            let why = format!("{}; try again in {}", error.message, format_duration(after));
+            self.stop = Some(Stop { exit: Exit::TryAgain, why });
         }
-        self.pause = Some((until, error));
-        Ok(())
     }
 
-    fn lost(&mut self, why: String) -> Result<(), Stop> {
-        self.close();
-        if self.window.lost().is_some() {
-            return Err(CliError::Disconnected(std::io::Error::other(why)).into());
+    /// Sends nothing before then, nor before what was said of another line.
+    fn pause_until(&mut self, until: Instant, code: String) {
+        if self.pause.as_ref().is_none_or(|(due, _)| *due < until) {
+            self.pause = Some((until, code));
         }
+    }
+
+    /// The connection is over, for this reason if the daemon has said no other.
+    fn lost(&mut self, why: String) -> Result<(), Stop> {
+        let why = self.failing.take().map_or(why, |(_, said)| said);
+        self.close();
+        if let Some(stop) = self.stop.take() {
+            return Err(stop);
+        }
+        let error = CliError::Disconnected(io::Error::other(why));
+        if self.window.lost().is_some() {
+            return Err(error.into());
+        }
+        if !self.window.has_waiting() {
+            return Ok(());
+        }
+        let now = self.clock.instant();
+        let Some(pause) = self.patience.lost(now) else {
+            return Err(Stop { exit: Exit::TryAgain, why: format!("{error}, and those before it as well") });
+        };
+        self.pause_until(now + pause, "no connection".to_owned());
         Ok(())
     }
 
@@ -292,6 +329,7 @@ impl Run<'_, '_> {
     fn close(&mut self) {
         self.link = None;
         self.links += 1;
+        self.failing = None;
     }
 
     fn connect(&mut self) -> Result<(), CliError> {
@@ -303,11 +341,25 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// Ends the connection, or the run, when there is nothing more to wait for on it.
+    fn give_up(&mut self, now: Instant) -> Result<(), Stop> {
+        let waited_for = self.window.is_waited_for();
+        if let Some((_, why)) = self.failing.take_if(|(last, _)| !waited_for || now >= *last) {
+            return self.lost(why);
+        }
+        if waited_for && now < self.heard + SILENCE {
+            return Ok(());
+        }
+        let silent = || CliError::Timeout { seconds: SILENCE.as_secs() }.into();
+        self.stop.take().or_else(|| waited_for.then(silent)).map_or(Ok(()), Err)
+    }
+
     /// Sends what waits, if it may be sent.
     fn send(&mut self) -> Result<(), Stop> {
         let now = self.clock.instant();
-        if self.window.is_waited_for() && now >= self.heard + SILENCE {
-            return Err(CliError::Timeout { seconds: SILENCE.as_secs() }.into());
+        self.give_up(now)?;
+        if self.failing.is_some() || self.stop.is_some() {
+            return Ok(());
         }
         if let Some((until, _)) = &self.pause {
             // What is on its way is waited for, so that lines go out again in their order.
@@ -322,7 +374,7 @@ impl Run<'_, '_> {
         if self.link.is_none()
             && let Err(error) = self.connect()
         {
-            let passing = error.exit() == Exit::Unavailable && now < self.settled + self.wait;
+            let passing = error.exit() == Exit::Unavailable && self.patience.reaches(now);
             return if passing { Ok(()) } else { Err(error.into()) };
         }
         if let Some(link) = &mut self.link {
@@ -421,12 +473,13 @@ impl Run<'_, '_> {
         let mut message = format!("{}\n{} so far", stop.why, self.counts.text());
         if let Some((first, last)) = unknown {
             let (first, last) = (self.name(first), self.name(last));
-            write!(message, "; it is not known whether {first} to {last} were taken")
-                .expect("a String takes all");
+            let lines =
+                if first == last { format!("{first} was") } else { format!("{first} to {last} were") };
+            write!(message, "; it is not known whether {lines} taken").expect("a String takes all");
         }
         if let Some(first) = untaken {
             let first = self.name(first);
-            write!(message, "; {first} was not taken, nor what is behind it without an answer")
+            write!(message, "; {first} was not taken, nor what else is behind it without an answer")
                 .expect("a String takes all");
         }
         message.push_str(if self.resume {

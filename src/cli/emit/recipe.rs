@@ -3,7 +3,7 @@
 //! The bytes of an event, and of its data, go on as they stand. Whether what becomes of a line may be handed in again
 //! without harm is said with it: it may if the event carries an id, and if the line is no event at all.
 
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -80,7 +80,13 @@ pub struct Made {
 /// As much of an event as it takes to know whether it carries an id.
 #[derive(Deserialize)]
 struct Carries {
-    id: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "is_there")]
+    id: bool,
+}
+
+/// Whatever it is: a second `id` beside `null` would help nobody.
+fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(value).map(|_| true)
 }
 
 impl Recipe {
@@ -108,7 +114,7 @@ fn whole(line: &[u8], id: Option<String>) -> Made {
     let mut bytes = Vec::with_capacity(line.len() + 1);
     let line = line.trim_ascii_start();
     // What cannot be read so is no event to the daemon either: it is refused, however often it is handed in.
-    let mut repeatable = serde_json::from_slice(line).map_or(true, |carries: Carries| carries.id.is_some());
+    let mut repeatable = serde_json::from_slice(line).map_or(true, |carries: Carries| carries.id);
     match (id, line.strip_prefix(b"{")) {
         // An object without a key is no event, and stays as it is.
         (Some(id), Some(rest)) if !repeatable && !rest.trim_ascii_start().starts_with(b"}") => {
@@ -162,6 +168,7 @@ mod tests {
             (" {\"type\":\"a\"}\r", Some("n"), "{\"id\":\"n:7\",\"type\":\"a\"}\r", true),
             (r#"{ "type":"a"}"#, Some("n\"ü"), r#"{"id":"n\"ü:7", "type":"a"}"#, true),
             // None of these is an event: they are refused as often as they come.
+            (r#"{"type":"a","id":null}"#, Some("n"), r#"{"type":"a","id":null}"#, true),
             ("nonsense", Some("n"), "nonsense", true),
             ("[1]", None, "[1]", true),
             ("{ }", Some("n"), "{ }", false),

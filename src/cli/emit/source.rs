@@ -87,8 +87,11 @@ pub fn read(
 ) -> Result<(), CliError> {
     for (index, input) in inputs.iter().enumerate() {
         let mut line = |number, line: Result<&[u8], Refusal>| {
+            if number < first {
+                return true;
+            }
             let made = line.and_then(|line| recipe.make(number, line));
-            number < first || found(Found { place: Place { input: index, line: number }, made })
+            found(Found { place: Place { input: index, line: number }, made })
         };
         let read = match input {
             Input::File(path) => {

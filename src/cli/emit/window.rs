@@ -33,12 +33,14 @@ struct Entry {
     place: Place,
     /// Bytes that it has of the room.
     size: usize,
+    /// It went out on a connection that was lost: perhaps it was taken there.
+    in_doubt: bool,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    /// It is to be sent; nothing was taken of it.
+    /// It is to be sent.
     Waiting(Made),
     /// It was sent.
     Sent(Made),
@@ -53,8 +55,9 @@ pub enum Heard {
     Settled,
     /// A line was refused for now.
     NotNow(ErrorView, Duration),
-    /// Nothing is said of what became of a line: as if the connection had been lost before this answer.
-    Unknown,
+    /// Nothing is said of what became of a line, for this reason: as if the connection had been lost before this answer.
+    /// The line counts as sent until [`Window::lost`].
+    Unknown(String),
     /// Nothing was asked: it is about the connection.
     Unasked(Answer),
 }
@@ -88,7 +91,7 @@ impl Window {
             Ok(made) => State::Waiting(made),
             Err(refusal) => State::Done(Answer::from(refusal)),
         };
-        self.entries.push_back(Entry { place: found.place, size, state });
+        self.entries.push_back(Entry { place: found.place, size, in_doubt: false, state });
     }
 
     /// Whether every line has been passed on.
@@ -130,7 +133,7 @@ impl Window {
         if let Answer::Refused(refused) = &answer {
             let code = refused.error.code.as_str();
             if UNSETTLED.iter().any(|unsettled| code == unsettled.as_str()) {
-                return Heard::Unknown;
+                return Heard::Unknown(refused.error.message.clone());
             }
             if let Some(after) = refused.error.retry_after {
                 entry.wait();
@@ -150,7 +153,10 @@ impl Window {
         let mut unknown = None;
         for entry in &mut self.entries {
             match &entry.state {
-                State::Sent(made) if made.repeatable => entry.wait(),
+                State::Sent(made) if made.repeatable => {
+                    entry.in_doubt = true;
+                    entry.wait();
+                }
                 State::Sent(_) => unknown = unknown.or(Some(entry.place)),
                 _ => {}
             }
@@ -165,12 +171,12 @@ impl Window {
 
     /// The next line, in order, whatever became of it: for the end of a run that does not come through.
     pub fn pop(&mut self) -> Option<Passed> {
-        let Entry { place, size, state } = self.entries.pop_front()?;
+        let Entry { place, size, in_doubt, state } = self.entries.pop_front()?;
         self.gone += 1;
         let outcome = match state {
             State::Done(answer) => Outcome::Answered(answer),
-            State::Waiting(_) => Outcome::Untaken,
-            State::Sent(_) => Outcome::Unknown,
+            State::Waiting(_) if !in_doubt => Outcome::Untaken,
+            State::Waiting(_) | State::Sent(_) => Outcome::Unknown,
         };
         Some(Passed { place, outcome, size })
     }
@@ -270,25 +276,29 @@ mod tests {
 
     #[test]
     fn after_a_lost_connection_what_carries_an_id_goes_out_again() {
-        let mut window = window(&["A", "B", "C", "d"]);
+        let mut window = window(&["A", "B", "C", "d", "E"]);
         let refusal = Refusal::new(Code::InvalidEvent, "no");
-        window.push(Found { place: Place { input: 0, line: 5 }, made: Err(refusal) }, 10);
+        window.push(Found { place: Place { input: 0, line: 6 }, made: Err(refusal) }, 10);
         for _ in 0..3 {
             window.send();
         }
         window.answered(taken());
         assert_eq!(window.lost(), None);
         assert_eq!(passed(&mut window), [1]);
-        assert_eq!(sent(&mut window), "BCd");
+        for _ in 0..3 {
+            window.send();
+        }
         window.answered(taken());
         assert_eq!(window.lost(), Some(Place { input: 0, line: 4 }), "nobody knows of it");
-        assert_eq!(sent(&mut window), "C", "it stays what it was");
+        assert_eq!(window.send(), Some(&b"C"[..]), "it stays what it was");
+        window.answered(refused(Code::Busy));
         window.lost();
         let mut rest = std::iter::from_fn(|| window.pop()).map(|passed| (passed.place.line, passed.outcome));
         assert_eq!(rest.next(), Some((2, Outcome::Answered(taken()))));
-        assert_eq!(rest.next(), Some((3, Outcome::Untaken)));
+        assert_eq!(rest.next(), Some((3, Outcome::Unknown)), "it was on its way twice, and refused once");
         assert_eq!(rest.next(), Some((4, Outcome::Unknown)));
-        assert_eq!(rest.next(), Some((5, Outcome::Answered(refused(Code::InvalidEvent)))));
+        assert_eq!(rest.next(), Some((5, Outcome::Untaken)));
+        assert_eq!(rest.next(), Some((6, Outcome::Answered(refused(Code::InvalidEvent)))));
         assert_eq!(rest.next(), None);
     }
 
@@ -297,8 +307,11 @@ mod tests {
         for code in UNSETTLED {
             let mut window = window(&["A", "b"]);
             sent(&mut window);
-            assert_eq!(window.answered(refused(code)), Heard::Unknown);
-            assert_eq!(window.answered(refused(code)), Heard::Unknown);
+            for _ in 0..2 {
+                assert!(window.is_waited_for());
+                assert_eq!(window.answered(refused(code)), Heard::Unknown("no".to_owned()));
+            }
+            assert!(!window.is_waited_for() && !window.has_waiting() && !window.is_empty());
             assert_eq!(window.lost(), Some(Place { input: 0, line: 2 }));
             assert_eq!(sent(&mut window), "A");
         }
