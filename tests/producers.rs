@@ -9,7 +9,10 @@ use std::{
     collections::BTreeSet,
     fs,
     io::Write as _,
-    os::unix::fs::symlink,
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        net::UnixListener,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::OnceLock,
@@ -20,6 +23,7 @@ use serde_json::{Value, json};
 use support::{
     config::{ODD, endpoint},
     eventually, now,
+    people::{NOBODY, is_root},
     program::is_there,
     receiver::Receiver,
     scripted::{Scripted, TAKEN, not_now},
@@ -91,7 +95,7 @@ fn run(command: Command, input: impl Into<Vec<u8>>) -> Output {
 }
 
 /// As the program wants it: a file, named by the last argument.
-fn run_lines(world: &World, (name, args, _): (&str, &[&str], &[&str]), text: &str) -> Output {
+fn run_lines(world: &World, (name, args, _): (&str, &[&str], &[&str]), text: impl AsRef<[u8]>) -> Output {
     let file = world.path("events.ndjson");
     fs::write(&file, text).expect("a file");
     let args = [args, &[file.to_str().expect("UTF-8")]].concat();
@@ -211,6 +215,12 @@ fn lines_are_taken_with_every_payload_and_bad_ones_are_named() {
         let said = stderr(&output);
         assert!(said.contains("invalid_event") && said.contains("unknown_account"), "{name}: {said}");
         assert_eq!(said.lines().count(), 2, "{name}: {said}");
+        // Bytes that are no text, and a byte order mark, are not made good for the daemon.
+        for bad in [&b"{\"type\":\"a.b\",\"data\":\"\xff\"}\n"[..], b"\xef\xbb\xbf{\"type\":\"a.b\"}\n"] {
+            let output = run_lines(&world, stream, bad);
+            assert_code(&output, 65, name);
+            assert!(stderr(&output).contains("invalid_event"), "{name}: {}", stderr(&output));
+        }
         assert_received(&receiver, &world, payloads(), name);
     }
 }
@@ -259,6 +269,140 @@ fn files_appear_in_the_spool_directory_whole() {
         };
         let output = run(program(Path::new("/no/socket"), name, &args), "{}");
         assert_code(&output, if name == "emit.c" { 74 } else { 64 }, name);
+    }
+}
+
+#[test]
+fn a_pipe_is_handed_in_while_it_is_open() {
+    for (name, args, needed) in [("emit.py", &["lines"][..], &["python3"][..]), ("emit.mjs", &[], &["node"])]
+    {
+        if !are_there(needed, name) {
+            continue;
+        }
+        let receiver = Receiver::start();
+        let world = world(&receiver);
+        let mut child = program(&world.socket(), name, args).spawn().expect("it is there");
+        let mut input = child.stdin.take().expect("it is piped");
+        let line = |n| format!("{{\"type\":\"a.b\",\"data\":{n}}}\n");
+        input.write_all((1..4).map(line).collect::<String>().as_bytes()).expect("it reads");
+        receiver.wait(3);
+        // Of a line that has begun nothing goes out.
+        let (begun, rest) = (line(4), line(5));
+        input.write_all(&begun.as_bytes()[..9]).expect("it reads");
+        input.write_all(&begun.as_bytes()[9..]).expect("it reads");
+        receiver.wait(4);
+        input.write_all(rest.trim_end().as_bytes()).expect("it reads");
+        drop(input);
+        assert_code(&child.wait_with_output().expect("it ends"), 0, name);
+        receiver.wait(5);
+    }
+}
+
+#[test]
+fn time_without_input_is_no_time_without_success() {
+    for (name, args, needed, patience, short) in [
+        ("emit.py", &["lines"][..], &["python3"][..], "PATIENCE = 60 ", "PATIENCE = 2 "),
+        ("emit.mjs", &[], &["node"], "PATIENCE = 60_000;", "PATIENCE = 2_000;"),
+    ] {
+        if !are_there(needed, name) {
+            continue;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let text = fs::read_to_string(example(name)).expect("the example");
+        assert!(text.contains(patience), "{name}");
+        let hasty = directory.path().join(name);
+        fs::write(&hasty, text.replace(patience, short)).expect("a file");
+        let socket = directory.path().join("p.sock");
+        // The daemon is started anew, and busy at first.
+        let script = [TAKEN.to_owned(), not_now("busy", 0), TAKEN.to_owned()];
+        let daemon = Scripted::start(&socket, script.map(|answer| vec![(1, answer)]).to_vec());
+        let mut command = Command::new(needed[0]);
+        command.arg(hasty).args(args).env("POSTHASTE_SOCKET", &socket);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it is there");
+        let mut input = child.stdin.take().expect("it is piped");
+        input.write_all(b"{\"type\":\"a.b\",\"id\":\"1\"}\n").expect("it reads");
+        let began = now();
+        eventually("it has had no patience for so long", || {
+            (began.elapsed().as_millis() > 3_500).then_some(())
+        });
+        input.write_all(b"{\"type\":\"a.b\",\"id\":\"2\"}\n").expect("it reads");
+        drop(input);
+        assert_code(&child.wait_with_output().expect("it ends"), 0, name);
+        assert_eq!(daemon.read(), [1, 1, 1], "{name}");
+    }
+}
+
+#[test]
+fn input_that_cannot_be_read_is_told() {
+    for (name, args, needed) in STREAMS {
+        if !are_there(needed, name) {
+            continue;
+        }
+        for file in ["/no/file", "/"] {
+            let output = run(program(Path::new("/no/socket"), name, &[args, &[file]].concat()), "");
+            assert_code(&output, 74, name);
+            let said = stderr(&output);
+            assert!(said.contains("read") && said.lines().count() == 1, "{name}: {said}");
+        }
+    }
+}
+
+#[test]
+fn whoever_may_not_use_the_socket_is_told_so() {
+    if !is_root() || !are_there(&["sh", "curl"], "emit.sh") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("p.sock");
+    let _listener = UnixListener::bind(&socket).expect("a socket");
+    // Where somebody else can read it.
+    let script = fs::read(example("emit.sh")).expect("the example");
+    let path = directory.path().join("emit.sh");
+    fs::write(&path, script).expect("a file");
+    let mode =
+        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    mode(&path, 0o644);
+    let somebody = |socket: &Path, args: &[&str]| {
+        let mut command = Command::new("sh");
+        command.arg(&path).args(args).env("POSTHASTE_SOCKET", socket).current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        NOBODY.does(|| command.output().expect("a shell"))
+    };
+    mode(directory.path(), 0o755);
+    mode(&socket, 0o660);
+    let closed = directory.path().join("closed");
+    fs::create_dir(&closed).expect("a directory");
+    mode(&closed, 0o750);
+    for socket in [&socket, &closed.join("p.sock")] {
+        for args in [&["post", "a.b", "1"][..], &["lines", path.to_str().expect("UTF-8")]] {
+            let output = somebody(socket, args);
+            assert_code(&output, 77, "emit.sh");
+            assert!(stderr(&output).starts_with("you may not "), "{}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn nothing_is_written_through_a_link_in_the_spool_directory() {
+    for (name, needed, command) in [
+        ("emit.c", &["cc", "sh"][..], r#"exec "$0" -d "$2" f a.b f"#),
+        ("emit.sh", &["sh"], r#"exec sh "$0" spool "$2" f"#),
+    ] {
+        if !are_there(needed, name) {
+            continue;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let (spool, victim) = (directory.path().join("spool"), directory.path().join("victim"));
+        fs::create_dir(&spool).expect("a directory");
+        fs::write(&victim, "mine").expect("a file");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!(r#"ln -s "$1" "$2/.f.$$.part"; {command}"#)]);
+        let program = if name == "emit.c" { compiled().to_owned() } else { example(name) };
+        shell.arg(program).arg(&victim).arg(&spool);
+        let output = shell.stdin(Stdio::null()).output().expect("a shell");
+        assert!(!output.status.success(), "{name}");
+        assert_eq!(fs::read_to_string(&victim).expect("a file"), "mine", "{name}");
+        assert!(!spool.join("f.json").exists(), "{name}");
     }
 }
 

@@ -12,7 +12,7 @@
  *   the answer says that it was known, which is as good.
  * - The code id_conflict (409 over HTTP) says that you gave this id to another event: an error of yours, like all
  *   refusals without "retry_after".
- * - "retry_after" (429, 503 and 507 over HTTP) says: not now, but in so many seconds. Keep the event.
+ * - "retry_after" (408, 429, 503 and 507 over HTTP) says: not now, but in so many seconds. Keep the event.
  *
  * Exit codes: 0 taken, 64 wrong usage, 65 refused for good, 71 no memory, 74 a file failed, 75 not now (run it again),
  * 77 not allowed.
@@ -171,17 +171,18 @@ failed:
 /* Writes DIRECTORY/NAME.json so that it is there whole or not at all, whenever the power fails. 0: it is there for good.
  * -1: perhaps not; do it again under the same name. */
 static int spool_event(const char *directory, const char *name, const struct buffer *line) {
-    size_t room = strlen(directory) + strlen(name) + 16;
+    size_t room = strlen(directory) + strlen(name) + 40;
     char *part = malloc(room), *file = malloc(room);
     int saved, fd = -1, folder = -1, result = -1;
 
     if (!part || !file)
         goto done;
     /* Under a name that begins with a dot it is not looked at. In the same directory, so that it can be renamed. */
-    snprintf(part, room, "%s/.%s.part", directory, name);
+    snprintf(part, room, "%s/.%s.%ld.part", directory, name, (long)getpid());
     snprintf(file, room, "%s/%s.json", directory, name);
-    /* The group is to be the daemon's: set the directory's set-group-ID bit. */
-    fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    /* The group is to be the daemon's: set the directory's set-group-ID bit. Others may write in the directory, too: what
+     * has this name already is not ours, and a link leads to who knows what. */
+    fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
     if (fd < 0 || write_all(fd, line->bytes, line->length, 0) != 0)
         goto done;
     /* First the bytes, then the name: else there might be a name without bytes after a power cut. */
@@ -193,10 +194,11 @@ static int spool_event(const char *directory, const char *name, const struct buf
     result = 0;
 done:
     saved = errno;
-    if (result != 0 && part)
-        unlink(part);
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
+        if (result != 0)
+            unlink(part);
+    }
     if (folder >= 0)
         close(folder);
     free(part);

@@ -8,9 +8,10 @@
 //   repeated as a whole the ids must be in the file.
 // - `id_conflict` (409 over HTTP) says that you gave this id to another event: an error of yours, like all without
 //   "retry_after".
-// - Error lines with "retry_after" (429, 503 and 507 over HTTP) say: not now, but in so many seconds. Keep the event.
+// - Error lines with "retry_after" (408, 429, 503 and 507 over HTTP) say: not now, but in so many seconds. Keep the event.
 //
-// Exit codes: 0 taken, 64 wrong usage, 65 some lines were refused for good, 75 not now (run it again), 77 not allowed.
+// Exit codes: 0 taken, 64 wrong usage, 65 some lines were refused for good, 74 the input cannot be read, 75 not now (run it
+// again), 77 not allowed.
 
 import { randomUUID } from "node:crypto";
 import { createReadStream, realpathSync } from "node:fs";
@@ -23,17 +24,19 @@ const IN_FLIGHT = 500; // lines without an answer; the daemon has 640 on their w
 
 export class NotNow extends Error {}
 
-/// Splits at line feeds alone: node:readline splits at U+2028 as well, which may stand within JSON. What has no end at
-/// the end of the stream is given if `last`; an answer that was cut short is none.
+/// Splits bytes at line feeds alone: node:readline splits at U+2028 as well, which may stand within JSON, and makes text of
+/// what is none. What has no end at the end of the stream is given if `last`; an answer that was cut short is none.
 async function* linesOf(stream, last) {
-    stream.setEncoding("utf8");
-    let rest = "";
+    let rest = [];
     for await (const chunk of stream) {
-        const lines = (rest + chunk).split("\n");
-        rest = lines.pop();
-        yield* lines;
+        let from = 0;
+        for (let end; (end = chunk.indexOf(10, from)) >= 0; from = end + 1) {
+            yield Buffer.concat([...rest, chunk.subarray(from, end)]);
+            rest = [];
+        }
+        rest.push(chunk.subarray(from));
     }
-    if (last && rest) yield rest;
+    if (last) yield Buffer.concat(rest);
 }
 
 /// One connection: sends what `next` gives until there is no more, or the daemon refuses for now, and calls `settle` with
@@ -52,7 +55,7 @@ async function converse(path, next, settle) {
     const reading = (async () => {
         try {
             for await (const text of linesOf(socket, false)) {
-                const answer = JSON.parse(text);
+                const answer = JSON.parse(text.toString());
                 const line = flying.shift();
                 most = IN_FLIGHT;
                 if (answer.error?.retry_after !== undefined) {
@@ -93,15 +96,20 @@ export async function handIn(path, lines, settle) {
     let again = [];
     let more = true;
     let giveUp = performance.now() + PATIENCE;
+    let unsettled = 0;
     const next = async () => {
         if (again.length) return again.shift();
         const { value, done } = await source.next();
         more = !done;
+        // However long it took to come: that is no want of success.
+        if (!unsettled) giveUp = performance.now() + PATIENCE;
+        if (more) unsettled += 1;
         return value;
     };
     while (more || again.length) {
         const end = await converse(path, next, (line, answer) => {
             giveUp = performance.now() + PATIENCE;
+            unsettled -= 1;
             settle(line, answer);
         });
         again = [...end.again, ...again];
@@ -111,21 +119,30 @@ export async function handIn(path, lines, settle) {
     }
 }
 
-/// Lines with ids. What there is stays as it is, to the byte.
+/// Without the white space around it; String.trim() takes more, such as a byte order mark, which is no JSON.
+function trim(line) {
+    const blank = (byte) => byte === 32 || (byte >= 9 && byte <= 13);
+    let [from, end] = [0, line.length];
+    while (from < end && blank(line[from])) from += 1;
+    while (from < end && blank(line[end - 1])) end -= 1;
+    return line.subarray(from, end);
+}
+
+/// Lines with ids. What there is stays as it is, to the byte: what is no UTF-8 is the daemon's to refuse.
 async function* withIds(stream) {
-    for await (const text of linesOf(stream, true)) {
-        let line = text.trim();
-        if (!line) continue;
+    for await (const whole of linesOf(stream, true)) {
+        let line = trim(whole);
+        if (!line.length) continue;
         let event;
         try {
-            event = JSON.parse(line);
+            event = JSON.parse(line.toString());
         } catch {
             // The daemon says what is wrong with it.
         }
         const bare = event && !Array.isArray(event) && typeof event === "object" && Object.keys(event).length;
-        if (bare && !("id" in event)) line = `{"id":"${randomUUID()}",${line.slice(1)}`;
+        if (bare && !("id" in event)) line = Buffer.concat([Buffer.from(`{"id":"${randomUUID()}",`), line.subarray(1)]);
         // The first byte of a connection says what is spoken; a space says lines, whatever stands in them.
-        yield ` ${line}\n`;
+        yield Buffer.concat([Buffer.from(" "), line, Buffer.from("\n")]);
     }
 }
 
@@ -145,6 +162,10 @@ async function main(args) {
             code = 65;
         });
     } catch (error) {
+        if (error.syscall) {
+            console.error(`the input cannot be read: ${error.message}`);
+            return 74;
+        }
         if (!(error instanceof NotNow)) throw error;
         console.error(`not now: ${error.message}`);
         return 75;

@@ -10,10 +10,11 @@
 # - An event is taken when it is answered with its id, not before; a file when it has been renamed and synced.
 # - Give each event an id of your own, and hand it in again, unchanged, when in doubt: it is taken once. "duplicate" in
 #   the answer says that it was known, which is as good.
-# - 409 (id_conflict) says that you gave this id to another event: an error of yours, like all others of 4xx.
-# - 429, 503 and 507, and error lines with "retry_after", say: not now, but in so many seconds. Keep the event.
+# - 409 (id_conflict) says that you gave this id to another event: an error of yours, like the others of 4xx.
+# - 408, 429, 503 and 507, and error lines with "retry_after", say: not now, but in so many seconds. Keep the event.
 #
-# Exit codes: 0 taken, 64 wrong usage, 65 refused for good, 69 no daemon, 75 not now (run it again), 77 not allowed.
+# Exit codes: 0 taken, 64 wrong usage, 65 refused for good, 69 no daemon, 74 FILE cannot be read, 75 not now (run it again),
+# 77 not allowed.
 set -eu
 export LC_ALL=C # lines are bytes
 socket=${POSTHASTE_SOCKET:-/run/posthaste/posthaste.sock}
@@ -33,8 +34,16 @@ plain() {
     case $1 in '' | .* | *[!A-Za-z0-9._:-]*) fail 64 "only A-Z a-z 0-9 . _ : - here, please: $1" ;; esac
 }
 
+# curl and socat do not say why they cannot connect; who may not is not helped by waiting.
+permitted() {
+    directory=$(dirname "$socket")
+    if [ -e "$directory" ] && [ ! -x "$directory" ]; then fail 77 "you may not enter $directory"; fi
+    if [ -e "$socket" ] && [ ! -w "$socket" ]; then fail 77 "you may not use $socket"; fi
+}
+
 post() {
     plain "$1" && plain "$2"
+    permitted
     # curl waits as Retry-After says. All errors may be retried, lost answers too: that is what the id is for.
     status=$({ printf '{"type":"%s","id":"%s","data":' "$1" "$2" && cat && printf '}'; } |
         curl --silent --show-error --unix-socket "$socket" --max-time 60 \
@@ -53,6 +62,8 @@ post() {
 }
 
 lines() {
+    if [ -d "$1" ] || [ ! -r "$1" ]; then fail 74 "it is not there, or cannot be read: $1"; fi
+    permitted
     [ -S "$socket" ] || fail 69 "there is no socket $socket"
     # Both close their side at the end of the input and read on to the end of the answers. They write and read at the
     # same time: who sends all before he reads an answer is stopped, in the middle, by full buffers on both sides.
@@ -83,7 +94,10 @@ spool() {
     # Under a name with a dot it is not looked at. On the same file system, so that mv is a rename: all or nothing.
     part=$1/.$2.$$.part
     trap 'rm -f "$part"; rm -rf "$work"' EXIT
-    cat >"$part"
+    # Never through a link that somebody has put there.
+    set -C
+    cat >"$part" || fail 74 "$part cannot be written"
+    set +C
     sync "$part" 2>/dev/null || sync
     mv "$part" "$1/$2.json"
     # From here on it outlives a power cut. It disappears when it is taken; what is refused is in failed/, with a .reason.
