@@ -6,6 +6,8 @@ mod support;
 mod failed;
 #[path = "spool/notices.rs"]
 mod notices;
+#[path = "spool/room.rs"]
+mod room;
 #[path = "spool/several.rs"]
 mod several;
 

@@ -4,7 +4,7 @@
 //! `finish`, in between the events become durable. Nothing here waits for anything but the disk.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     ffi::{OsStr, OsString},
     fs::File,
     io,
@@ -21,6 +21,7 @@ use super::{
     directory::{self, Directory, Stamp},
     done,
     failed::{self, PutAway},
+    known::Known,
     memory::Memory,
     scan,
     take::{self, Bad, Content, Places, Rules},
@@ -40,6 +41,9 @@ const GROUP_FILES: usize = 256;
 const GROUP_BYTES: u64 = 1 << 20;
 /// Files that a look reports one by one.
 const REPORTED: usize = 16;
+
+const NO_ROOM: &str = "does not fit into the room that is left on the store's disk, smaller ones may: have room made there, or split \
+                       it; it is tried again when a minute has passed, or at once when it is renamed in again";
 
 /// Which directory it is.
 #[derive(Debug)]
@@ -66,14 +70,14 @@ pub(super) struct Desk {
     directory: Option<Arc<Directory>>,
     /// Files that nobody said are complete.
     waiting: Memory<Waiting>,
-    /// Files that cannot be taken, removed or moved; tried again by every scan. With the reason, of those that are bad.
-    stuck: Memory<Option<Bad>>,
+    /// Files that cannot be taken, removed or moved; tried again by scans.
+    stuck: Memory<Stuck>,
     /// What the files of the group hold that is being taken.
     in_hand: HashMap<OsString, Digest>,
     /// Names that files were given back under: the notification of it does not say that they are complete.
     given_back: BTreeSet<OsString>,
-    /// Files that the store knew at the start, and that were not seen yet.
-    unseen: HashSet<FileIdentity>,
+    /// Files that the store knew at the start.
+    known: Known,
     /// How far the scan has come.
     scan: Scan,
     /// There were more files than can be remembered as waiting.
@@ -93,6 +97,17 @@ struct Waiting {
     since: Instant,
     /// When it has been still for long enough.
     until: Instant,
+}
+
+/// What is to be done with a file that lies where it is.
+#[derive(Clone, Debug)]
+enum Stuck {
+    /// It is to be moved to `failed/`.
+    Bad(Bad),
+    /// There was no room for it: nothing, before this moment.
+    Refused(Instant),
+    /// All that is done with any other file.
+    Other,
 }
 
 #[derive(Debug)]
@@ -150,6 +165,8 @@ pub(super) struct Next {
     pub(super) due: Option<Instant>,
     /// There is more to scan.
     pub(super) again: bool,
+    /// Files that the store knew at the start are there still, or may be.
+    pub(super) known: bool,
 }
 
 /// The first of `files`, as many as are handed in together; at least one, if there is one.
@@ -184,7 +201,7 @@ impl Desk {
             stuck: Memory::new(),
             in_hand: HashMap::new(),
             given_back: BTreeSet::new(),
-            unseen: HashSet::new(),
+            known: Known::default(),
             scan: Scan::Off,
             overflowed: false,
             counted: None,
@@ -197,7 +214,7 @@ impl Desk {
 
     /// Before the first look: the directory's files that the store knows.
     pub(super) fn expect(&mut self, known: Vec<FileIdentity>) {
-        self.unseen = known.into_iter().collect();
+        self.known = Known::new(known);
     }
 
     /// Opens the directory, and sees to it that it is watched; false when it cannot be looked at.
@@ -351,7 +368,15 @@ impl Desk {
         let mut ready = Vec::new();
         for name in names {
             let Some(stamp) = self.look_at(directory, &name) else { continue };
-            if self.stuck.see(&name, stamp).is_some() || self.is_still(&name, stamp, now) {
+            let is_ready = match self.stuck.see(&name, stamp) {
+                Some(Stuck::Refused(until)) if *until > now => {
+                    self.note(format!("{} {NO_ROOM}", name.display()));
+                    false
+                }
+                Some(_) => true,
+                None => self.is_still(&name, stamp, now),
+            };
+            if is_ready {
                 ready.push(Ready { name, stamp });
             }
             if self.overflowed {
@@ -380,8 +405,7 @@ impl Desk {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                // It may be any.
-                self.unseen.clear();
+                self.known.see_all();
                 self.trouble(format!("cannot look at {}: {error}", name.display()));
                 None
             }
@@ -389,8 +413,8 @@ impl Desk {
     }
 
     fn see(&mut self, stamp: Stamp) {
-        if !self.unseen.is_empty() {
-            self.unseen.remove(&stamp.identity(&self.site.path.to_string_lossy()));
+        if !self.known.is_empty() {
+            self.known.see(&stamp.identity(&self.site.path.to_string_lossy()));
         }
     }
 
@@ -416,6 +440,21 @@ impl Desk {
         self.overflowed |= !self.waiting.insert(name.to_owned(), stamp, waiting);
     }
 
+    /// Of the files those that the store knew at the start, if there are any in the directory.
+    pub(super) fn only_known(&self, mut files: VecDeque<Ready>) -> Option<VecDeque<Ready>> {
+        if self.known.is_empty() {
+            return None;
+        }
+        let directory = self.site.path.to_string_lossy();
+        files.retain(|file| self.known.has(&file.stamp.identity(&directory)));
+        Some(files)
+    }
+
+    /// Whether there are files that nobody said are complete.
+    pub(super) fn waits(&self) -> bool {
+        self.waiting.len() > 0
+    }
+
     /// Reads the next [`group`] of `files`; those that are bad go to `failed/`. Empty groups are possible.
     pub(super) fn load(&mut self, files: &mut VecDeque<Ready>) -> Vec<Loaded> {
         let mut loaded = Vec::new();
@@ -433,7 +472,7 @@ impl Desk {
 
     fn load_one(&mut self, file: Ready) -> Option<Loaded> {
         let directory = self.directory.clone()?;
-        if let Some(Some(bad)) = self.stuck.see(&file.name, file.stamp) {
+        if let Some(Stuck::Bad(bad)) = self.stuck.see(&file.name, file.stamp) {
             let bad = bad.clone();
             self.put_away(&file, bad);
             return None;
@@ -451,7 +490,7 @@ impl Desk {
             Ok(Content::Bad(bad)) => self.put_away(&file, bad),
             Ok(Content::Changed(now)) => self.wait(&file.name, now, self.clock.instant()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => self.leave(&file, None, &format!("cannot be read: {error}")),
+            Err(error) => self.leave(&file, Stuck::Other, &format!("cannot be read: {error}")),
         }
         None
     }
@@ -505,7 +544,9 @@ impl Desk {
             Ok(()) => {
                 let name = self.site.path.to_string_lossy();
                 for file in ended {
-                    intake.unlinked(file.stamp.identity(&name));
+                    let identity = file.stamp.identity(&name);
+                    self.known.remove(&identity);
+                    intake.unlinked(identity);
                 }
             }
             Err(error) => self.trouble(format!("cannot sync the directory: {error}")),
@@ -524,7 +565,7 @@ impl Desk {
         let done = match done {
             // With its name: nothing was begun.
             Some(Err(error)) => {
-                self.leave(file, None, &stays(error));
+                self.leave(file, Stuck::Other, &stays(error));
                 return false;
             }
             Some(Ok(done)) => Some(done),
@@ -552,7 +593,7 @@ impl Desk {
             // What lies there now is another file, or was written to: a later look is for it.
             Ok(Aside::Changed | Aside::Gone) => {}
             Err(error) => {
-                self.leave(file, None, &stays(&error));
+                self.leave(file, Stuck::Other, &stays(&error));
                 return false;
             }
         }
@@ -566,10 +607,10 @@ impl Desk {
         match aside::give_back(directory, private) {
             Ok(Some(name)) => {
                 self.expect_own(name.clone());
-                self.leave(&Ready { name, stamp: file.stamp }, None, problem);
+                self.leave(&Ready { name, stamp: file.stamp }, Stuck::Other, problem);
             }
             Ok(None) => {}
-            Err(_) => self.leave(file, None, problem),
+            Err(_) => self.leave(file, Stuck::Other, problem),
         }
     }
 
@@ -601,13 +642,23 @@ impl Desk {
 
     fn leave_bad(&mut self, file: &Ready, bad: Bad, error: &io::Error) {
         let code = bad.refusal.code.as_str();
-        self.leave(file, Some(bad), &format!("is bad ({code}), but cannot be moved to failed/: {error}"));
+        self.leave(
+            file,
+            Stuck::Bad(bad),
+            &format!("is bad ({code}), but cannot be moved to failed/: {error}"),
+        );
+    }
+
+    /// There is no room for the file, though the door is open.
+    pub(super) fn refuse(&mut self, file: &Ready) {
+        let until = self.clock.instant() + self.timing.refused;
+        self.leave(file, Stuck::Refused(until), NO_ROOM);
     }
 
     /// Leaves the file where it is until the next scan; reported once.
-    fn leave(&mut self, file: &Ready, bad: Option<Bad>, problem: &str) {
+    fn leave(&mut self, file: &Ready, stuck: Stuck, problem: &str) {
         let known = self.stuck.see(&file.name, file.stamp).is_some();
-        let remembered = self.stuck.insert(file.name.clone(), file.stamp, bad);
+        let remembered = self.stuck.insert(file.name.clone(), file.stamp, stuck);
         let (spool, name) = (self.site.path.display(), file.name.display());
         if !known && remembered && self.reported < REPORTED {
             self.reported += 1;
@@ -642,8 +693,7 @@ impl Desk {
         if matches!(self.scan, Scan::Whole) {
             // Removed before a crash that came before they were forgotten: another file may become what they were.
             let device = directory.as_ref().map(|directory| directory.inode().device);
-            let gone = self.unseen.drain().filter(|file| Some(file.device) == device);
-            gone.for_each(|file| intake.unlinked(file));
+            self.known.end_pass(device).into_iter().for_each(|file| intake.unlinked(file));
             self.waiting.end_pass();
             self.stuck.end_pass();
         }
@@ -653,7 +703,8 @@ impl Desk {
         }
         let again = self.overflowed && self.waiting.len() < Memory::<Waiting>::BOUND / 2;
         self.overflowed &= !again;
-        Next { due: self.waiting.iter().map(|(_, waiting)| waiting.value.until).min(), again }
+        let due = self.waiting.iter().map(|(_, waiting)| waiting.value.until).min();
+        Next { due, again, known: !self.known.is_empty() }
     }
 
     /// How many files lie in `failed/`, when that may have changed.

@@ -21,7 +21,8 @@
 //!
 //! What cannot be read, moved or removed is left where it is, reported once, and tried again by every scan, as is
 //! everything when the directory itself is not there; the daemon runs on. A store that fails leaves all files. So does one
-//! that has no room, and whatever else refuses a file for now: then nothing is taken until that has passed.
+//! that has no room: then nothing is taken until it has, but for what it knows already, and what is still to be removed. A
+//! file that alone finds no room, while the door is open for smaller ones, is left like one that cannot be read.
 
 mod aside;
 mod claims;
@@ -31,6 +32,7 @@ mod directory;
 mod done;
 mod extension;
 mod failed;
+mod known;
 mod memory;
 mod rejects;
 mod scan;
@@ -131,6 +133,8 @@ struct Timing {
     rescan: Duration,
     /// Scans that are asked for have at least this between them.
     pause: Duration,
+    /// A file for which alone there is no room is not read again before.
+    refused: Duration,
 }
 
 impl Default for Timing {
@@ -140,6 +144,7 @@ impl Default for Timing {
             written: Duration::from_secs(600),
             rescan: Duration::from_secs(30),
             pause: Duration::from_secs(1),
+            refused: Duration::from_secs(60),
         }
     }
 }
@@ -216,6 +221,8 @@ impl Spool {
                 if let Some(refusal) = later {
                     tokio::select! {
                         () = self.intake.wait_for_room(&refusal) => {}
+                        // What the store knows needs no room, and may not all have been reached.
+                        () = tokio::time::sleep(self.timing.rescan), if next.known => {}
                         _ = stopping.wait_for(|stopping| *stopping) => break,
                     }
                     // What the look did not come to is found by a scan alone.
@@ -247,12 +254,14 @@ impl Spool {
         let scanned = look.scan;
         let halt = self.take_ready(look, stopping).await.err();
         let problem = match &halt {
-            None | Some(Halt::Stopping) => None,
+            Some(Halt::Stopping) => None,
             Some(halt) => Some(halt.to_string()),
+            // What lies there is not complete, and would not be taken if it were.
+            None => self.intake.shut().map(|refusal| Halt::Later(refusal).to_string()),
         };
-        let intake = self.intake.clone();
+        let (intake, halted) = (self.intake.clone(), halt.is_some());
         let end = move |desk: &mut Desk| {
-            if let Some(problem) = problem {
+            if let Some(problem) = problem.filter(|_| halted || desk.waits()) {
                 desk.trouble(problem);
             }
             desk.end(scanned, &intake)
@@ -267,19 +276,28 @@ impl Spool {
     async fn take_ready(&self, look: Look, stopping: &channel::Receiver<bool>) -> Result<(), Halt> {
         let begin = move |desk: &mut Desk| if desk.begin(&look) { desk.named(&look) } else { Vec::new() };
         let named = self.desk(begin).await?;
-        self.take(named, stopping).await?;
+        let mut shut = None;
+        self.take(named, &mut shut, stopping).await?;
         while let Some(ready) = self.desk(Desk::page).await? {
-            self.take(ready, stopping).await?;
+            self.take(ready, &mut shut, stopping).await?;
         }
-        Ok(())
+        shut.map_or(Ok(()), |refusal| Err(Halt::Later(refusal)))
     }
 
-    /// Takes the files in their order, a group at a time.
-    async fn take(&self, files: Vec<Ready>, stopping: &channel::Receiver<bool>) -> Result<(), Halt> {
+    /// Takes the files in their order, a group at a time. Once the door is `shut`, only those that the store knows: what
+    /// comes behind a file that was left is left, too, whatever the door does.
+    async fn take(
+        &self,
+        files: Vec<Ready>,
+        shut: &mut Option<Refusal>,
+        stopping: &channel::Receiver<bool>,
+    ) -> Result<(), Halt> {
         let mut files = VecDeque::from(files);
         while !files.is_empty() {
-            if let Some(refusal) = self.intake.shut() {
-                return Err(Halt::Later(refusal));
+            *shut = shut.take().or_else(|| self.intake.shut());
+            if let Some(refusal) = shut {
+                let known = self.desk(move |desk| desk.only_known(files)).await?;
+                files = known.ok_or_else(|| Halt::Later(refusal.clone()))?;
             }
             let permit = self.room_for(desk::group(&files), stopping).await?;
             let group;
@@ -290,12 +308,17 @@ impl Spool {
                 })
                 .await?;
             if !group.is_empty() {
-                let (outcomes, later) = self.hand_in(group).await?;
+                let (outcomes, left) = self.hand_in(group).await?;
+                // While the door is open they are what has no room, and not the others.
+                let now_shut = if left.is_empty() { None } else { self.intake.shut() };
+                let alone = if now_shut.is_none() { left } else { Vec::new() };
+                *shut = shut.take().or(now_shut);
                 let intake = self.intake.clone();
-                self.desk(move |desk| desk.finish(outcomes, &intake)).await?;
-                if let Some(refusal) = later {
-                    return Err(Halt::Later(refusal));
-                }
+                self.desk(move |desk| {
+                    desk.finish(outcomes, &intake);
+                    alone.iter().for_each(|file| desk.refuse(file));
+                })
+                .await?;
             }
             drop(permit);
         }
@@ -321,26 +344,26 @@ impl Spool {
         }
     }
 
-    /// Has the files' events accepted; they queue up in their order before the first answer is waited for. Of files that
-    /// are refused for now there is no outcome, and the first of these refusals is given back.
-    async fn hand_in(&self, group: Vec<Loaded>) -> Result<(Vec<Outcome>, Option<Refusal>), StoreError> {
+    /// Has the files' events accepted; they queue up in their order before the first answer is waited for. Files for which
+    /// there is no room come back without an outcome.
+    async fn hand_in(&self, group: Vec<Loaded>) -> Result<(Vec<Outcome>, Vec<Ready>), StoreError> {
         let submit = |Loaded { file, places, events }| {
             let submitted = self.intake.submit_file(events, file.stamp.identity(&self.name));
             (file, places, submitted)
         };
         let submitted: Vec<_> = group.into_iter().map(submit).collect();
-        let (mut outcomes, mut later) = (Vec::with_capacity(submitted.len()), None);
+        let (mut outcomes, mut left) = (Vec::with_capacity(submitted.len()), Vec::new());
         for (file, places, submitted) in submitted {
             let result = match submitted {
                 Ok(submitted) => submitted.answer().await?,
                 Err(refused) => Err(refused),
             };
             match result {
-                Err((_, refusal)) if refusal.is_for_now() => later = later.or(Some(refusal)),
+                Err((_, refusal)) if refusal.is_for_now() => left.push(file),
                 result => outcomes.push(Outcome { file, places, result }),
             }
         }
-        Ok((outcomes, later))
+        Ok((outcomes, left))
     }
 
     /// Works at the desk, where it may block.

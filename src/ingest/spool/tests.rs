@@ -33,6 +33,7 @@ const QUIET: Timing = Timing {
     written: Duration::from_secs(3600),
     rescan: Duration::from_secs(3600),
     pause: Duration::from_millis(1),
+    refused: Duration::from_secs(3600),
 };
 
 /// Scans find things soon.
@@ -41,6 +42,7 @@ const QUICK: Timing = Timing {
     written: Duration::from_secs(3600),
     rescan: Duration::from_millis(50),
     pause: Duration::from_millis(1),
+    refused: Duration::from_secs(3600),
 };
 
 struct World {
@@ -61,6 +63,11 @@ struct Running {
 
 impl World {
     fn new() -> Self {
+        Self::with_room(1 << 40)
+    }
+
+    /// With a store that holds so many bytes of rows at most.
+    fn with_room(max_size: u64) -> Self {
         let place = tempfile::tempdir().expect("a directory");
         let options = Options {
             cache: 1 << 20,
@@ -69,7 +76,7 @@ impl World {
             dedup_window: Duration::from_secs(3600),
             dedup_entries: 10_000,
             pending_per_endpoint: 1_000,
-            max_size: 1 << 40,
+            max_size,
             reserve: 0,
         };
         let opened =
@@ -466,6 +473,29 @@ async fn a_crash_after_the_removal_leaves_nothing_known() {
     assert_eq!((world.names().len(), world.types().len()), (0, 2));
     fs::hard_link(&kept, world.path.join("a.json")).expect("a link");
     until("the new file", || world.types() == ["a", "b", "a"]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_store_knows_is_removed_though_it_is_full() {
+    let world = World::with_room(20_000);
+    directory::make(&world.path).expect("the directory");
+    let mut known = 0;
+    while world.intake.shut().is_none() {
+        known += 1;
+        world.accept(&format!("known-{known}.json"), "{\"type\":\"known\"}").await;
+    }
+    for name in ["a.json", "z.json"] {
+        fs::write(world.path.join(name), "{\"type\":\"new\"}").expect("a file");
+    }
+    let running = world.run(QUICK);
+    until("those that are known", || running.status().taken == known).await;
+    until("their end", || world.names() == ["a.json", "z.json"]).await;
+    until("the problem", || {
+        running.status().problem.is_some_and(|problem| problem.contains("holds as much as it may"))
+    })
+    .await;
+    assert!(world.intake.shut().is_some() && world.types().iter().all(|name| name == "known"));
     running.stop().await;
 }
 
