@@ -2,7 +2,11 @@
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt as _, fs::symlink, net::UnixListener, process::CommandExt as _},
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _, symlink},
+        net::UnixListener,
+        process::CommandExt as _,
+    },
     path::Path,
     process::Command,
 };
@@ -147,6 +151,53 @@ fn producers_of_several_users_share_a_directory() {
     gone(&spool(&world, "bad.json"));
     eventually("it failed", || (world.get("/v1/status")["spools"][0]["failed"] == 1).then_some(()));
     assert_eq!(numbers(&receiver.wait(2)), [1, 2]);
+}
+
+#[test]
+fn a_producer_s_failed_is_not_used() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("it takes root to be somebody else", true);
+    }
+    const PRODUCER: u32 = 4_001;
+    let receiver = Receiver::start();
+    let endpoint = endpoint("erp", &receiver.url("/"), &["*"], "raw");
+    let mut world = super::world_of(&format!("[[spool]]\npath = \"spool\"\nrescan = \"1s\"\n{endpoint}"));
+    world.run_as(NOBODY);
+    let (failed, bad) = (spool(&world, "failed"), spool(&world, "bad.json"));
+    fs::set_permissions(spool(&world, ""), fs::Permissions::from_mode(0o3770)).expect("it is ours");
+    // Before the daemon was there, in a directory that was made for it.
+    fs::create_dir(&failed).expect("a directory");
+    fs::set_permissions(&failed, fs::Permissions::from_mode(0o777)).expect("it is ours");
+    std::os::unix::fs::chown(&failed, Some(PRODUCER), Some(NOBODY)).expect("root may");
+    fs::write(&bad, "bad").expect("a file");
+    world.start();
+    let problem = || world.get("/v1/status")["spools"][0]["problem"].as_str().map(str::to_owned);
+    let told = eventually("the problem", problem);
+    assert_eq!(
+        told,
+        "failed/ is not used, for it belongs to the user 4001; move it away, and the daemon makes its own"
+    );
+    for n in 0..2 {
+        drop_in(&world, "good.json", event(n));
+        gone(&spool(&world, "good.json"));
+    }
+    let left = "cannot be moved to failed/";
+    eventually("the bad file was tried", || world.log().contains(left).then_some(()));
+    assert!(bad.exists() && fs::read_dir(&failed).expect("it is there").next().is_none());
+    assert_eq!(problem().as_deref(), Some(&*told));
+    fs::rename(&failed, spool(&world, "away")).expect("root may");
+    gone(&bad);
+    eventually("no problem", || problem().is_none().then_some(()));
+    let metadata = fs::metadata(&failed).expect("the daemon has made it");
+    assert_eq!((metadata.uid(), metadata.mode() & 0o022), (NOBODY, 0));
+    assert!(failed.join("bad.json.reason").exists());
+    let log = world.log();
+    assert_eq!(
+        log.lines().filter(|line| line.contains("is not used") && !line.contains(left)).count(),
+        1,
+        "{log}"
+    );
+    assert_eq!(numbers(&receiver.wait(2)), [0, 1]);
 }
 
 #[test]

@@ -68,6 +68,10 @@ pub(super) struct Desk {
     watch: Watch,
     /// Open during a look.
     directory: Option<Arc<Directory>>,
+    /// Its `failed/`, open during a look that scans, where it can be used.
+    failed: Option<Directory>,
+    /// Why `failed/` or `done/` cannot be used.
+    unusable: Option<String>,
     /// Files that nobody said are complete.
     waiting: Memory<Waiting>,
     /// Files that cannot be taken, removed or moved; tried again by scans.
@@ -197,6 +201,8 @@ impl Desk {
             hints,
             watch: Watch::default(),
             directory: None,
+            failed: None,
+            unusable: None,
             waiting: Memory::new(),
             stuck: Memory::new(),
             in_hand: HashMap::new(),
@@ -270,12 +276,30 @@ impl Desk {
                      see the limits fs.inotify.max_user_watches and fs.inotify.max_user_instances"
                 ));
             }
+            self.open_own(&directory);
             self.overflowed = false;
             self.waiting.begin_pass();
             self.stuck.begin_pass();
             self.scan = Scan::At(None);
         }
         self.directory = Some(Arc::new(directory));
+    }
+
+    /// Makes `failed/` and `done/`, before a producer does; whether they can be used is known before they are.
+    fn open_own(&mut self, directory: &Directory) {
+        let failed = failed::open(directory);
+        let done = (self.site.after == After::Keep).then(|| done::open(directory));
+        let errors = [failed.as_ref().err(), done.as_ref().and_then(|done| done.as_ref().err())];
+        let unusable =
+            errors.into_iter().flatten().map(io::Error::to_string).reduce(|one, two| one + "; " + &two);
+        self.failed = failed.ok();
+        if let Some(problem) = unusable.clone() {
+            if self.unusable != unusable {
+                tracing::warn!(spool = %self.site.path.display(), "{problem}");
+            }
+            self.note(problem);
+        }
+        self.unusable = unusable;
     }
 
     /// Which of the files that are complete are there, and which of the others are ready; in order.
@@ -687,8 +711,8 @@ impl Desk {
     /// The look is over.
     pub(super) fn end(&mut self, look_scanned: bool, intake: &Intake) -> Next {
         let directory = self.directory.take();
-        if let Some(directory) = directory.as_ref().filter(|_| look_scanned) {
-            self.count_failed(directory);
+        if let Some(failed) = self.failed.take() {
+            self.count_failed(&failed);
         }
         if matches!(self.scan, Scan::Whole) {
             // Removed before a crash that came before they were forgotten: another file may become what they were.
@@ -708,8 +732,8 @@ impl Desk {
     }
 
     /// How many files lie in `failed/`, when that may have changed.
-    fn count_failed(&mut self, directory: &Directory) {
-        match failed::count(directory, self.counted, self.clock.wall()) {
+    fn count_failed(&mut self, failed: &Directory) {
+        match failed::count(failed, self.counted, self.clock.wall()) {
             Ok((seen, Some(count))) => {
                 self.counted = Some(seen);
                 self.status.set_in_failed(count);

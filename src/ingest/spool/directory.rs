@@ -20,6 +20,7 @@ use rustix::{
     io::Errno,
 };
 
+use super::own::Access;
 use crate::outbox::FileIdentity;
 
 /// Whoever is in the directory's group may drop files.
@@ -60,16 +61,7 @@ impl Directory {
         Self::new(rustix::fs::open(path, FLAGS | OFlags::DIRECTORY, Mode::empty())?, false)
     }
 
-    /// Opens the daemon's own directory `name` in this one, making it with `mode` if it is not there. A link is not followed.
-    pub(super) fn within(&self, name: &str, mode: u32) -> io::Result<Self> {
-        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.own(name)
-    }
-
-    /// Opens the daemon's own directory `name` in this one. A link is not followed.
+    /// Opens the daemon's own directory `name` in this one, whoever made it. A link is not followed.
     pub(super) fn own(&self, name: &str) -> io::Result<Self> {
         let flags = FLAGS | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         Self::new(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?, true)
@@ -89,6 +81,12 @@ impl Directory {
     pub(super) fn is_told(&self) -> bool {
         // Of what cannot say what it is the least is assumed.
         rustix::fs::fstatfs(&self.fd).is_ok_and(|system| !is_distant(system.f_type))
+    }
+
+    /// Whose it is, and who may write to it.
+    pub(super) fn access(&self) -> io::Result<Access> {
+        let stat = rustix::fs::fstat(&self.fd)?;
+        Ok(Access { owner: stat.st_uid, group: stat.st_gid, mode: stat.st_mode })
     }
 
     /// Which directory it is.

@@ -4,20 +4,17 @@
 //! behind it. Nothing here is looked at again, and nothing is ever removed. When the move is durable the outbox forgets the
 //! file; a crash before that leaves it where it was, known, and the next start moves it.
 
-use std::{
-    ffi::{OsStr, OsString},
-    io,
-};
+use std::{ffi::OsStr, io};
 
 use super::{
     aside::{self, shortened},
     directory::Directory,
+    own,
 };
 
 /// The directory's name, in the spool directory.
 const NAME: &str = "done";
 
-const MODE: u32 = 0o750;
 /// Names longer than this are cut, so that a number fits behind them (255 bytes is a name's limit).
 const LONGEST_NAME: usize = 244;
 /// How often a name may be snatched away before the try is given up.
@@ -26,27 +23,22 @@ const TRIES: usize = 8;
 /// Opens the `done/` of `directory`, which is made if it is not there.
 ///
 /// # Errors
-/// It cannot be made or opened, or is something else, such as a link.
+/// Those of [`own::open`].
 pub(super) fn open(directory: &Directory) -> io::Result<Directory> {
-    directory.within(NAME, MODE)
+    own::open(directory, NAME)
 }
 
 /// Moves the file `private` of `directory`, which was `name` there, to `done`. Is not durable by itself.
 ///
 /// # Errors
 /// It cannot be moved, and is where it was.
-pub(super) fn keep(
-    directory: &Directory,
-    private: &OsStr,
-    done: &Directory,
-    name: &OsStr,
-) -> io::Result<OsString> {
+pub(super) fn keep(directory: &Directory, private: &OsStr, done: &Directory, name: &OsStr) -> io::Result<()> {
     let base = shortened(name, LONGEST_NAME);
     for _ in 0..TRIES {
         let target = aside::free_name(&base, |name| done.has(name))?;
         match aside::rename(directory, private, done, &target) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            renamed => return renamed.map(|()| target),
+            renamed => return renamed,
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
@@ -73,8 +65,7 @@ mod tests {
         ] {
             fs::write(place.path().join(".private"), name).expect("a file");
             let done = open(&directory).expect("done/");
-            let target = keep(&directory, OsStr::new(".private"), &done, OsStr::new(name));
-            assert_eq!(target.expect("it can be moved"), kept);
+            keep(&directory, OsStr::new(".private"), &done, OsStr::new(name)).expect("it can be moved");
             assert_eq!(fs::read_to_string(place.path().join("done").join(kept)).expect("the file"), name);
         }
         assert!(!place.path().join(".private").exists());

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     aside::{self, Aside, shortened, with_end},
     directory::{Directory, Stamp},
+    own,
     take::Bad,
 };
 use crate::{ingest::dialect::Place, model::time::Timestamp};
@@ -24,7 +25,6 @@ pub(super) const NAME: &str = "failed";
 /// How the name of a reason ends.
 pub(super) const REASON_END: &str = ".reason";
 
-const DIRECTORY_MODE: u32 = 0o750;
 const REASON_MODE: u32 = 0o640;
 /// Changes that are further apart than this have different times, in nanoseconds.
 const SETTLED: i64 = 1_000_000_000;
@@ -54,8 +54,8 @@ pub struct Reason {
 /// How `failed/` was when its files were counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// When it was last changed; `None` when it is not there.
-    changed: Option<i64>,
+    /// When it was last changed.
+    changed: i64,
     /// So long before the count that no change since can have the same time.
     settled: bool,
 }
@@ -79,24 +79,26 @@ pub(super) enum PutAway {
     Moved(OsString),
 }
 
-/// How many files lie in the `failed/` of `directory`, without their reasons; `None` if it is as it was `before`.
+/// Opens the `failed/` of `directory`, which is made if it is not there.
+///
+/// # Errors
+/// Those of [`own::open`].
+pub(super) fn open(directory: &Directory) -> io::Result<Directory> {
+    own::open(directory, NAME)
+}
+
+/// How many files lie in `failed`, without their reasons; `None` if it is as it was `before`.
 ///
 /// # Errors
 /// It cannot be read.
 pub(super) fn count(
-    directory: &Directory,
+    failed: &Directory,
     before: Option<Seen>,
     now: Timestamp,
 ) -> io::Result<(Seen, Option<u64>)> {
-    let failed = match directory.own(NAME) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok((Seen { changed: None, settled: true }, Some(0)));
-        }
-        failed => failed?,
-    };
     let changed = failed.changed()?;
     let wall = i64::try_from(now.as_millis()).unwrap_or(i64::MAX).saturating_mul(1_000_000);
-    let seen = Seen { changed: Some(changed), settled: wall.saturating_sub(changed) > SETTLED };
+    let seen = Seen { changed, settled: wall.saturating_sub(changed) > SETTLED };
     if before.is_some_and(|before| before.settled && before.changed == seen.changed) {
         return Ok((seen, None));
     }
@@ -122,7 +124,7 @@ pub(super) fn put_away(
     bad: &Bad,
     at: Timestamp,
 ) -> io::Result<PutAway> {
-    let failed = directory.within(NAME, DIRECTORY_MODE)?;
+    let failed = open(directory)?;
     let (line, item) = match bad.place {
         Some(Place::Line(number)) => (Some(number), None),
         Some(Place::Item(number)) => (None, Some(number)),
@@ -248,7 +250,7 @@ mod tests {
             assert_eq!(fs::read(failed.join(name)).expect("the file"), b"x", "{name}");
             assert!(failed.join(format!("{name}.reason")).exists(), "{name}");
         }
-        let directory = Directory::open(place.path()).expect("the directory");
+        let directory = Directory::open(place.path()).and_then(|spool| open(&spool)).expect("failed/");
         let (seen, counted) = count(&directory, None, Timestamp::EPOCH).expect("it can be read");
         assert_eq!((counted, seen.settled), (Some(4), false));
         let later = Timestamp::from_millis(u64::MAX);

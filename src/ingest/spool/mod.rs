@@ -34,6 +34,7 @@ mod extension;
 mod failed;
 mod known;
 mod memory;
+mod own;
 mod rejects;
 mod scan;
 mod take;
