@@ -51,7 +51,8 @@ pub(super) fn take(directory: &Directory, name: &OsStr, stamp: Stamp) -> io::Res
     }
 }
 
-fn take_as_it_is(directory: &Directory, name: &OsStr, stamp: Stamp) -> io::Result<Aside> {
+/// The second half of [`take`], when the name was looked at.
+pub(super) fn take_as_it_is(directory: &Directory, name: &OsStr, stamp: Stamp) -> io::Result<Aside> {
     let short = shortened(name, LONGEST_NAME);
     let private = |number: u32| {
         let mut private = OsString::from(format!("{PREFIX}{number}-"));

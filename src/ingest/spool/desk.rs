@@ -533,9 +533,27 @@ impl Desk {
         Ok(content)
     }
 
-    /// How the file is that was taken, if only its times have changed since.
-    fn touched(&self, directory: &Directory, file: &Ready) -> Option<Stamp> {
-        let (mut open, now) = directory.open_file(&file.name).ok()?;
+    /// Takes the name away once more, if only the times of what has it now have changed.
+    pub(super) fn take_touched(
+        &self,
+        directory: &Directory,
+        file: &Ready,
+        aside: Aside,
+    ) -> io::Result<Aside> {
+        let name = match &aside {
+            Aside::Changed => &file.name,
+            Aside::GivenBack(name) => name,
+            Aside::Taken(_) | Aside::Gone => return Ok(aside),
+        };
+        match self.touched(directory, file, name) {
+            Some(now) => aside::take(directory, name, now),
+            None => Ok(aside),
+        }
+    }
+
+    /// How the file is that was taken, and has the name `name` now, if only its times have changed since.
+    fn touched(&self, directory: &Directory, file: &Ready, name: &OsStr) -> Option<Stamp> {
+        let (mut open, now) = directory.open_file(name).ok()?;
         let held = *self.in_hand.get(&file.name)?;
         let same = now.is_file_of(file.stamp) && Digest::of(&mut open).is_ok_and(|holds| holds == held);
         same.then_some(now)
@@ -595,14 +613,8 @@ impl Desk {
             Some(Ok(done)) => Some(done),
             None => None,
         };
-        let aside = match aside::take(directory, &file.name, file.stamp) {
-            Ok(Aside::Changed) => match self.touched(directory, file) {
-                Some(now) => aside::take(directory, &file.name, now),
-                None => Ok(Aside::Changed),
-            },
-            aside => aside,
-        };
-        match aside {
+        let aside = aside::take(directory, &file.name, file.stamp);
+        match aside.and_then(|aside| self.take_touched(directory, file, aside)) {
             Ok(Aside::Taken(private)) => {
                 let cleared = match done {
                     Some(done) => done::keep(directory, &private, done, &file.name).map(drop),
@@ -641,13 +653,16 @@ impl Desk {
     fn put_away(&mut self, file: &Ready, bad: Bad) {
         let Some(directory) = self.directory.clone() else { return };
         match failed::put_away(&directory, &file.name, file.stamp, &bad, self.clock.wall()) {
-            Ok(PutAway::Moved(target)) => {
+            Ok(PutAway::Moved { target, synced }) => {
                 self.stuck.remove(&file.name);
                 self.status.add_failed();
                 // Not the message: it may quote the file.
                 tracing::info!(spool = %self.site.path.display(), file = %file.name.display(),
                     moved_to = %target.display(), code = bad.refusal.code.as_str(), place = bad.place.map(tracing::field::display),
                     "a file was not taken; it lies in failed/ with its reason");
+                if let Err(error) = synced {
+                    self.trouble(format!("cannot sync the directory: {error}"));
+                }
             }
             Ok(PutAway::Changed { given_back }) => {
                 self.stuck.remove(&file.name);

@@ -1,12 +1,13 @@
 //! `failed/`: where files go that cannot be taken, each with its reason beside it.
 //!
 //! `NAME.reason` is a [`Reason`] as JSON. It is durable before the file is moved, so that no file lies there without
-//! one; a crash in between leaves a reason without a file, which the next try overwrites. The file's name is taken away
+//! one; a crash in between leaves a reason without a file, which the next try finds and keeps. The file's name is taken away
 //! first (see [`aside`]), so that no other file is moved in its place. A name that is there already gets `.1`, `.2`, … behind it.
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{self, Write},
+    io::{self, Read as _, Write as _},
+    os::unix::ffi::OsStrExt as _,
 };
 
 use serde::{Deserialize, Serialize};
@@ -26,10 +27,12 @@ pub(super) const NAME: &str = "failed";
 pub(super) const REASON_END: &str = ".reason";
 
 const REASON_MODE: u32 = 0o640;
+/// No reason is longer.
+const LONGEST_REASON: u64 = 1 << 16;
 /// Changes that are further apart than this have different times, in nanoseconds.
 const SETTLED: i64 = 1_000_000_000;
 const TEMPORARY: &str = ".reason.tmp";
-/// Names longer than this are cut, so that a number and `.reason` twice fit behind them (255 bytes is a name's limit).
+/// Names longer than this are cut, so that a number and `.reason` fit behind them (255 bytes is a name's limit).
 const LONGEST_NAME: usize = 224;
 /// How often a name may be snatched away before the try is given up.
 const TRIES: usize = 8;
@@ -75,8 +78,13 @@ pub(super) enum PutAway {
         /// Why.
         error: io::Error,
     },
-    /// It lies in `failed/` under this name.
-    Moved(OsString),
+    /// It lies in `failed/`.
+    Moved {
+        /// Its name there.
+        target: OsString,
+        /// Whether it does so after a power cut, too; if not, it is tried again then.
+        synced: io::Result<()>,
+    },
 }
 
 /// Opens the `failed/` of `directory`, which is made if it is not there.
@@ -87,7 +95,7 @@ pub(super) fn open(directory: &Directory) -> io::Result<Directory> {
     own::open(directory, NAME)
 }
 
-/// How many files lie in `failed`, without their reasons; `None` if it is as it was `before`.
+/// How much lies in `failed` that is shown: files without their reasons, and reasons without a file. `None` if it is as it was `before`.
 ///
 /// # Errors
 /// It cannot be read.
@@ -104,13 +112,37 @@ pub(super) fn count(
     }
     let mut count = 0;
     for entry in failed.entries()? {
-        let name = entry?.file_name().to_bytes().to_owned();
-        // A file whose own name is like a reason's is counted by its reason.
-        let rest = name.strip_suffix(REASON_END.as_bytes());
-        let is_file = rest.is_none_or(|rest| rest.ends_with(REASON_END.as_bytes()));
-        count += u64::from(is_file && !name.starts_with(b"."));
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        let counts = match is_shown(name) {
+            false => false,
+            // A reason is counted by its file, if that is there.
+            true => match reason_of(name, |name| failed.has(name))? {
+                Some(of) => !failed.has(&of)?,
+                None => true,
+            },
+        };
+        count += u64::from(counts);
     }
     Ok((seen, Some(count)))
+}
+
+/// Whether people are shown what has this name.
+pub(super) fn is_shown(name: &OsStr) -> bool {
+    !name.as_bytes().starts_with(b".")
+}
+
+/// The name of the file whose reason this is, by its name; `None` where it is no reason, but a file that is named like one
+/// and has a reason itself.
+pub(super) fn reason_of<E>(
+    name: &OsStr,
+    has: impl Fn(&OsStr) -> Result<bool, E>,
+) -> Result<Option<OsString>, E> {
+    let of = name.as_bytes().strip_suffix(REASON_END.as_bytes()).filter(|of| !of.is_empty());
+    match of {
+        Some(of) if !has(&with_end(name, REASON_END))? => Ok(Some(OsStr::from_bytes(of).to_owned())),
+        _ => Ok(None),
+    }
 }
 
 /// Moves the file `name` into `failed/`, if it is still as `stamp` says.
@@ -143,7 +175,7 @@ pub(super) fn put_away(
     let private = match aside::take(directory, name, stamp) {
         Ok(Aside::Taken(private)) => private,
         other => {
-            // A reason that stays is overwritten by the next try.
+            // A reason that stays is that of the next try.
             let _ = failed.unlink(&beside);
             return other.map(|other| match other {
                 Aside::GivenBack(name) => PutAway::Changed { given_back: Some(name) },
@@ -154,9 +186,8 @@ pub(super) fn put_away(
     for _ in 0..TRIES {
         match aside::rename(directory, &private, &failed, &target) {
             Ok(()) => {
-                failed.sync()?;
-                directory.sync()?;
-                return Ok(PutAway::Moved(target));
+                let synced = failed.sync().and_then(|()| directory.sync());
+                return Ok(PutAway::Moved { target, synced });
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 (target, beside) = announce(&failed, &base, &reason)?;
@@ -173,25 +204,50 @@ pub(super) fn put_away(
 
 /// Writes the reason beside a name that is free; both names.
 fn announce(failed: &Directory, base: &OsStr, reason: &Reason) -> io::Result<(OsString, OsString)> {
-    let target = aside::free_name(base, |name| is_taken(failed, name))?;
-    let beside = with_end(&target, REASON_END);
-    write_reason(failed, &beside, reason)?;
-    Ok((target, beside))
+    for _ in 0..TRIES {
+        let target = aside::free_name(base, |name| is_taken(failed, name, reason))?;
+        let beside = with_end(&target, REASON_END);
+        match write_reason(failed, &beside, reason) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            written => return written.map(|()| (target, beside)),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 fn write_reason(failed: &Directory, name: &OsStr, reason: &Reason) -> io::Result<()> {
+    if says_the_same(failed, name, reason) {
+        return failed.sync();
+    }
     let mut text = serde_json::to_vec(reason).expect("a reason is JSON, and a Vec takes it");
     text.push(b'\n');
     let mut file = failed.create_file(OsStr::new(TEMPORARY), REASON_MODE)?;
     file.write_all(&text)?;
     file.sync_all()?;
-    rustix::fs::renameat(failed, TEMPORARY, failed, name)?;
+    aside::rename(failed, OsStr::new(TEMPORARY), failed, name)?;
     failed.sync()
 }
 
-/// Whether a file under this name would replace something, or its reason would: a file may itself be named `….reason`.
-fn is_taken(failed: &Directory, name: &OsStr) -> io::Result<bool> {
-    Ok(failed.has(name)? || failed.has(&with_end(name, ".reason.reason"))?)
+/// Whether a file under this name would replace something, or its reason would: also a file that is named `….reason`, and whose
+/// own reason has just been taken away.
+fn is_taken(failed: &Directory, name: &OsStr, reason: &Reason) -> io::Result<bool> {
+    let beside = with_end(name, REASON_END);
+    Ok(failed.has(name)? || failed.has(&beside)? && !says_the_same(failed, &beside, reason))
+}
+
+/// Whether this is what an earlier try of the same file has left.
+fn says_the_same(failed: &Directory, name: &OsStr, reason: &Reason) -> bool {
+    read_reason(failed, name).is_some_and(|left| Reason { at: reason.at, ..left } == *reason)
+}
+
+/// The reason in the file `name`, if it is one.
+pub(super) fn read_reason(failed: &Directory, name: &OsStr) -> Option<Reason> {
+    let (file, stamp) = failed.open_file(name).ok()?;
+    let mut text = Vec::new();
+    if stamp.regular {
+        file.take(LONGEST_REASON).read_to_end(&mut text).ok()?;
+    }
+    serde_json::from_slice(&text).ok()
 }
 
 #[cfg(test)]
@@ -217,13 +273,14 @@ mod tests {
     fn each_gets_a_name_and_a_reason() {
         let place = tempfile::tempdir().expect("a directory");
         fs::create_dir(place.path().join("failed")).expect("failed/");
-        // What a crash left.
-        fs::write(place.path().join("failed/a.json.1.reason"), "old").expect("a reason");
+        // What a crash left, and what is none.
+        let left = r#"{"file":"a.json","code":"invalid_event","message":"no event","line":3,"item":null,"at":"2024-02-28T16:15:42.007Z"}"#;
+        fs::write(place.path().join("failed/a.json.1.reason"), left).expect("a reason");
         fs::write(place.path().join("failed/.reason.tmp"), "old").expect("half a reason");
         for number in 0..20 {
             let name = if number == 0 { "a.json".to_owned() } else { format!("a.json.{number}") };
             let put = put(place.path(), "a.json");
-            assert!(matches!(&put, PutAway::Moved(target) if *target == *name), "{put:?}");
+            assert!(matches!(&put, PutAway::Moved { target, synced: Ok(()) } if *target == *name), "{put:?}");
             let text = fs::read(place.path().join(format!("failed/{name}.reason"))).expect("the reason");
             let reason: Reason = serde_json::from_slice(&text).expect("JSON");
             assert_eq!((reason.file.as_str(), reason.code.as_str()), ("a.json", "invalid_event"));
@@ -243,7 +300,10 @@ mod tests {
             [("a.reason", "a.reason"), ("a", "a.1"), ("a", "a.2"), ("a.reason", "a.reason.1")]
         {
             let put = put(place.path(), name);
-            assert!(matches!(&put, PutAway::Moved(target) if *target == *expected), "{put:?}");
+            assert!(
+                matches!(&put, PutAway::Moved { target, synced: Ok(()) } if *target == *expected),
+                "{put:?}"
+            );
         }
         for name in ["a.reason", "a.1", "a.2", "a.reason.1"] {
             let failed = place.path().join("failed");
@@ -260,11 +320,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_whose_reason_is_withdrawn_is_not_replaced() {
+        let place = tempfile::tempdir().expect("a directory");
+        put(place.path(), "a.reason");
+        let failed = place.path().join("failed");
+        // As long as it is being moved back.
+        fs::rename(failed.join("a.reason.reason"), failed.join(".withdrawn-1")).expect("it is there");
+        let put = put(place.path(), "a");
+        assert!(matches!(&put, PutAway::Moved { target, .. } if target == "a.1"), "{put:?}");
+        assert_eq!(fs::read(failed.join("a.reason")).expect("the file"), b"x");
+    }
+
+    #[test]
     fn the_longest_names_fit() {
         let place = tempfile::tempdir().expect("a directory");
         for name in [format!("{}.ndjson", "x".repeat(248)), format!("{}.json", "é".repeat(125))] {
             for _ in 0..3 {
-                let PutAway::Moved(target) = put(place.path(), &name) else { panic!("it did not change") };
+                let PutAway::Moved { target, .. } = put(place.path(), &name) else {
+                    panic!("it did not change")
+                };
                 assert!(target.len() < 240 && target.to_str().is_some(), "{target:?}");
             }
         }

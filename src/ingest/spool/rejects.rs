@@ -10,7 +10,7 @@
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
-    io::{self, Read as _},
+    io,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::Path,
     process,
@@ -22,9 +22,6 @@ use super::{
     failed::{self, REASON_END, Reason},
     scan::Kind,
 };
-
-/// No reason is longer.
-const LONGEST_REASON: u64 = 1 << 16;
 
 /// The `failed/` of a spool directory.
 #[derive(Debug)]
@@ -99,15 +96,15 @@ impl Rejects {
         let mut all = BTreeSet::new();
         for entry in self.failed.entries()? {
             let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
-            if !name.as_bytes().starts_with(b".") {
+            if failed::is_shown(&name) {
                 all.insert(name);
             }
         }
-        let file = |name: &OsString| match of_reason(name) {
-            Some(of) if !all.contains(&with_end(name, REASON_END)) => of,
-            _ => name.clone(),
+        let file = |name: &OsString| {
+            let of = failed::reason_of(name, |name| Ok::<_, io::Error>(all.contains(name)))?;
+            Ok(of.unwrap_or_else(|| name.clone()))
         };
-        Ok(all.iter().map(file).collect())
+        all.iter().map(file).collect()
     }
 
     /// What lies there under this name.
@@ -210,12 +207,7 @@ impl Rejects {
         if !self.has_reason(name) {
             return None;
         }
-        let (file, stamp) = self.failed.open_file(&with_end(name, REASON_END)).ok()?;
-        let mut text = Vec::new();
-        if stamp.regular {
-            file.take(LONGEST_REASON).read_to_end(&mut text).ok()?;
-        }
-        serde_json::from_slice(&text).ok()
+        failed::read_reason(&self.failed, &with_end(name, REASON_END))
     }
 
     /// Whether a reason lies beside where the file lies or lay.
@@ -227,20 +219,14 @@ impl Rejects {
 
     /// Whether what lies under this name is a reason, and no file that is named like one.
     fn is_reason(&self, name: &OsStr) -> io::Result<bool> {
-        Ok(of_reason(name).is_some() && !self.failed.has(&with_end(name, REASON_END))?)
+        Ok(failed::reason_of(name, |name| self.failed.has(name))?.is_some())
     }
-}
-
-/// The name of the file whose reason this would be.
-fn of_reason(name: &OsStr) -> Option<OsString> {
-    let of = name.as_bytes().strip_suffix(REASON_END.as_bytes()).filter(|of| !of.is_empty())?;
-    Some(OsStr::from_bytes(of).to_owned())
 }
 
 /// A name, not a path, and one that is shown.
 fn check(name: &OsStr) -> Result<(), RejectError> {
     let bytes = name.as_bytes();
-    let plain = !bytes.is_empty() && !bytes.starts_with(b".") && !bytes.contains(&b'/');
+    let plain = !bytes.is_empty() && failed::is_shown(name) && !bytes.contains(&b'/');
     if plain { Ok(()) } else { Err(RejectError::Unknown) }
 }
 
@@ -396,6 +382,9 @@ mod tests {
         fs::write(failed.join(".reason.tmp"), "half").expect("half a reason");
         let all = ["b", "c", "directory", "gone", "half.tmp", "link"].map(OsString::from);
         assert_eq!(place.rejects.names().expect("they can be read"), BTreeSet::from(all));
+        let (_, counted) =
+            failed::count(&place.rejects.failed, None, Timestamp::EPOCH).expect("it can be read");
+        assert_eq!(counted, Some(6), "the daemon counts what is listed");
         let lies =
             |name: &str| place.rejects.look(os(name)).map(|reject| (reject.lies, reject.reason.is_some()));
         assert_eq!(lies("gone").expect("it is there"), (Lies::Nothing, true));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     fs::{self, File},
     io::Write,
     os::unix::fs::{PermissionsExt, symlink},
@@ -534,6 +535,17 @@ async fn what_is_touched_after_it_was_taken_is_not_taken_again() {
         desk.finish(vec![outcome], &world.intake);
     }
     assert_eq!(world.names(), ["longer.json", "written.json"]);
+    // Touched in the moment between the look at it and the loss of its name.
+    let name = OsStr::new("late.json");
+    fs::write(world.path.join(name), texts[0]).expect("a file");
+    let file = Ready { name: name.into(), stamp: directory.stamp(name).expect("its stamp") };
+    let loaded = desk.load(&mut VecDeque::from([file])).pop().expect("its event");
+    let open = File::options().append(true).open(world.path.join(name)).expect("the file");
+    open.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("another time");
+    let aside = aside::take_as_it_is(&directory, name, loaded.file.stamp).expect("it can be tried");
+    assert_eq!(aside, aside::Aside::GivenBack(name.into()));
+    let aside = desk.take_touched(&directory, &loaded.file, aside).expect("it can be tried");
+    assert!(matches!(aside, aside::Aside::Taken(_)), "{aside:?}");
 }
 
 #[tokio::test]
