@@ -24,6 +24,7 @@ use crate::support::{
 };
 
 const NOBODY: u32 = 65_534;
+const PRODUCER: u32 = 4_001;
 
 fn place(path: &Path, name: &str, content: &str) {
     let temporary = path.join(format!(".{name}"));
@@ -158,7 +159,6 @@ fn a_producer_s_failed_is_not_used() {
     if !rustix::process::geteuid().is_root() {
         return skip("it takes root to be somebody else", true);
     }
-    const PRODUCER: u32 = 4_001;
     let receiver = Receiver::start();
     let endpoint = endpoint("erp", &receiver.url("/"), &["*"], "raw");
     let mut world = super::world_of(&format!("[[spool]]\npath = \"spool\"\nrescan = \"1s\"\n{endpoint}"));

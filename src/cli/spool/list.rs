@@ -1,12 +1,7 @@
 //! `posthaste spool list`.
 
-use std::{
-    ffi::OsStr,
-    os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use serde::Serialize;
 
@@ -18,7 +13,7 @@ use super::{
         text,
     },
     place::{Opened, Place},
-    which::first_of,
+    which::{bytes, first_of},
 };
 use crate::{
     ingest::{
@@ -129,7 +124,6 @@ fn each(one: &Opened, mut show: impl FnMut(&Reject) -> Result<(), CliError>) -> 
 }
 
 fn item(directory: &Path, reject: &Reject) -> Listed {
-    let bytes = |name: &OsStr| name.to_str().is_none().then(|| STANDARD.encode(name.as_bytes()));
     let reason = reject.reason.as_ref();
     Listed {
         directory: directory.display().to_string(),

@@ -17,7 +17,7 @@ use super::super::{
 use crate::{
     api::view::StatusView,
     config::{DEFAULT_FILE, Origin},
-    ingest::spool::Rejects,
+    ingest::spool::{FAILED, Rejects},
 };
 
 /// Which directories are meant.
@@ -43,7 +43,7 @@ pub(super) struct Opened {
 impl Opened {
     /// `failed/` cannot be read.
     pub(super) fn unreadable(&self, error: &io::Error) -> CliError {
-        let path = self.path.join("failed").display().to_string();
+        let path = self.path.join(FAILED).display().to_string();
         CliError::Spool {
             exit: exit_of(error),
             message: format!("{}: {}", text::plain(&path), describe(error)),

@@ -14,6 +14,8 @@ use crate::cli::{exit::Exit, fake::Daemon, testing::Output};
 
 const REASON: &str = r#"{"file":"a.ndjson","code":"invalid_event","message":"not valid JSON","line":3,"at":"2026-11-22T02:57:00.000Z"}"#;
 
+const NEEDS_TYPE: &str = "; a file of this kind is taken where the directory has a `type`, else left alone";
+
 /// A spool directory in whose `failed/` these lie.
 fn directory(files: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().expect("a directory");
@@ -123,7 +125,7 @@ fn some_go_back_and_some_go_away() {
         .expect_err("two are wrong");
     assert_eq!(
         output.text(),
-        format!("a.ndjson.1: moved back to {path}, as a.ndjson\nb: moved back to {path}\n")
+        format!("a.ndjson.1: moved back to {path}, as a.ndjson\nb: moved back to {path}{NEEDS_TYPE}\n")
     );
     assert_eq!(
         error.to_string(),
@@ -141,6 +143,14 @@ fn some_go_back_and_some_go_away() {
     assert!(
         place.path().join("a.ndjson").exists() && !place.path().join("failed/a.ndjson.1.reason").exists()
     );
+    let odd = OsString::from_vec(b"\xff.json".to_vec());
+    fs::write(place.path().join("failed").join(&odd), "x").expect("a file");
+    let args = RetryArgs { which: Which { all: false, names: vec![odd], place: at(&place) } };
+    let mut output = Output::json();
+    run_on(&Command::Retry(args), &mut output).expect("it goes back");
+    let items: Value = serde_json::from_str(&output.text()).expect("JSON");
+    let (item, bytes) = (&items["items"][0], json!("/y5qc29u"));
+    assert_eq!((&item["name_base64"], &item["file_base64"]), (&bytes, &bytes));
     let mut output = Output::json();
     run_on(&remove(at(&place), &[]), &mut output).expect("all go");
     let items: Value = serde_json::from_str(&output.text()).expect("JSON");
@@ -188,7 +198,7 @@ fn the_daemon_says_where() {
         error.to_string().starts_with("a lies in the failed/ of several directories: say --directory"),
         "{error}"
     );
-    assert_eq!(output.text(), format!("b: moved back to {}\n", one.path().display()));
+    assert_eq!(output.text(), format!("b: moved back to {}{NEEDS_TYPE}\n", one.path().display()));
     run_at(&remove(Place::default(), &[]), &mut Output::new()).expect("all go");
     for place in [&one, &two] {
         assert_eq!(fs::read_dir(place.path().join("failed")).expect("failed/").count(), 0);

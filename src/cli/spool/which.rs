@@ -2,9 +2,11 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use serde::Serialize;
 
@@ -12,7 +14,7 @@ use super::{
     super::{error::CliError, exit::Exit, screen::Screen, text},
     place::{self, Opened, Place},
 };
-use crate::ingest::spool::{RejectError, Rejects};
+use crate::ingest::spool::{FAILED, RejectError, Rejects};
 
 /// Some of the files, or all.
 #[derive(Args, Debug)]
@@ -34,9 +36,15 @@ struct Item {
     directory: String,
     /// The name in `failed/`.
     name: String,
+    /// Its bytes, where they are no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_base64: Option<String>,
     /// The name in the spool directory, if it is there now.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
+    /// Its bytes, where they are no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_base64: Option<String>,
 }
 
 impl Which {
@@ -58,6 +66,8 @@ impl Which {
                 Ok(now) if screen.json => items.push(Item {
                     directory: place.path.display().to_string(),
                     name: name.to_string_lossy().into_owned(),
+                    name_base64: bytes(name),
+                    file_base64: now.as_deref().and_then(bytes),
                     file: now.map(|now| now.to_string_lossy().into_owned()),
                 }),
                 Ok(now) => screen.line(&said(&place.path, name, now.as_deref()))?,
@@ -93,6 +103,11 @@ impl Which {
     }
 }
 
+/// The name's bytes, where they are no text.
+pub(super) fn bytes(name: &OsStr) -> Option<String> {
+    name.to_str().is_none().then(|| STANDARD.encode(name.as_bytes()))
+}
+
 /// The directories that have something of this name, or may have it.
 fn holders<'a>(opened: &'a [Opened], name: &OsStr) -> Vec<&'a Opened> {
     let has = |place: &&Opened| !matches!(place.rejects.look(name), Err(RejectError::Unknown));
@@ -103,11 +118,16 @@ fn said(directory: &Path, name: &OsStr, now: Option<&OsStr>) -> String {
     let Some(now) = now else { return format!("{}: removed", shown(name)) };
     let under = if now == name { String::new() } else { format!(", as {}", shown(now)) };
     let directory = directory.display().to_string();
-    format!("{}: moved back to {}{under}", shown(name), text::plain(&directory))
+    let only = if Rejects::needs_type(now) {
+        "; a file of this kind is taken where the directory has a `type`, else left alone"
+    } else {
+        ""
+    };
+    format!("{}: moved back to {}{under}{only}", shown(name), text::plain(&directory))
 }
 
 fn failed(directory: &Path, name: &OsStr, error: &RejectError) -> CliError {
-    let path = directory.join("failed").join(name).display().to_string();
+    let path = directory.join(FAILED).join(name).display().to_string();
     let path = text::plain(&path);
     match error {
         RejectError::Io(error) => CliError::Spool {
@@ -119,7 +139,7 @@ fn failed(directory: &Path, name: &OsStr, error: &RejectError) -> CliError {
 }
 
 fn nowhere(opened: &[Opened], name: &OsStr) -> CliError {
-    let places: Vec<_> = opened.iter().map(|place| place.path.join("failed").display().to_string()).collect();
+    let places: Vec<_> = opened.iter().map(|place| place.path.join(FAILED).display().to_string()).collect();
     let place = match &places[..] {
         [] => "any failed/".to_owned(),
         places => text::plain(&places.join(", ")).into_owned(),

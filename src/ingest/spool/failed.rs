@@ -6,10 +6,12 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fs::File,
     io::{self, Read as _, Write as _},
     os::unix::ffi::OsStrExt as _,
 };
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -21,7 +23,10 @@ use super::{
 use crate::{ingest::dialect::Place, model::time::Timestamp};
 
 /// The directory's name, in the spool directory.
-pub(super) const NAME: &str = "failed";
+pub const NAME: &str = "failed";
+
+/// How the name of a reason begins while its file is moved or removed by a command, which holds a lock on it.
+pub(super) const WITHDRAWN: &str = ".withdrawn-";
 
 /// How the name of a reason ends.
 pub(super) const REASON_END: &str = ".reason";
@@ -95,7 +100,8 @@ pub(super) fn open(directory: &Directory) -> io::Result<Directory> {
     own::open(directory, NAME)
 }
 
-/// How much lies in `failed` that is shown: files without their reasons, and reasons without a file. `None` if it is as it was `before`.
+/// How much lies in `failed` that is shown: files without their reasons, and reasons without a file. What a command has left
+/// that was killed is removed on the way. `None` if it is as it was `before`.
 ///
 /// # Errors
 /// It cannot be read.
@@ -114,17 +120,32 @@ pub(super) fn count(
     for entry in failed.entries()? {
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        let counts = match is_shown(name) {
-            false => false,
-            // A reason is counted by its file, if that is there.
-            true => match reason_of(name, |name| failed.has(name))? {
-                Some(of) => !failed.has(&of)?,
-                None => true,
-            },
+        if name.as_bytes().starts_with(WITHDRAWN.as_bytes()) {
+            sweep(failed, name);
+        }
+        // A reason is counted by its file, if that is there.
+        let by_another = match reason_of(name, |name| failed.has(name))? {
+            Some(of) => failed.has(&of)?,
+            None => false,
         };
-        count += u64::from(counts);
+        count += u64::from(is_shown(name) && !by_another);
     }
     Ok((seen, Some(count)))
+}
+
+/// Takes the lock on a reason that is to be withdrawn, or that was; `None` when another has it, or there are none here.
+pub(super) fn lock(failed: &Directory, name: &OsStr) -> Option<File> {
+    let (file, _) = failed.open_file(name).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some(file)
+}
+
+/// Removes a withdrawn reason whose command ended before its time.
+fn sweep(failed: &Directory, name: &OsStr) {
+    let removed = lock(failed, name).map(|_locked| failed.unlink(name));
+    if let Some(Err(error)) = removed {
+        tracing::debug!(file = %name.display(), "cannot be removed from failed/: {error}");
+    }
 }
 
 /// Whether people are shown what has this name.

@@ -57,7 +57,7 @@ use tokio::{sync::watch as channel, task};
 
 pub use self::{
     claims::Claims,
-    failed::Reason,
+    failed::{NAME as FAILED, Reason},
     rejects::{Lies, Reject, RejectError, Rejects},
 };
 use self::{
@@ -108,7 +108,8 @@ pub struct SpoolStatus {
     pub failed: u64,
     /// Files in `failed/`, as they were counted by the last scan, and those moved there since.
     pub in_failed: u64,
-    /// The system tells of new files; if not, they are found by scans alone.
+    /// The system tells of new files; if not, they are found by scans alone. Before the first look nothing is known to the
+    /// contrary.
     pub watching: bool,
     /// What keeps files from being taken, or from being taken at once.
     pub problem: Option<String>,
@@ -193,6 +194,7 @@ impl Spool {
             file_events: limits.file_events,
         };
         let (shared, hints) = (Arc::new(Shared::default()), Arc::new(Hints::new(rules.event_type.is_some())));
+        shared.set_watching(true);
         let site = Site { path: path.clone(), after: config.after, claims };
         let desk = Desk::new(site, rules.clone(), timing, clock, Arc::clone(&shared), Arc::clone(&hints));
         let name = path.to_string_lossy().into_owned();
@@ -317,7 +319,9 @@ impl Spool {
                 let intake = self.intake.clone();
                 self.desk(move |desk| {
                     desk.finish(outcomes, &intake);
-                    alone.iter().for_each(|file| desk.refuse(file));
+                    for file in &alone {
+                        desk.refuse(file);
+                    }
                 })
                 .await?;
             }

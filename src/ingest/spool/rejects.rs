@@ -2,7 +2,8 @@
 //!
 //! The daemon may be at work in the directory meanwhile, and so may others: nothing is replaced, no link is followed, and
 //! what is not there any more is no surprise. A file's reason is taken away before the file itself, for its name may be used
-//! again at once; a crash in between leaves a file without a reason.
+//! again at once; a crash in between leaves a file without a reason, and the reason under a private name, which the daemon
+//! removes.
 //!
 //! People put files here by hand, too: a file without a reason is one like any other. A reason without a file is shown, and can
 //! be removed. Names that begin with `.` are nobody's business.
@@ -10,6 +11,7 @@
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
+    fs::File,
     io,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::Path,
@@ -19,7 +21,7 @@ use std::{
 use super::{
     aside::{self, with_end},
     directory::Directory,
-    failed::{self, REASON_END, Reason},
+    failed::{self, REASON_END, Reason, WITHDRAWN},
     scan::Kind,
 };
 
@@ -50,6 +52,14 @@ pub enum Lies {
     Nothing,
     /// A link, a directory or the like.
     Special,
+}
+
+/// A reason that was taken away from beside its file.
+#[derive(Debug)]
+struct Withdrawn {
+    private: OsString,
+    /// As long as it is held the daemon leaves the reason alone.
+    _lock: Option<File>,
 }
 
 /// Why something stays where it is.
@@ -146,6 +156,11 @@ impl Rejects {
         self.end(name, withdrawn, moved)
     }
 
+    /// Whether a file of this name is only taken where the directory has a `type`.
+    pub fn needs_type(name: &OsStr) -> bool {
+        Kind::of(name) == Kind::Other
+    }
+
     /// Removes it for good, with its reason. Durable.
     ///
     /// # Errors
@@ -166,28 +181,31 @@ impl Rejects {
     }
 
     /// Takes the reason's name away, so that it is not mistaken for that of the next file of this name.
-    fn withdraw(&self, name: &OsStr) -> io::Result<Option<OsString>> {
+    fn withdraw(&self, name: &OsStr) -> io::Result<Option<Withdrawn>> {
         if !self.has_reason(name) {
             return Ok(None);
         }
-        let private = OsString::from(format!(".withdrawn-{}", process::id()));
+        let private = OsString::from(format!("{WITHDRAWN}{}", process::id()));
         // One is left only where this process was, and ended before its time.
         match self.failed.unlink(&private) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        aside::rename(&self.failed, &with_end(name, REASON_END), &self.failed, &private)?;
-        Ok(Some(private))
+        let beside = with_end(name, REASON_END);
+        // Before it has the name by which the daemon finds what nobody holds.
+        let lock = failed::lock(&self.failed, &beside);
+        aside::rename(&self.failed, &beside, &self.failed, &private)?;
+        Ok(Some(Withdrawn { private, _lock: lock }))
     }
 
     /// Removes the reason that was withdrawn; or gives its name back, when what was to be done could not be.
     fn end<T>(
         &self,
         name: &OsStr,
-        withdrawn: Option<OsString>,
+        withdrawn: Option<Withdrawn>,
         result: io::Result<T>,
     ) -> Result<T, RejectError> {
-        if let Some(private) = withdrawn {
+        if let Some(Withdrawn { private, _lock }) = withdrawn {
             match &result {
                 Ok(_) => self.failed.unlink(&private)?,
                 // What cannot be given back either is no news: the first error is told.
@@ -429,9 +447,15 @@ mod tests {
         place.put(os("a.json"), Some("a.json"));
         let withdrawn = place.rejects.withdraw(os("a.json")).expect("it can be");
         assert_eq!(place.left().len(), 2);
+        let count =
+            || failed::count(&place.rejects.failed, None, Timestamp::EPOCH).expect("it can be read").1;
+        assert_eq!((count(), place.left().len()), (Some(1), 2), "the daemon leaves it alone");
         let failed: io::Result<()> = Err(io::ErrorKind::PermissionDenied.into());
         assert!(place.rejects.end(os("a.json"), withdrawn, failed).is_err());
         assert_eq!(place.left(), ["a.json", "a.json.reason"]);
+        // As of a command that was killed.
+        drop(place.rejects.withdraw(os("a.json")).expect("it can be"));
+        assert_eq!((place.left().len(), count(), place.left().len()), (2, Some(1), 1));
     }
 
     #[test]

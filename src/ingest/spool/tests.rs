@@ -707,6 +707,7 @@ async fn what_lies_in_failed_is_counted() {
         fs::write(world.path.join("failed").join(name), "x").expect("a file");
     }
     let running = world.run(QUICK);
+    assert!(running.status().watching, "nobody has looked yet");
     until("those there", || running.status().in_failed == 3).await;
     world.drop_in("bad.json", "garbage");
     until("one more", || running.status().in_failed == 4 && running.status().failed == 1).await;
