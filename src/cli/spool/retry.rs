@@ -13,9 +13,10 @@ use super::{
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  posthaste spool retry scan-17.json\n  posthaste spool retry --all --directory /var/spool/posthaste\n\n\
-                  A file goes back under the name that it had, or with a number where that is taken by now, and is tried as a\n\
-                  new one is: at once, or at the next look where the daemon is not told of new files; when there is room, if it is full.\n\
-                  Its reason goes away; what is still wrong with it comes back to failed/ with a new one."
+                  A file goes back under the name that it had, or with a number where that is taken by now.\n\
+                  It is tried as a new one is: at once, or by the next look where the daemon is not told of files,\n\
+                  and while the store is full not before there is room. Its reason goes away;\n\
+                  what is still wrong with it comes back to failed/ with a new one."
 )]
 pub struct RetryArgs {
     #[command(flatten)]
