@@ -40,7 +40,7 @@ fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     }
     print_door(&status.door, screen)?;
     match &status.inside {
-        Some(inside) => print_inside(inside, status.clock_unset.as_ref(), screen),
+        Some(inside) => print_inside(inside, status, screen),
         None => status.clock_unset.iter().try_for_each(|clock| print_clock(clock, screen)),
     }
 }
@@ -53,11 +53,7 @@ fn describe(you: &YouView) -> String {
     format!("uid {uid}, {}{account}{rule}", text::plain(role))
 }
 
-fn print_inside(
-    status: &InsideView,
-    clock: Option<&ClockView>,
-    screen: &mut Screen<'_>,
-) -> Result<(), CliError> {
+fn print_inside(status: &InsideView, whole: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let now = screen.now;
     let pending = status.pending;
     let order = if pending.order > 0 { format!(", {} behind others", pending.order) } else { String::new() };
@@ -80,11 +76,11 @@ fn print_inside(
     let unclean = if status.store.unclean_start { ", not closed cleanly by the daemon before" } else { "" };
     let (size, store) = (text::size(status.store.size), text::plain(&status.store.path));
     screen.line(&format!("store        {store}, {size}{unclean}"))?;
-    print_room(&status.store, screen)?;
+    print_room(&whole.door, &status.store, screen)?;
     print_ids(&status.ids, screen)?;
     status.spools.iter().try_for_each(|spool| print_spool(spool, screen))?;
     print_callbacks(&status.callbacks, screen)?;
-    if let Some(clock) = clock {
+    if let Some(clock) = &whole.clock_unset {
         print_clock(clock, screen)?;
     }
     status.outages.iter().try_for_each(|outage| print_outage(outage, screen))?;
@@ -113,12 +109,18 @@ fn print_door(door: &DoorView, screen: &mut Screen<'_>) -> Result<(), CliError> 
     screen.line(&format!("             {}", text::plain(help)))
 }
 
-fn print_room(store: &StoreView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+fn print_room(door: &DoorView, store: &StoreView, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let (rows, most) = (text::size(store.rows), text::size(store.max_size));
     let reserve = match store.reserve {
         ReserveView { size: 0, .. } => "no reserve".to_owned(),
         ReserveView { size, present: true } => format!("a reserve of {}", text::size(size)),
-        ReserveView { size, present: false } => format!("the reserve of {} is given up", text::size(size)),
+        // The door opens only when it is made, or cannot be for another reason than space.
+        ReserveView { size, present: false } if door.reason.as_deref() == Some("disk_full") => {
+            format!("the reserve of {} is given up", text::size(size))
+        }
+        ReserveView { size, present: false } => {
+            format!("the reserve of {} could not be made, the log says why", text::size(size))
+        }
     };
     screen.line(&format!("             {rows} of rows, {most} at most; {reserve}"))
 }
@@ -271,6 +273,22 @@ mod tests {
         let mut output = Output::json();
         run(&daemon.paths(), &mut output.screen()).expect("it prints");
         assert_eq!(output.text(), format!("{STATUS}\n"));
+    }
+
+    #[test]
+    fn a_reserve_that_is_not_there() {
+        let open = STATUS.replace(r#""open":false,"reason":"disk_full""#, r#""open":true,"reason":null"#);
+        let full = STATUS.replace(r#""reason":"disk_full""#, r#""reason":"store_full""#);
+        for (status, said) in [
+            (STATUS.to_owned(), "the reserve of 64.0 MiB is given up\n"),
+            (open, "the reserve of 64.0 MiB could not be made, the log says why\n"),
+            (full, "the reserve of 64.0 MiB could not be made, the log says why\n"),
+        ] {
+            let daemon = Daemon::start(vec![(200, status)]);
+            let mut output = Output::new();
+            run(&daemon.paths(), &mut output.screen()).expect("it prints");
+            assert!(output.text().contains(said), "{}", output.text());
+        }
     }
 
     #[test]
