@@ -243,6 +243,7 @@ async fn open_store(config: &Config, shared: &Shared) -> Result<outbox::Opened, 
         pending_per_endpoint: config.limits.pending_per_endpoint,
         max_size: store.max_size,
         reserve: store.reserve,
+        in_flight: config.limits.in_flight,
     };
     let source = |error: getrandom::Error| io::Error::other(error.to_string());
     let id_key = Chance

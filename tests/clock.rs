@@ -32,6 +32,7 @@ fn make_store(world: &World) {
         pending_per_endpoint: 1_000,
         max_size: 1 << 40,
         reserve: 0,
+        in_flight: 1,
     };
     let path = world.path("outbox.redb");
     let opened = Outbox::open(&path, &options, *b"sixteen bytes ok", |_| {}).expect("a store");

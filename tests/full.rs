@@ -110,7 +110,7 @@ fn said(world: &World, what: &str) -> usize {
 #[test]
 fn a_disk_that_fills_up_takes_no_more_until_there_is_room() {
     let receiver = Receiver::start();
-    let text = "store.reserve = \"4MiB\"\n[[spool]]\npath = \"spool\"\n".to_owned()
+    let text = "store.reserve = \"4MiB\"\nlimits.in_flight = 16\n[[spool]]\npath = \"spool\"\n".to_owned()
         + &endpoint("erp", &receiver.url("/"), &["*"], "raw");
     let Some(mut world) = World::on_disk(24, &text) else { return };
     fs::create_dir(world.path("spool")).expect("a directory");
@@ -139,6 +139,8 @@ fn a_disk_that_fills_up_takes_no_more_until_there_is_room() {
     world.settled();
     world.kill();
     world.start();
+    // A start opens it with the margin alone: perhaps this is the event that shuts it.
+    world.post(&event(taken + 1)).problem(507, "disk_full");
     is_shut(&world, "disk_full");
     assert!(file.exists());
     assert_eq!(world.list("/v1/events").len(), taken);
@@ -166,7 +168,7 @@ fn a_disk_that_fills_up_takes_no_more_until_there_is_room() {
 const FAILED: usize = 12 << 10;
 const IN_FLIGHT: usize = 200;
 
-/// A daemon on a small disk, and [`IN_FLIGHT`] events in flight, whose receiver answers with long failures when it is
+/// A daemon on a small disk, with a margin of 12.5 MiB, and [`IN_FLIGHT`] events in flight, whose receiver answers with long failures when it is
 /// released. From the next attempts on it answers as `later` says.
 fn in_flight(reserve: &str, later: Arc<AtomicU16>) -> Option<(World, Receiver)> {
     let receiver = Receiver::answering(move |hook| match hook.earlier {
@@ -174,14 +176,14 @@ fn in_flight(reserve: &str, later: Arc<AtomicU16>) -> Option<(World, Receiver)> 
         0 => Reply::HeldFull(500, "x".repeat(FAILED)),
         _ => Reply::Status(later.load(Relaxed)),
     });
-    let text = format!("store.reserve = \"{reserve}\"\n")
+    let text = format!("store.reserve = \"{reserve}\"\nlimits.in_flight = {}\n", 2 * IN_FLIGHT)
         + &profile(
             "slow",
             &["0s"].into_iter().chain(["1s"; 60]).collect::<Vec<_>>(),
             "concurrency = 1000\ncircuit = 100000\ndisable_after = 0",
         )
         + &endpoint("erp", &receiver.url("/"), &["*"], "slow");
-    let mut world = World::on_disk(32, &text)?;
+    let mut world = World::on_disk(80, &text)?;
     world.start();
     // After a start a lane begins slowly: each success lets one more go at once.
     let mut stream = world.stream();
@@ -199,8 +201,8 @@ fn in_flight(reserve: &str, later: Arc<AtomicU16>) -> Option<(World, Receiver)> 
 
 #[test]
 fn outcomes_are_recorded_on_a_disk_that_others_fill() {
-    let Some((mut world, receiver)) = in_flight("8MiB", Arc::new(AtomicU16::new(204))) else { return };
-    let ballast = ballast(&world, "ballast", 64 << 20);
+    let Some((mut world, receiver)) = in_flight("32MiB", Arc::new(AtomicU16::new(204))) else { return };
+    let ballast = ballast(&world, "ballast", 128 << 20);
     receiver.release();
     world.settled();
     assert_eq!(receiver.hooks().len(), 3 * IN_FLIGHT, "each was attempted twice");
@@ -229,17 +231,21 @@ fn free(world: &World) -> u64 {
     found.f_bavail * found.f_frsize
 }
 
+/// As [`ballast`], and so much is left.
+fn ballast_but(world: &World, name: &str, left: u64) -> PathBuf {
+    ballast(world, name, usize::try_from(free(world).saturating_sub(left)).expect("fits"))
+}
+
 #[test]
 fn no_attempt_begins_whose_outcome_could_not_be_recorded() {
     let later = Arc::new(AtomicU16::new(500));
-    let Some((mut world, receiver)) = in_flight("8MiB", Arc::clone(&later)) else { return };
-    let first = ballast(&world, "ballast", 64 << 20);
+    let Some((mut world, receiver)) = in_flight("32MiB", Arc::clone(&later)) else { return };
+    let first = ballast(&world, "ballast", 128 << 20);
     receiver.release();
     receiver.wait(3 * IN_FLIGHT);
     assert_eq!(reserve(&world), false, "it was given up for the outcomes of the first attempts");
-    // Of the reserve others leave less than the quarter that is kept for what is in flight.
-    let left = usize::try_from(free(&world)).expect("fits");
-    let second = ballast(&world, "more", left.saturating_sub(1 << 20));
+    // Of the reserve others leave less than what is kept for what is in flight.
+    let second = ballast_but(&world, "more", 1 << 20);
     eventually("all are due, and none begins", || {
         let status = world.get("/v1/status");
         let waits = status["pending"]["in_flight"] == 0 && status["pending"]["turn"] == IN_FLIGHT;
@@ -259,7 +265,7 @@ fn no_attempt_begins_whose_outcome_could_not_be_recorded() {
 #[test]
 fn a_store_that_cannot_be_written_ends_the_daemon_and_loses_nothing() {
     let Some((mut world, receiver)) = in_flight("0B", Arc::new(AtomicU16::new(204))) else { return };
-    let ballast = ballast(&world, "ballast", 64 << 20);
+    let ballast = ballast(&world, "ballast", 128 << 20);
     receiver.release();
     let status = world.wait();
     assert_eq!(status.code(), Some(74), "as an error of the disk: {}", world.log());
@@ -275,9 +281,79 @@ fn a_store_that_cannot_be_written_ends_the_daemon_and_loses_nothing() {
 }
 
 #[test]
+fn a_disk_that_retries_fill_up_is_seen_without_a_reserve() {
+    let later = Arc::new(AtomicU16::new(500));
+    let Some((mut world, receiver)) = in_flight("0B", Arc::clone(&later)) else { return };
+    // A little less than the margin, and no producer whose events would have it looked at.
+    let ballast = ballast_but(&world, "ballast", 12 << 20);
+    receiver.release();
+    eventually("all are due, and none begins", || {
+        let status = world.get("/v1/status");
+        let waits = status["pending"]["in_flight"] == 0 && status["pending"]["turn"] == IN_FLIGHT;
+        (waits && status["door"]["attempts_held"] == true).then_some(())
+    });
+    let waiting = world.list("/v1/deliveries?status=pending");
+    assert_eq!(waiting.len(), IN_FLIGHT);
+    assert!(waiting.iter().all(|one| one["attempt"] != 0), "the outcomes are recorded: {}", waiting[0]);
+    later.store(204, Relaxed);
+    fs::remove_file(ballast).expect("room is made");
+    world.settled();
+    opens(&world);
+    assert_eq!(world.list("/v1/deliveries?status=succeeded").len(), 2 * IN_FLIGHT);
+    world.stop();
+}
+
+#[test]
+fn a_start_does_not_shut_an_open_door() {
+    let receiver = Receiver::start();
+    let text = "store.reserve = \"4MiB\"\nlimits.in_flight = 64\n".to_owned()
+        + &endpoint("erp", &receiver.url("/"), &["*"], "raw");
+    let Some(mut world) = World::on_disk(24, &text) else { return };
+    world.start();
+    world.post(&event(0)).expect(202);
+    receiver.wait(1);
+    world.settled();
+    // Between the margin, of 2 MiB, and twice that.
+    ballast_but(&world, "ballast", 7 << 19);
+    world.post(&event(1)).expect(202);
+    receiver.wait(2);
+    world.settled();
+    for clean in [true, false] {
+        if clean {
+            world.stop();
+        } else {
+            world.kill();
+        }
+        world.start();
+        assert_eq!(door(&world)["open"], true, "{}", world.log());
+        world.post(&json!({"type": "a.b", "data": {"n": 2}}).to_string()).expect(202);
+        receiver.wait(if clean { 3 } else { 4 });
+        world.settled();
+    }
+    assert_eq!(said(&world, "no events are taken"), 0, "{}", world.log());
+    world.stop();
+}
+
+#[test]
+fn a_reserve_that_cannot_be_made_is_said_once_and_done_without() {
+    let receiver = Receiver::start();
+    let mut world = World::new(&endpoint("erp", &receiver.url("/"), &["*"], "raw"));
+    fs::create_dir(world.path("outbox.redb.reserve")).expect("a directory in its place");
+    world.start();
+    world.post(&event(0)).expect(202);
+    receiver.wait(1);
+    assert_eq!((&door(&world)["open"], reserve(&world)), (&json!(true), json!(false)));
+    let shown = stdout(&world.cli(&["status"]));
+    assert!(shown.contains("the reserve of 1.0 MiB could not be made, the log says why"), "{shown}");
+    assert_eq!(said(&world, "the reserve beside the store cannot be made"), 1, "{}", world.log());
+    world.stop();
+}
+
+#[test]
 fn a_daemon_starts_on_a_full_disk_and_delivers() {
     let receiver = Receiver::start();
-    let text = "store.reserve = \"8MiB\"\n".to_owned() + &endpoint("erp", &receiver.url("/"), &["*"], "raw");
+    let text = "store.reserve = \"8MiB\"\nlimits.in_flight = 64\n".to_owned()
+        + &endpoint("erp", &receiver.url("/"), &["*"], "raw");
     let nowhere = text.replace("http://", "http://127.0.0.1:1/?");
     let Some(mut world) = World::on_disk(32, &nowhere) else { return };
     world.start();
@@ -287,7 +363,7 @@ fn a_daemon_starts_on_a_full_disk_and_delivers() {
     }
     world.stop();
     fs::remove_file(world.on_its_disk("outbox.redb.reserve")).expect("it was there");
-    let ballast = ballast(&world, "ballast", 64 << 20);
+    let ballast = ballast(&world, "ballast", 128 << 20);
     // A little is left, as a disk has it of which somebody looks after the worst.
     fs::write(
         &ballast,

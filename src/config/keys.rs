@@ -421,7 +421,7 @@ pub const SECTIONS: &[Section] = &[
                 "reserve",
                 Kind::Size(0..=TIB),
                 Fallback::Value("\"64MiB\""),
-                "The size of a file `PATH.reserve` that is kept beside the store and given up when the disk is full, so that outcomes can still be recorded; `\"0B\"` for none. With less than a quarter of it free, and 1MiB at least, new events are refused (507 `disk_full`).",
+                "The size of a file `PATH.reserve` that is kept beside the store and given up when the disk is full, so that outcomes can still be recorded; `\"0B\"` for none. With less than a quarter of it free, 32KiB for each of `in_flight` and 1MiB at least, new events are refused (507 `disk_full`).",
             ),
             later(
                 "retention",
@@ -486,7 +486,7 @@ pub const SECTIONS: &[Section] = &[
                 "in_flight",
                 Kind::Integer(1..=65_536),
                 Fallback::Value("512"),
-                "Requests open at once; half of them only for endpoints whose last attempt succeeded.",
+                "Requests open at once; half of them only for endpoints whose last attempt succeeded. For the outcome of each 32KiB of the store's disk are kept free.",
             ),
             key(
                 "in_flight_bytes",

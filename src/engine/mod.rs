@@ -470,7 +470,7 @@ impl Engine {
 
     fn start_attempts(&mut self, stop: &Arc<watch::Receiver<Stop>>) -> Result<(), StoreError> {
         while self.settling.len() < MAX_SETTLING
-            && !self.around.outbox.room().is_exhausted()
+            && self.around.outbox.room().may_begin(self.settling.len() + self.scheduler.in_flight())
             && let Some(start) = self.scheduler.poll_start()
         {
             let Some(target) = self.directory.target(start.lane) else {

@@ -43,6 +43,7 @@ fn open(directory: &TempDir) -> Opened {
         pending_per_endpoint: 100_000,
         max_size: 1 << 40,
         reserve: 0,
+        in_flight: 1,
     };
     Outbox::open(&directory.path().join("store.redb"), &options, ID_KEY, |_| {}).expect("the store opens")
 }

@@ -98,9 +98,10 @@ impl Door {
             _ => {}
         }
         match (before.exhausted, now.exhausted) {
-            (false, true) => tracing::warn!(
-                "the disk is so full that no attempt begins any more: its outcome could not be recorded"
-            ),
+            (false, true) => {
+                let help = self.aside(|room| help(Full::Disk, room)).await;
+                tracing::warn!("no attempt begins any more, for its outcome could not be recorded: {help}");
+            }
             (true, false) => tracing::info!("attempts begin again: there is room for their outcomes"),
             _ => {}
         }
@@ -143,13 +144,7 @@ pub fn refusal(full: Full) -> Refusal {
 /// What the operator is told.
 fn help(full: Full, room: &Room) -> String {
     match full {
-        Full::Disk => {
-            let free = room.free().map_or_else(|| "too little".to_owned(), |free| mebibytes(free >> 20));
-            let wanted = mebibytes(room.wanted().div_ceil(1 << 20));
-            format!(
-                "the store's file system has {free} free; make room on it: with {wanted} free events are taken again, by themselves"
-            )
-        }
+        Full::Disk => disk_help(room.free(), room.wanted(), room.is_refused()),
         Full::Store => {
             let (held, most) = (mebibytes(room.held() >> 20), format_size(room.max_size()));
             format!(
@@ -159,6 +154,45 @@ fn help(full: Full, room: &Room) -> String {
     }
 }
 
+/// The same of a disk with so many free bytes, if that is known; `refused`: whatever seems to be free is not given.
+fn disk_help(free: Option<u64>, wanted: u64, refused: bool) -> String {
+    let free = free.map_or_else(|| "too little".to_owned(), |free| mebibytes(free >> 20));
+    let wanted = mebibytes(wanted.div_ceil(1 << 20));
+    if refused {
+        format!(
+            "the store's file system says that it has {free} free and gives no space all the same, as under a quota that is used up; make room for {wanted} more: events are taken again, by themselves, about a minute later at most"
+        )
+    } else {
+        format!(
+            "the store's file system has {free} free; make room on it: with {wanted} free events are taken again, by themselves"
+        )
+    }
+}
+
 fn mebibytes(count: u64) -> String {
     format!("{count} MiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::disk_help;
+
+    #[test]
+    fn what_the_operator_is_told_fits_the_disk() {
+        for (free, refused, said) in [
+            (
+                Some(3 << 20),
+                false,
+                "has 3 MiB free; make room on it: with 96 MiB free events are taken again",
+            ),
+            (None, false, "has too little free; make room on it: with 96 MiB free events"),
+            // More than what is wanted is free already.
+            (Some(4096 << 20), true, "has 4096 MiB free and gives no space all the same, as under a quota"),
+            (Some(4096 << 20), true, "make room for 96 MiB more: events are taken again"),
+        ] {
+            let help = disk_help(free, 96 << 20, refused);
+            assert!(help.contains(said), "{help}");
+            assert_eq!(help.contains("with 96 MiB free"), !refused, "{help}");
+        }
+    }
 }

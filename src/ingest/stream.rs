@@ -358,6 +358,7 @@ mod tests {
             pending_per_endpoint: 100,
             max_size: 1 << 40,
             reserve: 0,
+            in_flight: 1,
         };
         let opened =
             Outbox::open(&place.path().join("outbox.redb"), &options, [7; 16], |_| {}).expect("a store");

@@ -1,5 +1,6 @@
 //! The store's file on a disk that may be full: where there is no space, the reserve is given up and the work done again.
 //!
+//! So it is done again if space was given up while it failed, by whoever looks whether the reserve can be made.
 //! A write and a change of length can be done again: they are at fixed places. A sync cannot: of pages that were lost in it
 //! the next one says nothing. Then the reserve is given up for the start that follows, and the commit fails.
 
@@ -26,8 +27,9 @@ impl<B: StorageBackend> Guarded<B> {
 
     fn again_with_the_reserve(&self, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
         loop {
+            let given_up = self.room.given_up();
             match work() {
-                Err(error) if is_full(&error) && self.room.run_out() => {}
+                Err(error) if is_full(&error) && self.room.run_out(given_up) => {}
                 done => return done,
             }
         }
@@ -53,9 +55,10 @@ impl<B: StorageBackend> StorageBackend for Guarded<B> {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let given_up = self.room.given_up();
         let synced = self.file.sync_data();
         if synced.as_ref().is_err_and(is_full) {
-            self.room.run_out();
+            self.room.run_out(given_up);
         }
         synced
     }
@@ -90,5 +93,78 @@ impl<B: StorageBackend> StorageBackend for Guarded<B> {
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Locked<bool> {
         self.file.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::Cell,
+        fs::File,
+        path::PathBuf,
+        sync::{Arc, Barrier},
+        thread,
+    };
+
+    use redb::backends::InMemoryBackend;
+    use rustix::io::Errno;
+
+    use super::{
+        super::{
+            Options,
+            ground::{Ground, Local},
+            tests::options,
+        },
+        *,
+    };
+
+    /// Under a quota that has no room for the reserve: while somebody tries to make it, there is none for others.
+    #[derive(Clone, Debug)]
+    struct Quota {
+        eaten: Arc<Barrier>,
+        others_failed: Arc<Barrier>,
+    }
+
+    impl Ground for Quota {
+        fn free(&self) -> Option<u64> {
+            Some(1 << 40)
+        }
+
+        fn allocate(&self, file: &File, size: u64) -> io::Result<bool> {
+            Local(PathBuf::new()).allocate(file, size / 2)?;
+            self.eaten.wait();
+            self.others_failed.wait();
+            Err(Errno::DQUOT.into())
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_while_the_reserve_is_tried_is_done_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let quota = Quota { eaten: Arc::new(Barrier::new(2)), others_failed: Arc::new(Barrier::new(2)) };
+        let options = Options { reserve: 1 << 20, ..options() };
+        let room = Room::on(Box::new(quota.clone()), &directory.path().join("store"), &options);
+        let file = Guarded::new(InMemoryBackend::new(), room.clone());
+        let times = Cell::new(0);
+        let write = || {
+            times.set(times.get() + 1);
+            if times.get() > 1 {
+                return Ok(());
+            }
+            quota.eaten.wait();
+            quota.others_failed.wait();
+            Err(Errno::DQUOT.into())
+        };
+        let looking = {
+            let room = room.clone();
+            thread::spawn(move || room.look())
+        };
+        let written = file.again_with_the_reserve(write);
+        looking.join().expect("it has looked");
+        written.expect("there is room when nobody tries");
+        assert_eq!(times.get(), 2);
+        assert!(room.door().borrow().disk_full);
+        let refused: io::Result<()> = file.again_with_the_reserve(|| Err(Errno::DQUOT.into()));
+        assert!(refused.is_err(), "there is an end to it");
     }
 }

@@ -22,6 +22,7 @@ mod dedup;
 mod depths;
 mod endpoints;
 mod error;
+mod ground;
 mod guarded;
 mod held;
 mod open;
@@ -90,6 +91,8 @@ pub struct Options {
     pub max_size: u64,
     /// Bytes of the file that is given up when the disk is full.
     pub reserve: u64,
+    /// Room is kept for the outcomes of so many attempts.
+    pub in_flight: usize,
 }
 
 /// A handle of the open store; clones share it.
@@ -149,7 +152,7 @@ impl Outbox {
         id_key: [u8; 16],
         progress: impl Fn(f64) + 'static,
     ) -> Result<Opened, OpenError> {
-        let room = Room::beside(path, options.max_size, options.reserve);
+        let room = Room::beside(path, options);
         let open::Opened { database, unclean } = open::open(path, options, id_key, &room, progress)?;
         room.look();
         let failed = |source| OpenError::Store { path: path.to_owned(), source };

@@ -32,7 +32,7 @@ use crate::model::{
 
 const ID_KEY: [u8; 16] = *b"sixteen bytes ok";
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     Options {
         cache: 4 << 20,
         quick_repair: false,
@@ -42,6 +42,7 @@ fn options() -> Options {
         pending_per_endpoint: 1_000,
         max_size: 1 << 40,
         reserve: 0,
+        in_flight: 1,
     }
 }
 
@@ -51,7 +52,7 @@ fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> {
 
 /// Room without end, on no disk.
 fn room() -> Room {
-    Room::beside(Path::new("/nowhere/store.redb"), u64::MAX, 0)
+    Room::beside(Path::new("/nowhere/store.redb"), &Options { max_size: u64::MAX, ..options() })
 }
 
 /// How many bytes of rows there are, as redb says that has gone through all of them.

@@ -238,5 +238,6 @@ fn options() -> Options {
         pending_per_endpoint: 1_000_000,
         max_size: 1 << 40,
         reserve: 0,
+        in_flight: 1,
     }
 }

@@ -79,6 +79,7 @@ impl World {
             pending_per_endpoint: 1_000,
             max_size,
             reserve: 0,
+            in_flight: 1,
         };
         let opened =
             Outbox::open(&place.path().join("outbox.redb"), &options, [7; 16], |_| {}).expect("a store");

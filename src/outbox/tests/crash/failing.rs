@@ -12,13 +12,13 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::{
-    super::room,
+    super::{options, room},
     History, Place, a_history,
     history::{Failed, Promise, open},
     power::{Disk, Op, Struck, Tape},
     variable,
 };
-use crate::outbox::Room;
+use crate::outbox::{Options, Room};
 
 /// Of so many writes of a commit one is struck; each sync and change of length, and of a start each operation.
 const STRIDE: usize = 29;
@@ -179,7 +179,8 @@ fn room_for(case: Case, directory: &TempDir) -> Room {
     if !case.reserve {
         return room();
     }
-    let room = Room::beside(&directory.path().join("store"), u64::MAX, 4096);
+    let options = Options { max_size: u64::MAX, reserve: 4096, ..options() };
+    let room = Room::beside(&directory.path().join("store"), &options);
     room.look();
     assert_eq!(reserved(directory), 4096);
     room
