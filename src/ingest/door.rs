@@ -89,7 +89,8 @@ impl Door {
                     *self.since() = Some(self.clock.wall());
                 }
                 let help = self.aside(move |room| help(full, room)).await;
-                tracing::warn!(code = code(full).as_str(), "no events are taken, deliveries go on: {help}");
+                let deliveries = if now.exhausted { "" } else { ", deliveries go on" };
+                tracing::warn!(code = code(full).as_str(), "no events are taken{deliveries}: {help}");
             }
             (Some(_), None) => {
                 *self.since() = None;
