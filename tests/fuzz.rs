@@ -114,6 +114,11 @@ fn stream() {
     run("stream", checks::stream::check, MUTATIONS);
 }
 
+#[test]
+fn spool() {
+    run("spool", checks::spool::check, MUTATIONS);
+}
+
 /// Each writes its files.
 #[test]
 fn config() {

@@ -8,6 +8,7 @@ pub(crate) mod event;
 pub(crate) mod items;
 pub(crate) mod lines;
 pub(crate) mod message;
+pub(crate) mod spool;
 pub(crate) mod stream;
 
 /// Pieces of `input`, of lengths that `seed` decides.

@@ -59,10 +59,10 @@ pub use self::{
     claims::Claims,
     failed::{NAME as FAILED, Reason},
     rejects::{Lies, Reject, RejectError, Rejects},
+    take::{Bad, Places, Rules, events_of},
 };
 use self::{
     desk::{Desk, Loaded, Look, Next, Outcome, Ready, Site},
-    take::Rules,
     watch::Hints,
 };
 use crate::{

@@ -22,17 +22,17 @@ use crate::{
 
 /// What a directory's files are held against.
 #[derive(Clone, Debug)]
-pub(super) struct Rules {
+pub struct Rules {
     /// Whose the events are.
-    pub(super) account: AccountName,
+    pub account: AccountName,
     /// The type of files that are payloads, if such are taken.
-    pub(super) event_type: Option<EventType>,
+    pub event_type: Option<EventType>,
     /// The greatest event, in bytes.
-    pub(super) event_size: usize,
+    pub event_size: usize,
     /// The greatest file, in bytes.
-    pub(super) file_size: u64,
+    pub file_size: u64,
     /// The most events of a file.
-    pub(super) file_events: usize,
+    pub file_events: usize,
 }
 
 /// What an event costs in memory besides its bytes, roughly.
@@ -73,11 +73,11 @@ impl Rules {
 
 /// Why a file is not taken, ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Bad {
+pub struct Bad {
     /// What is wrong.
-    pub(super) refusal: Refusal,
+    pub refusal: Refusal,
     /// In which line, or as which item; `None` for the file as a whole.
-    pub(super) place: Option<Place>,
+    pub place: Option<Place>,
 }
 
 /// What reading a file came to.
@@ -93,7 +93,7 @@ pub(super) enum Content {
 
 /// In which lines, or as which items, a file's events stand.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Places {
+pub struct Places {
     /// What the numbers are of; `None`: the file is one event.
     dialect: Option<Dialect>,
     /// Where the numbers do not go on by one: an event's place among the events, and its number.
@@ -102,7 +102,7 @@ pub(super) struct Places {
 
 impl Places {
     /// Where the event `index` stands; `None` when it is the whole file.
-    pub(super) fn place(&self, index: usize) -> Option<Place> {
+    pub fn place(&self, index: usize) -> Option<Place> {
         Some(self.dialect?.place(self.number(index)?))
     }
 
@@ -146,14 +146,7 @@ pub(super) fn read(file: &mut File, name: &OsStr, stamp: Stamp, rules: &Rules) -
     if now != stamp || u64::try_from(bytes.len()).ok() != Some(stamp.size) {
         return Ok(Content::Changed(now));
     }
-    let bytes = Bytes::from(bytes);
-    let taken = match (kind, &rules.event_type) {
-        (Kind::Other, Some(event_type)) => {
-            Ok((vec![payload(bytes, name, event_type, rules)], Places::default()))
-        }
-        _ => parse(kind, bytes, rules),
-    };
-    Ok(match taken {
+    Ok(match events_of(name, Bytes::from(bytes), rules) {
         Ok((mut events, places)) => {
             for event in &mut events {
                 event.uid = Some(uid);
@@ -162,6 +155,19 @@ pub(super) fn read(file: &mut File, name: &OsStr, stamp: Stamp, rules: &Rules) -
         }
         Err(bad) => Content::Bad(bad),
     })
+}
+
+/// The events of the file `name`, which is complete and has these bytes, and where they stand.
+///
+/// # Errors
+/// It is no file of events.
+pub fn events_of(name: &OsStr, bytes: Bytes, rules: &Rules) -> Result<(Vec<NewEvent>, Places), Bad> {
+    match (Kind::of(name), &rules.event_type) {
+        (Kind::Other, Some(event_type)) => {
+            Ok((vec![payload(bytes, name, event_type, rules)], Places::default()))
+        }
+        (kind, _) => parse(kind, bytes, rules),
+    }
 }
 
 /// The event that a file is whose bytes are its payload, whatever they are, also none.
