@@ -3,7 +3,7 @@
 //! Everybody is judged once, when they have connected and before anything of theirs is read: by the rules of
 //! [`access`](crate::policy::access), and, where those need them, by the groups that the system's database has.
 //! The [`Verdict`] goes with the connection through every door. Who is let in gets a [`Place`]. There are
-//! [`PLACES`] for all, of which each user has a part, and [`KEPT`] besides that only operators get, so that
+//! [`PLACES`] for all, of which each user has a part, and `KEPT` besides that only operators get, so that
 //! they find one whatever producers do. Who is not let in, or finds no place, is told why and holds none.
 
 use std::{fmt, sync::Arc};

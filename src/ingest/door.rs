@@ -1,7 +1,7 @@
 //! Whether events are taken at all: watches the room that the store and its disk have, and says so.
 //!
 //! The outbox decides, commit by commit, and shuts the door by itself. Here is looked after free space while the disk is
-//! full, once in [`LOOK`], so that the door opens by itself; a disk with room is left alone. That the door shuts and that
+//! full, once in `LOOK`, so that the door opens by itself; a disk with room is left alone. That the door shuts and that
 //! it opens is logged once each.
 
 use std::{

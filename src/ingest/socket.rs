@@ -10,7 +10,7 @@
 //! Connections are bounded in number, and each in the time until its first byte. While the store is being opened a
 //! connection waits for it, up to [`START_TIME`]. Who has connected is known by `SO_PEERCRED`: the kernel's word, as of the
 //! moment when the peer connected. [`access`](super::access) judges it before anything is read. Who is refused is told so in
-//! the dialect that it speaks, within [`REFUSAL_TIME`]; if it says nothing, in an error line.
+//! the dialect that it speaks, within `REFUSAL_TIME`; if it says nothing, in an error line.
 
 use std::{
     fs, io,
