@@ -18,8 +18,10 @@ fn problem(world: &World) -> Option<String> {
 #[test]
 fn a_file_that_is_refused_alone_does_not_hold_up_the_rest() {
     let receiver = Receiver::start();
-    let text = "store.reserve = \"1MiB\"\n[[spool]]\npath = \"spool\"\nrescan = \"1s\"\n".to_owned()
-        + &endpoint("erp", &receiver.url("/"), &["small"], "raw");
+    let text =
+        "store.reserve = \"1MiB\"\nlimits.in_flight = 16\n[[spool]]\npath = \"spool\"\nrescan = \"1s\"\n"
+            .to_owned()
+            + &endpoint("erp", &receiver.url("/"), &["small"], "raw");
     let Some(mut world) = World::on_disk(24, &text) else { return };
     fs::create_dir(world.path("spool")).expect("a directory");
     // Twice its bytes are more than the disk has.
