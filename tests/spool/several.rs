@@ -99,7 +99,7 @@ fn what_is_no_file_is_left_alone_and_told_once() {
     let world =
         World::running(&format!("[[spool]]\npath = \"other\"\ntype = \"any\"\nrescan = \"1s\"\n{endpoint}"));
     let other = world.path("other");
-    eventually("it is made", || other.is_dir().then_some(()));
+    eventually("it is made", || other.join("failed").is_dir().then_some(()));
     symlink("/etc/hostname", other.join("link.json")).expect("a link");
     symlink("nowhere", other.join("nowhere.json")).expect("a link");
     fs::create_dir(other.join("directory.json")).expect("a directory");
