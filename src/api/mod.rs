@@ -13,6 +13,7 @@ mod endpoints;
 mod event_types;
 mod events;
 mod id;
+mod jobs;
 mod problem;
 mod query;
 mod sent;
@@ -163,6 +164,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/deliveries/{id}", get(deliveries::show))
         .route("/v1/event-types", get(event_types::list))
         .merge(endpoints::routes())
+        .merge(jobs::routes())
         .route("/v1/status", get(status::status))
         .route("/healthz", get(status::health))
         .route("/readyz", get(status::ready))
@@ -226,7 +228,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
 async fn no_route(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
     Problem::not_found(format!(
-        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/event-types, /v1/status, /healthz and /readyz"
+        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/event-types, /v1/jobs, /v1/status, /healthz and /readyz"
     ))
 }
 

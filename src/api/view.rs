@@ -3,6 +3,7 @@
 //! Never the store's rows: those may change without a word, these are the contract.
 
 mod endpoint;
+mod job;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -24,6 +25,7 @@ use crate::model::{
 pub use self::endpoint::{
     DeletedEndpoint, EnabledEndpoint, MadeEndpoint, SecretView, SecretsView, ShownSecret, TestView,
 };
+pub use self::job::{JobView, ProgressView};
 pub use crate::ingest::answer::{Accepted, Answer, ErrorView, Refused};
 
 /// The answer to a batch: one [`Answer`] for each event, in order.

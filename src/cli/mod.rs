@@ -30,6 +30,7 @@ pub mod exit;
 #[cfg(test)]
 mod fake;
 pub mod input;
+pub mod job;
 pub mod list;
 pub mod listen;
 pub mod profile;
@@ -96,6 +97,9 @@ enum Command {
     /// Look at endpoints, make and change them
     #[command(subcommand)]
     Endpoint(endpoint::Command),
+    /// Look at jobs, and call them off
+    #[command(subcommand)]
+    Job(job::Command),
     /// Look after files that were not taken
     #[command(subcommand)]
     Spool(spool::Command),
@@ -180,6 +184,7 @@ fn dispatch(command: Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
         Command::Event(command) => event::run(&command, sockets, screen),
         Command::Delivery(command) => delivery::run(&command, sockets, screen),
         Command::Endpoint(command) => endpoint::run(&command, sockets, screen),
+        Command::Job(command) => job::run(&command, sockets, screen),
         Command::Spool(command) => spool::run(&command, sockets, screen),
         Command::Status(_) => status::run(sockets, screen),
         Command::Listen(args) => listen::run(&args, screen),
@@ -244,6 +249,9 @@ mod tests {
             "posthaste endpoint test erp --type a.b --data {}",
             "posthaste endpoint rotate-secret erp --overlap 0s",
             "posthaste endpoint secret erp --all",
+            "posthaste job list --account a --limit 5",
+            "posthaste job show job_01hqr2p1qq8k3v7r5m6n0x9y2z --watch",
+            "posthaste job cancel job_01hqr2p1qq8k3v7r5m6n0x9y2z",
             "posthaste spool list --json",
             "posthaste spool list --directory d",
             "posthaste spool retry a.json b.json --config a.toml",

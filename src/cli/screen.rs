@@ -45,6 +45,13 @@ impl Screen<'_> {
         let _ = writeln!(self.notes, "{text}");
     }
 
+    /// A remark in the place of the passing one before, where somebody reads it; an empty one takes that away.
+    pub fn passing(&mut self, text: &str) {
+        if self.live {
+            let _ = write!(self.notes, "\r\u{1b}[K{text}");
+        }
+    }
+
     /// What is printed so far is on its way.
     pub fn flush(&mut self) -> Result<(), CliError> {
         self.out.flush().map_err(CliError::Output)
@@ -65,7 +72,7 @@ impl Screen<'_> {
 pub fn paint(word: &str) -> String {
     let first = word.split([' ', ':', ',']).next().unwrap_or(word);
     let colour = match first {
-        "succeeded" | "enabled" | "running" | "verified" => 32,
+        "succeeded" | "done" | "enabled" | "running" | "verified" => 32,
         "failed" | "NOT" => 31,
         "pending" | "disabled" | "starting" | "stopping" | "unsigned" => 33,
         "cancelled" => 2,

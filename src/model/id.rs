@@ -19,7 +19,7 @@ use std::{fmt, hash::Hasher, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use siphasher::sip::SipHasher24;
 
-use super::{delivery::DeliveryKey, endpoint::EndpointNumber, event::Seq, time::Timestamp};
+use super::{delivery::DeliveryKey, endpoint::EndpointNumber, event::Seq, job::JobNumber, time::Timestamp};
 
 /// Bits of a number (an event's or endpoint's): 17 trillion of them.
 pub const NUMBER_BITS: u32 = 44;
@@ -89,6 +89,10 @@ id! {
     /// An endpoint's id, `ep_…`.
     EndpointId, "ep", 3
 }
+id! {
+    /// A job's id, `job_…`.
+    JobId, "job", 5
+}
 
 /// A text that is not an id of the kind asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,6 +137,11 @@ impl IdKey {
         EndpointId(self.seal(EndpointId::TWEAK, at, u64::from(number.get()), 0))
     }
 
+    /// The id of job `number`, made at `at`.
+    pub fn job_id(&self, at: Timestamp, number: JobNumber) -> JobId {
+        JobId(self.seal(JobId::TWEAK, at, number.get(), 0))
+    }
+
     /// When the event was accepted, and its sequence number; `None` for an id that this store did not give.
     pub fn open_event(&self, id: EventId) -> Option<(Timestamp, Seq)> {
         let (at, number, slot) = self.open(EventId::TWEAK, id.0)?;
@@ -150,6 +159,12 @@ impl IdKey {
         let (at, number, slot) = self.open(EndpointId::TWEAK, id.0)?;
         let number = u32::try_from(number).ok()?;
         (slot == 0).then_some((at, EndpointNumber::new(number)))
+    }
+
+    /// When the job was made, and its number; `None` for an id that this store did not give.
+    pub fn open_job(&self, id: JobId) -> Option<(Timestamp, JobNumber)> {
+        let (at, number, slot) = self.open(JobId::TWEAK, id.0)?;
+        (slot == 0).then_some((at, JobNumber::new(number)))
     }
 
     /// Eight base62 characters of a keyed hash of the delivery's id, for the placeholder `{delivery_short}`.
@@ -259,6 +274,9 @@ mod tests {
             assert_eq!(key().open_event(event_id), Some((at, seq)));
             assert_eq!(key().open_delivery(delivery_id), Some((at, delivery)));
             assert_eq!(key().open_endpoint(key().endpoint_id(at, number)), Some((at, number)));
+            let job = JobNumber::new(seq.get());
+            assert_eq!(key().open_job(key().job_id(at, job)), Some((at, job)));
+            assert_eq!(key().open_job(JobId(event_id.0)), None, "the kind is part of the id");
         }
     }
 

@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod id;
+pub mod job;
 pub mod numbers;
 pub mod pattern;
 pub mod profile;

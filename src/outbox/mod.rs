@@ -25,6 +25,7 @@ mod error;
 mod ground;
 mod guarded;
 mod held;
+mod jobs;
 mod open;
 mod order;
 mod origins;
@@ -51,6 +52,7 @@ pub use self::{
     depths::Depths,
     endpoints::{Change, Changed, Configured, Judged},
     error::{OpenError, StoreError},
+    jobs::{JobChange, JobChanged},
     origins::{Callback, OriginNews},
     parked::Loaded,
     read::{Backlog, Heads, Placed, Reader},
@@ -244,6 +246,16 @@ impl Outbox {
     pub async fn change(&self, change: Change) -> Result<Changed, StoreError> {
         let (sender, receiver) = oneshot::channel();
         self.queue.change(change, sender);
+        receiver.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Makes or changes a job, in a commit of its own; the answer comes when it is durable.
+    ///
+    /// # Errors
+    /// The store failed or is closed.
+    pub async fn change_job(&self, change: JobChange) -> Result<JobChanged, StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        self.queue.change_job(change, sender);
         receiver.await.unwrap_or(Err(StoreError::Stopped))
     }
 

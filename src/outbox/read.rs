@@ -11,7 +11,7 @@ use super::{
     dedup::Remembered,
     endpoints,
     error::StoreError,
-    order, parked,
+    jobs, order, parked,
     record::{
         Brief, Head, IdRow, Row, decode_attempt, decode_brief, decode_delivery, decode_event, decode_head,
         decode_row, decode_url, delivery_bytes,
@@ -26,6 +26,7 @@ use crate::model::{
     delivery::{Delivery, DeliveryKey, Group, Scheduled, State},
     endpoint::{Endpoint, EndpointNumber},
     event::{Event, Seq},
+    job::{Job, JobNumber},
     time::Minute,
 };
 
@@ -154,6 +155,16 @@ impl Reader {
     /// All endpoints that the store knows, by number.
     pub fn endpoints(&self) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
         endpoints::read_all(&self.txn)
+    }
+
+    /// All jobs that are kept, by number.
+    pub fn jobs(&self) -> Result<Vec<(JobNumber, Job)>, StoreError> {
+        jobs::read_all(&self.txn)
+    }
+
+    /// One of them.
+    pub fn job(&self, number: JobNumber) -> Result<Option<Job>, StoreError> {
+        jobs::read_one(&self.txn, number)
     }
 
     /// Rows newest first, at most `limit`, from the one before `before` on; of pending and ended deliveries alike.

@@ -803,7 +803,7 @@ impl IdRow {
     }
 }
 
-fn encode_map<T: Serialize>(record: &T, capacity: usize) -> Vec<u8> {
+pub(super) fn encode_map<T: Serialize>(record: &T, capacity: usize) -> Vec<u8> {
     let mut row = Vec::with_capacity(capacity);
     row.push(VERSION);
     let mut serializer = rmp_serde::Serializer::new(&mut row).with_struct_map();
@@ -813,7 +813,7 @@ fn encode_map<T: Serialize>(record: &T, capacity: usize) -> Vec<u8> {
     row
 }
 
-fn decode_map<'a, T: Deserialize<'a>>(row: &'a [u8]) -> Option<T> {
+pub(super) fn decode_map<'a, T: Deserialize<'a>>(row: &'a [u8]) -> Option<T> {
     let (version, map) = row.split_first()?;
     if *version != VERSION {
         return None;

@@ -11,6 +11,7 @@
 //! | `parked` | endpoint, due minute, seq, slot | due, ms | park; removed by load. Not there until something is parked |
 //! | `fifo` | endpoint, group, place | seq and slot of the delivery, packed | accept, join; removed by settle. Not there until a delivery keeps an order |
 //! | `endpoints` | number | version byte, MessagePack map; secrets among it | configuration, changes; settle when a count changes; accept of the first callback to an origin, which may remove another |
+//! | `jobs` | number | version byte, MessagePack map | changes of jobs; the oldest that have ended are removed. Not there until there is one |
 //! | `meta` | name | bytes | creation, open, close; the clocks' mark and the count of bytes with any commit |
 //!
 //! Packed, a delivery's key is `seq << 16 | slot`. A *row key* is `seq << 16 | slot` of the row's first delivery; a row holds at most [`ROW_DELIVERIES`] of them.
@@ -40,6 +41,7 @@ pub(super) const FILES: TableDefinition<FileKey, u64> = TableDefinition::new("fi
 pub(super) const PARKED: TableDefinition<ParkedKey, u64> = TableDefinition::new("parked");
 pub(super) const FIFO: TableDefinition<FifoKey, u64> = TableDefinition::new("fifo");
 pub(super) const ENDPOINTS: TableDefinition<u32, &[u8]> = TableDefinition::new("endpoints");
+pub(super) const JOBS: TableDefinition<u64, &[u8]> = TableDefinition::new("jobs");
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 /// Rows of `meta`.
@@ -114,6 +116,7 @@ pub(super) struct Tables<'txn> {
     parked: Option<Table<'txn, ParkedKey, u64>>,
     fifo: Option<Table<'txn, FifoKey, u64>>,
     endpoints: Option<Table<'txn, u32, &'static [u8]>>,
+    jobs: Option<Table<'txn, u64, &'static [u8]>>,
 }
 
 macro_rules! table {
@@ -140,6 +143,7 @@ impl<'txn> Tables<'txn> {
             parked: None,
             fifo: None,
             endpoints: None,
+            jobs: None,
         }
     }
 
@@ -152,4 +156,5 @@ impl<'txn> Tables<'txn> {
     table!(parked, PARKED, ParkedKey, u64);
     table!(fifo, FIFO, FifoKey, u64);
     table!(endpoints, ENDPOINTS, u32, &'static [u8]);
+    table!(jobs, JOBS, u64, &'static [u8]);
 }

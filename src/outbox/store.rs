@@ -15,6 +15,7 @@ use super::{
     endpoints::{Change, Changed, Configured, Endpoints, Judged, change, reconcile},
     error::StoreError,
     held::Held,
+    jobs::{JobChange, JobChanged, Jobs},
     order::{Advancing, GroupOf, advance, join},
     origins::OriginNews,
     parked::{Loaded, load, park},
@@ -40,6 +41,7 @@ pub(super) struct State {
     pub(super) next_attempt: AttemptRow,
     pub(super) dedup: Dedup,
     pub(super) endpoints: Endpoints,
+    pub(super) jobs: Jobs,
     pub(super) depths: Depths,
     pub(super) pending_per_endpoint: u64,
     pub(super) held: Held,
@@ -109,6 +111,7 @@ impl Store {
         let last_seq = txn.open_table(EVENTS)?.last()?.map_or(0, |(seq, _)| seq.value());
         let last_attempt = txn.open_table(ATTEMPTS)?.last()?.map_or(0, |(row, _)| row.value());
         let endpoints = Endpoints::read(&txn)?;
+        let jobs = Jobs::read(&txn)?;
         let next_seq = Seq::new(after("events", last_seq, Seq::MAX.get())?);
         let next_attempt = AttemptRow::new(after("attempts", last_attempt, AttemptRow::MAX.get())?);
         let held = Held::read(&txn, next_seq, next_attempt)?;
@@ -121,6 +124,7 @@ impl Store {
             next_seq,
             next_attempt,
             endpoints,
+            jobs,
             depths,
             pending_per_endpoint: options.pending_per_endpoint,
             held,
@@ -186,7 +190,20 @@ impl Store {
         judged: &[Judged],
         at: Timestamp,
     ) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
-        self.write(|state, tables| reconcile(wanted, judged, at, &mut state.endpoints, tables))
+        self.write(|state, tables| {
+            // With a start's first commit, before anybody can ask.
+            state.jobs.fail_stopped(at, tables)?;
+            reconcile(wanted, judged, at, &mut state.endpoints, tables)
+        })
+    }
+
+    /// Makes or changes a job.
+    pub(super) fn change_job(&mut self, change: JobChange) -> Result<JobChanged, StoreError> {
+        self.write_if(|state, tables| {
+            let changed = state.jobs.change(change, tables)?;
+            let wrote = matches!(changed, JobChanged::Done(..));
+            Ok((changed, wrote))
+        })
     }
 
     /// Changes an endpoint.

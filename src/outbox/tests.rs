@@ -2,6 +2,7 @@
 
 mod backend;
 mod crash;
+mod jobs;
 mod model;
 mod opening;
 mod order;

@@ -23,6 +23,7 @@ use super::{
     accept::{Batch, BatchAnswer, FileIdentity, Routed},
     endpoints::{Change, Changed, Configured, Judged},
     error::{StoreError, contain},
+    jobs::{JobChange, JobChanged},
     order::GroupOf,
     origins::OriginNews,
     parked::Loaded,
@@ -87,6 +88,7 @@ struct Work {
     loads: VecDeque<Load>,
     configure: Vec<Configure>,
     changes: Vec<(Change, Answer<Changed>)>,
+    jobs: Vec<(JobChange, Answer<JobChanged>)>,
     ids: Vec<(u64, Seq)>,
     ids_whole: bool,
     /// Of the clocks; goes with the next commit.
@@ -183,6 +185,10 @@ impl Queue {
         self.add(|work| work.changes.push((change, answer)));
     }
 
+    pub(super) fn change_job(&self, change: JobChange, answer: Answer<JobChanged>) {
+        self.add(|work| work.jobs.push((change, answer)));
+    }
+
     pub(super) fn mark(&self, mark: Mark, now: bool) {
         self.add(|work| {
             work.mark = Some(mark);
@@ -253,6 +259,7 @@ impl Work {
             || !self.joins.is_empty()
             || !self.configure.is_empty()
             || !self.changes.is_empty()
+            || !self.jobs.is_empty()
             || !self.ids.is_empty()
             || self.mark_now
             || !self.loads.is_empty()
@@ -305,6 +312,7 @@ struct Round {
     answers: Vec<Answer<BatchAnswer>>,
     configure: Vec<Configure>,
     changes: Vec<(Change, Answer<Changed>)>,
+    jobs: Vec<(JobChange, Answer<JobChanged>)>,
     ids: Vec<(u64, Seq)>,
     mark: Option<Mark>,
     mark_now: bool,
@@ -409,7 +417,7 @@ impl Round {
     /// Whether the store is to be closed and nothing is left to write.
     fn is_last(&self) -> bool {
         let nothing = self.group.is_empty() && self.configure.is_empty() && self.changes.is_empty();
-        matches!(self.stop, Stop::Close(_)) && nothing && !self.mark_now
+        matches!(self.stop, Stop::Close(_)) && nothing && self.jobs.is_empty() && !self.mark_now
     }
 }
 
@@ -443,6 +451,7 @@ fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Roun
         answers,
         configure: mem::take(&mut work.configure),
         changes: mem::take(&mut work.changes),
+        jobs: mem::take(&mut work.jobs),
         ids: mem::take(&mut work.ids),
         mark: work.mark.take(),
         mark_now: mem::take(&mut work.mark_now),
@@ -464,6 +473,9 @@ fn write(
     }
     for (change, answer) in round.changes {
         let _ = answer.send(Ok(store.change(change)?));
+    }
+    for (change, answer) in round.jobs {
+        let _ = answer.send(Ok(store.change_job(change)?));
     }
     if round.group.is_empty() && !round.mark_now {
         return Ok(round.group.settles);

@@ -1,0 +1,139 @@
+//! `/v1/jobs` and what is beneath it: for operators alone.
+
+use std::cmp::Reverse;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{RawQuery, State},
+    http::{Response, StatusCode},
+    routing::{get, post},
+};
+
+use super::{
+    App, Open,
+    access::Operator,
+    events::{shown, wrong_cursor},
+    id::Id,
+    json,
+    problem::Problem,
+    query::Query,
+    view::{JobView, Page, ProgressView},
+};
+use crate::{
+    model::{
+        account::AccountName,
+        id::JobId,
+        job::{Job, JobNumber, JobState, Work},
+    },
+    outbox::{JobChange, JobChanged},
+};
+
+/// The routes.
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/v1/jobs", get(list))
+        .route("/v1/jobs/{id}", get(show))
+        .route("/v1/jobs/{id}/cancel", post(cancel))
+}
+
+/// The jobs, newest first.
+async fn list(
+    _: Operator,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, Problem> {
+    let query = Query::read(query.as_deref(), &["account", "limit", "cursor"])?;
+    let account: Option<AccountName> = query.value("account")?;
+    let limit = query.limit()?;
+    let open = app.open().await?;
+    let before = match query.value::<JobId>("cursor")? {
+        Some(id) => Some(open.outbox.id_key().open_job(id).ok_or_else(wrong_cursor)?.1),
+        None => None,
+    };
+    let mut jobs = open.read(crate::outbox::Reader::jobs).await?;
+    jobs.sort_by_key(|(number, _)| Reverse(*number));
+    let mut wanted = jobs.iter().filter(|(number, job)| {
+        account.as_ref().is_none_or(|account| job.account.as_ref() == Some(account))
+            && before.is_none_or(|before| *number < before)
+    });
+    let page: Vec<_> = wanted.by_ref().take(limit).collect();
+    let items: Vec<_> = page.iter().map(|(number, job)| view(*number, job, &open)).collect();
+    let next_cursor = wanted.next().and_then(|_| Some(items.last()?.id.to_string()));
+    Ok(json(StatusCode::OK, &Page { items, next_cursor }))
+}
+
+/// One job.
+async fn show(
+    _: Operator,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Id(id): Id,
+) -> Result<Response<Body>, Problem> {
+    Query::read(query.as_deref(), &[])?;
+    let open = app.open().await?;
+    let (number, job) = find(&open, &id).await?;
+    Ok(json(StatusCode::OK, &view(number, &job, &open)))
+}
+
+/// Calls a job off.
+async fn cancel(
+    _: Operator,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Id(id): Id,
+) -> Result<Response<Body>, Problem> {
+    Query::read(query.as_deref(), &[])?;
+    let open = app.open().await?;
+    let (number, _) = find(&open, &id).await?;
+    let (state, at) = (JobState::Cancelled, app.clock.wall());
+    let change = JobChange::End { number, state, error: None, at };
+    match open.outbox.change_job(change).await? {
+        JobChanged::Done(number, job) => Ok(json(StatusCode::OK, &view(number, &job, &open))),
+        JobChanged::Ended(_, job) | JobChanged::Excluded(_, job) => {
+            let detail = format!("the job has ended already: it is {}", job.state.as_str());
+            Err(Problem::new(StatusCode::CONFLICT, "job_ended", detail))
+        }
+        JobChanged::Missing => Err(missing(&id)),
+    }
+}
+
+async fn find(open: &Open, id: &str) -> Result<(JobNumber, Job), Problem> {
+    let parsed: JobId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
+    let (started_at, number) = open.outbox.id_key().open_job(parsed).ok_or_else(|| missing(id))?;
+    let job = open.read(move |reader| reader.job(number)).await?;
+    let job = job.filter(|job| job.started_at == started_at);
+    job.map(|job| (number, job)).ok_or_else(|| missing(id))
+}
+
+fn missing(id: &str) -> Problem {
+    let detail = format!("there is no job {}; of those that have ended the last hundred are kept", shown(id));
+    Problem::not_found(detail)
+}
+
+/// A job as it is shown.
+pub(super) fn view(number: JobNumber, job: &Job, open: &Open) -> JobView {
+    let (recover, file) = match &job.work {
+        Work::Recover(recover) => (Some(recover), None),
+        Work::Backup { file } => (None, Some(file.clone())),
+    };
+    let target = recover.and_then(|recover| open.directory.target(recover.endpoint));
+    JobView {
+        id: open.outbox.id_key().job_id(job.started_at, number),
+        kind: job.work.kind(),
+        state: job.state,
+        account: job.account.clone(),
+        endpoint_id: target.map(|target| target.id),
+        since: recover.map(|recover| recover.since),
+        until: recover.map(|recover| recover.until),
+        file,
+        progress: ProgressView {
+            done: job.done,
+            total: job.total,
+            replayed: recover.map(|recover| recover.replayed),
+        },
+        started_at: job.started_at,
+        ended_at: job.ended_at,
+        error: job.error.clone(),
+    }
+}

@@ -1,0 +1,369 @@
+//! The stored side of jobs: a row for each, in a table that is made with the first.
+//!
+//! ```text
+//! made ─▶ running ─▶ done, failed or cancelled, for good
+//! ```
+//!
+//! Every change is a commit of its own; the progress of a recover goes with the deliveries that it replays. All rows are in the
+//! writer's memory besides. Of those that have ended the last [`KEPT`] are kept; how many can run at once is bounded by
+//! what excludes what ([`Work::excludes`]). What was running when the daemon ended goes on where its work is the store's own; else the
+//! next start says that it has failed.
+
+use std::{collections::BTreeMap, mem};
+
+use redb::{ReadTransaction, ReadableTable, TableError};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error::StoreError,
+    record::{decode_map, encode_map},
+    schema::{JOBS, Tables, pack, unpack},
+};
+use crate::model::{
+    account::AccountName,
+    endpoint::EndpointNumber,
+    event::Seq,
+    job::{Job, JobNumber, JobState, Recover, Work},
+    time::Timestamp,
+};
+
+/// So many jobs are kept that have ended.
+pub(super) const KEPT: usize = 100;
+/// Why a job failed that does not go on after the end of the daemon.
+const STOPPED: &str = "the daemon was stopped";
+
+/// What is to become of a job.
+#[derive(Clone, Debug)]
+pub enum JobChange {
+    /// It begins, unless one is running that excludes it.
+    Make {
+        /// Whose it is; `None`: the box's.
+        account: Option<AccountName>,
+        /// What it does.
+        work: Work,
+        /// How much there is to do, where that is known.
+        total: Option<u64>,
+        /// When.
+        at: Timestamp,
+    },
+    /// It has come so far.
+    Progress {
+        /// Which.
+        number: JobNumber,
+        /// How much of it is done.
+        done: u64,
+        /// How much there is to do in all, where that is known.
+        total: Option<u64>,
+    },
+    /// It ends.
+    End {
+        /// Which.
+        number: JobNumber,
+        /// How; not [`JobState::Running`].
+        state: JobState,
+        /// Why, where nobody asked for it.
+        error: Option<String>,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// What came of a [`JobChange`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobChanged {
+    /// It is on disk: the job from now on.
+    Done(JobNumber, Box<Job>),
+    /// This one is running, and excludes it: nothing was written.
+    Excluded(JobNumber, Box<Job>),
+    /// It had ended already, as this says: nothing was written. Whoever does its work is to leave off.
+    Ended(JobNumber, Box<Job>),
+    /// There is none of this number, or none any more: nothing was written.
+    Missing,
+}
+
+/// All rows of the table, as they are.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    all: BTreeMap<JobNumber, Job>,
+    /// Those that were running when the store was opened, and do not go on.
+    stopped: Vec<JobNumber>,
+}
+
+impl Jobs {
+    /// Reads all of them.
+    pub(super) fn read(txn: &ReadTransaction) -> Result<Self, StoreError> {
+        let all: BTreeMap<_, _> = read_all(txn)?.into_iter().collect();
+        let stopped =
+            |(number, job): (&JobNumber, &Job)| (job.is_running() && !job.work.survives()).then_some(*number);
+        Ok(Self { stopped: all.iter().filter_map(stopped).collect(), all })
+    }
+
+    /// Makes or changes one; whether anything was written is whether it is [`JobChanged::Done`].
+    pub(super) fn change(
+        &mut self,
+        change: JobChange,
+        tables: &mut Tables<'_>,
+    ) -> Result<JobChanged, StoreError> {
+        match change {
+            JobChange::Make { account, work, total, at } => {
+                let excluding = |job: &Job| job.is_running() && job.work.excludes(&work);
+                if let Some((number, job)) = self.all.iter().find(|(_, job)| excluding(job)) {
+                    return Ok(JobChanged::Excluded(*number, Box::new(job.clone())));
+                }
+                let last = self.all.last_key_value().map_or(0, |(number, _)| number.get());
+                let number = JobNumber::new(last + 1);
+                self.write(number, Job::new(account, work, total, at), tables)?;
+                Ok(self.done(number))
+            }
+            JobChange::Progress { number, done, total } => {
+                self.change_running(number, tables, |job| Job { done, total, ..job })
+            }
+            JobChange::End { number, state, error, at } => {
+                debug_assert!(state != JobState::Running, "a job that ends is not running");
+                let end = |job| Job { state, error, ended_at: Some(at), ..job };
+                let changed = self.change_running(number, tables, end)?;
+                self.prune(tables)?;
+                Ok(changed)
+            }
+        }
+    }
+
+    /// Says of those that were running when the store was opened, and do not go on, that they have failed.
+    pub(super) fn fail_stopped(&mut self, at: Timestamp, tables: &mut Tables<'_>) -> Result<(), StoreError> {
+        for number in mem::take(&mut self.stopped) {
+            let error = Some(STOPPED.to_owned());
+            self.change(JobChange::End { number, state: JobState::Failed, error, at }, tables)?;
+        }
+        Ok(())
+    }
+
+    fn change_running(
+        &mut self,
+        number: JobNumber,
+        tables: &mut Tables<'_>,
+        change: impl FnOnce(Job) -> Job,
+    ) -> Result<JobChanged, StoreError> {
+        let Some(job) = self.all.get(&number) else { return Ok(JobChanged::Missing) };
+        if !job.is_running() {
+            return Ok(JobChanged::Ended(number, Box::new(job.clone())));
+        }
+        let job = change(job.clone());
+        self.write(number, job, tables)?;
+        Ok(self.done(number))
+    }
+
+    fn done(&self, number: JobNumber) -> JobChanged {
+        JobChanged::Done(number, Box::new(self.all[&number].clone()))
+    }
+
+    fn write(&mut self, number: JobNumber, job: Job, tables: &mut Tables<'_>) -> Result<(), StoreError> {
+        tables.jobs()?.insert(number.get(), encode(&job).as_slice())?;
+        self.all.insert(number, job);
+        Ok(())
+    }
+
+    /// Forgets the oldest of those that have ended, where they are too many. The newest of all is never among them, so no
+    /// number is given twice.
+    fn prune(&mut self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
+        let ended = |(number, job): (&JobNumber, &Job)| (!job.is_running()).then_some(*number);
+        let ended: Vec<_> = self.all.iter().filter_map(ended).collect();
+        let surplus = ended.len().saturating_sub(KEPT);
+        for number in ended.into_iter().take(surplus) {
+            tables.jobs()?.remove(number.get())?;
+            self.all.remove(&number);
+        }
+        Ok(())
+    }
+}
+
+/// All rows, by number.
+pub(super) fn read_all(txn: &ReadTransaction) -> Result<Vec<(JobNumber, Job)>, StoreError> {
+    let Some(table) = open(txn)? else { return Ok(Vec::new()) };
+    let mut all = Vec::new();
+    for entry in table.iter()? {
+        let (number, row) = entry?;
+        all.push(decoded(number.value(), row.value())?);
+    }
+    Ok(all)
+}
+
+/// One row.
+pub(super) fn read_one(txn: &ReadTransaction, number: JobNumber) -> Result<Option<Job>, StoreError> {
+    let Some(table) = open(txn)? else { return Ok(None) };
+    let row = table.get(number.get())?;
+    row.map(|row| decoded(number.get(), row.value()).map(|(_, job)| job)).transpose()
+}
+
+/// The table, if there was ever a job.
+fn open(txn: &ReadTransaction) -> Result<Option<impl ReadableTable<u64, &'static [u8]> + use<>>, StoreError> {
+    match txn.open_table(JOBS) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn decoded(number: u64, row: &[u8]) -> Result<(JobNumber, Job), StoreError> {
+    let job = decode(row).ok_or(StoreError::Row { table: "jobs", key: number })?;
+    Ok((JobNumber::new(number), job))
+}
+
+#[derive(Serialize, Deserialize)]
+struct JobRecord<'a> {
+    #[serde(rename = "ac", default, borrow, skip_serializing_if = "Option::is_none")]
+    account: Option<&'a str>,
+    #[serde(rename = "st")]
+    state: u8,
+    #[serde(rename = "do")]
+    done: u64,
+    #[serde(rename = "to", default, skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
+    #[serde(rename = "sa")]
+    started_at: u64,
+    #[serde(rename = "en", default, skip_serializing_if = "Option::is_none")]
+    ended_at: Option<u64>,
+    #[serde(rename = "er", default, borrow, skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    /// Of a recover.
+    #[serde(rename = "re", default, skip_serializing_if = "Option::is_none")]
+    recover: Option<RecoverRecord>,
+    /// Of a backup: where to.
+    #[serde(rename = "fi", default, borrow, skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RecoverRecord {
+    #[serde(rename = "ep")]
+    endpoint: u32,
+    #[serde(rename = "si")]
+    since: u64,
+    #[serde(rename = "un")]
+    until: u64,
+    #[serde(rename = "be")]
+    below: u64,
+    #[serde(rename = "ne")]
+    next: u64,
+    #[serde(rename = "rp")]
+    replayed: u64,
+}
+
+fn encode(job: &Job) -> Vec<u8> {
+    let (recover, file) = match &job.work {
+        Work::Recover(recover) => (Some(recover_record(recover)), None),
+        Work::Backup { file } => (None, Some(file.as_str())),
+    };
+    let record = JobRecord {
+        account: job.account.as_ref().map(AccountName::as_str),
+        state: state_code(job.state),
+        done: job.done,
+        total: job.total,
+        started_at: job.started_at.as_millis(),
+        ended_at: job.ended_at.map(Timestamp::as_millis),
+        error: job.error.as_deref(),
+        recover,
+        file,
+    };
+    encode_map(&record, 256)
+}
+
+fn decode(row: &[u8]) -> Option<Job> {
+    let record: JobRecord<'_> = decode_map(row)?;
+    let work = match (record.recover, record.file) {
+        (Some(recover), None) => Work::Recover(recover.into()),
+        (None, Some(file)) => Work::Backup { file: file.to_owned() },
+        _ => return None,
+    };
+    Some(Job {
+        account: record.account.map(str::parse).transpose().ok()?,
+        work,
+        state: state(record.state)?,
+        done: record.done,
+        total: record.total,
+        started_at: Timestamp::from_millis(record.started_at),
+        ended_at: record.ended_at.map(Timestamp::from_millis),
+        error: record.error.map(str::to_owned),
+    })
+}
+
+fn recover_record(recover: &Recover) -> RecoverRecord {
+    RecoverRecord {
+        endpoint: recover.endpoint.get(),
+        since: recover.since.as_millis(),
+        until: recover.until.as_millis(),
+        below: recover.below.get(),
+        next: pack(recover.next),
+        replayed: recover.replayed,
+    }
+}
+
+impl From<RecoverRecord> for Recover {
+    fn from(record: RecoverRecord) -> Self {
+        Self {
+            endpoint: EndpointNumber::new(record.endpoint),
+            since: Timestamp::from_millis(record.since),
+            until: Timestamp::from_millis(record.until),
+            below: Seq::new(record.below),
+            next: unpack(record.next),
+            replayed: record.replayed,
+        }
+    }
+}
+
+const fn state_code(state: JobState) -> u8 {
+    match state {
+        JobState::Running => 0,
+        JobState::Done => 1,
+        JobState::Failed => 2,
+        JobState::Cancelled => 3,
+    }
+}
+
+const fn state(code: u8) -> Option<JobState> {
+    Some(match code {
+        0 => JobState::Running,
+        1 => JobState::Done,
+        2 => JobState::Failed,
+        3 => JobState::Cancelled,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::delivery::DeliveryKey;
+
+    #[test]
+    fn jobs_read_back() {
+        let recover = Recover {
+            endpoint: EndpointNumber::new(u32::MAX),
+            since: Timestamp::EPOCH,
+            until: Timestamp::MAX,
+            below: Seq::MAX,
+            next: DeliveryKey { seq: Seq::MAX, slot: u16::MAX },
+            replayed: u64::MAX,
+        };
+        let backup = Work::Backup { file: "/b/ä.redb".to_owned() };
+        for work in [Work::Recover(recover), backup] {
+            for state in [JobState::Running, JobState::Done, JobState::Failed, JobState::Cancelled] {
+                let (account, at) = ("a".repeat(64).parse().expect("an account"), Timestamp::from_millis(7));
+                let begun = Job::new(Some(account), work.clone(), Some(u64::MAX), at);
+                let ended = Job {
+                    account: None,
+                    state,
+                    done: 9,
+                    total: None,
+                    ended_at: Some(Timestamp::MAX),
+                    error: Some("x".repeat(500)),
+                    ..begun.clone()
+                };
+                for job in [begun, ended] {
+                    assert_eq!(decode(&encode(&job)), Some(job));
+                }
+            }
+        }
+        assert_eq!(decode(&[]), None);
+        assert_eq!(decode(&[2, 0x80]), None, "another version's row is not guessed at");
+    }
+}
