@@ -5,6 +5,7 @@
 //! answered 503 with Retry-After.
 
 mod access;
+mod again;
 mod body;
 mod callbacks;
 mod deliveries;
@@ -162,6 +163,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/events/{id}", get(events::show))
         .route("/v1/deliveries", get(deliveries::list))
         .route("/v1/deliveries/{id}", get(deliveries::show))
+        .merge(again::routes())
         .route("/v1/event-types", get(event_types::list))
         .merge(endpoints::routes())
         .merge(jobs::routes())

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 
 use super::{
+    again,
     client::{self, Client, Query},
     error::CliError,
     list::{Extent, List},
@@ -35,6 +36,8 @@ pub enum Command {
     List(ListArgs),
     /// Show one delivery with all its attempts: when, why, to which address, what came back
     Show(ShowArgs),
+    /// Have deliveries that have ended delivered again
+    Replay(again::ReplayArgs),
 }
 
 /// `posthaste delivery list`.
@@ -128,6 +131,7 @@ pub fn run(command: &Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
     match command {
         Command::List(args) => list(args, &client, screen),
         Command::Show(args) => show(args, &client, screen),
+        Command::Replay(args) => again::replay(args, &client, screen),
     }
 }
 
@@ -194,6 +198,14 @@ fn print_summary(delivery: &DeliveryDetail, screen: &mut Screen<'_>) -> Result<(
     screen.line(&format!("  account   {}", item.account))?;
     screen.line(&format!("  accepted  {}", text::time_and_relative(item.accepted_at, now)))?;
     screen.line(&format!("  attempts  {}, of which {} failed by the schedule", item.attempt, item.step))
+}
+
+/// How a delivery stands, in a line.
+pub(super) fn outcome(item: &DeliveryItem, now: Timestamp) -> String {
+    match item.status {
+        Status::Pending => format!("pending, {}", next(item, now)),
+        _ => status(item),
+    }
 }
 
 /// What a reason means, in a sentence; a `callback` goes to an origin, and to no endpoint.
@@ -279,6 +291,7 @@ const fn why(why: Why) -> &'static str {
     match why {
         Why::AfterCrash => "after_crash: due before the daemon was ended hard; it may repeat an earlier one",
         Why::Probe => "probe: its endpoint's circuit was open",
+        Why::Replay => "replay: somebody had it delivered again",
         Why::RetryAfter => "retry_after: the answer before asked for this time",
         Why::Schedule => "schedule",
     }

@@ -19,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::clock::Clock;
 
+mod again;
 pub mod check;
 pub mod client;
 pub mod delivery;
@@ -238,6 +239,7 @@ mod tests {
             "posthaste delivery list --status failed --endpoint erp --since 7d --all",
             "posthaste delivery list --event evt_01hqr2p1qq8k3v7r5m6n0x9y2z",
             "posthaste delivery show dlv_01hqr2p1qq8k3v7r5m6n0x9y2z --json",
+            "posthaste delivery replay dlv_01hqr2p1qq8k3v7r5m6n0x9y2z dlv_01hqr2p1qq8k3v7r5m6n0x9y2z --json",
             "posthaste endpoint list --account a",
             "posthaste endpoint add https://a.example/ --type video.* --type a.b --description d --profile raw --header A:b",
             "posthaste endpoint add https://a.example/ --type * --secret @file --account a --disabled",
@@ -282,6 +284,8 @@ mod tests {
             "posthaste event list --limit 5 --all",
             "posthaste delivery list --status done",
             "posthaste delivery list --since yesterday",
+            "posthaste delivery replay",
+            "posthaste delivery replay evt_01hqr2p1qq8k3v7r5m6n0x9y2z",
             "posthaste endpoint add https://a.example/",
             "posthaste endpoint add --type a.b",
             "posthaste endpoint update erp",

@@ -100,12 +100,14 @@ pub(super) struct Crash {
 
 impl Crash {
     /// Why an attempt of `delivery` is made. One that this run has not tried, and that was due before an unclean start,
-    /// may have been made already, its outcome lost: to know that matters more than that it is a probe.
+    /// may have been made already, its outcome lost: to know that matters more than that it is a probe, and so does that
+    /// somebody wanted it.
     fn why(&self, key: DeliveryKey, delivery: &Delivery, probe: bool) -> Why {
         let ours = delivery.last_attempt.is_some_and(|row| row >= self.first_attempt);
         let before = key.seq <= self.last_seq && delivery.due <= self.started_at;
         match () {
             () if self.unclean && before && !ours => Why::AfterCrash,
+            () if delivery.replayed => Why::Replay,
             () if probe => Why::Probe,
             () if delivery.asked => Why::RetryAfter,
             () => Why::Schedule,
@@ -122,7 +124,7 @@ pub(super) enum Ended {
     CalledOff { before: Delivery, reason: CancelReason, at: Timestamp },
     /// Its time is up: no request was made.
     Expired { before: Delivery },
-    /// It has ended already.
+    /// It has ended already; or it was replayed since this start was scheduled, and keeps an order in which it is not first.
     NotPending,
     /// Its row says a later time, or no attempt begins any more.
     NotDue { due: Timestamp },
@@ -152,6 +154,11 @@ pub(super) async fn attempt(
     };
     if before.state != State::Pending {
         return Ended::NotPending;
+    }
+    match view.is_first(key, &before) {
+        Ok(true) => {}
+        Ok(false) => return Ended::NotPending,
+        Err(error) => return Ended::Store { accepted_at: Some(brief.accepted_at), error },
     }
     if let Some((reason, at)) = target.stored.calls_off(key.seq) {
         return Ended::CalledOff { before, reason, at };

@@ -271,6 +271,8 @@ pub struct Engine {
     view: Option<Arc<Reader>>,
     /// Outcomes on their way to the disk.
     settling: HashMap<DeliveryKey, Settling, BuildNumberHasher>,
+    /// What was replayed while an earlier start of it was still to find that it had ended.
+    replayed: HashMap<DeliveryKey, Scheduled, BuildNumberHasher>,
     /// Keys on their way to the disk because memory has no room for them.
     parking: usize,
     /// Deliveries on their way to their place in an order.
@@ -318,6 +320,7 @@ impl Engine {
             tasks: HashMap::default(),
             view: None,
             settling: HashMap::default(),
+            replayed: HashMap::default(),
             parking: 0,
             joining: 0,
             running: false,
@@ -580,6 +583,10 @@ impl Engine {
 
     fn schedule(&mut self, scheduled: &[Scheduled], now: Timestamp) {
         for one in scheduled {
+            if self.scheduler.is_in_flight(one.key) {
+                self.replayed.insert(one.key, *one);
+                continue;
+            }
             self.scheduler.handle_scheduled(one.key, one.endpoint, one.due, now);
         }
     }
@@ -659,13 +666,16 @@ impl Engine {
         match ended {
             Ok((id, (start, ended))) => {
                 self.tasks.remove(&id);
-                self.follow(start, ended)
+                self.follow(start, ended)?;
+                self.go_again(start.key);
+                Ok(())
             }
             Err(error) => {
                 if let Some(start) = self.tasks.remove(&error.id()) {
                     tracing::error!(%error, "an attempt panicked; its delivery is tried again in a minute");
                     let now = self.around.clock.now();
                     self.put_back(start, now.plus(PANIC_PAUSE), now);
+                    self.go_again(start.key);
                 }
                 Ok(())
             }
@@ -712,6 +722,14 @@ impl Engine {
         }
         self.came_to_nothing(start, now);
         Ok(())
+    }
+
+    /// Schedules what was replayed during a start that has come to nothing. Where it was put back or attempted after all,
+    /// that is seen to; a key too many does no harm.
+    fn go_again(&mut self, key: DeliveryKey) {
+        if let Some(one) = self.replayed.remove(&key) {
+            self.scheduler.handle_scheduled(one.key, one.endpoint, one.due, self.around.clock.now());
+        }
     }
 
     /// Ends a start of which no request came.

@@ -355,6 +355,23 @@ impl Intake {
         Ok((event.effect != Effect::None).then_some(callback))
     }
 
+    /// What is made of a callback that is to be called again at `at`, by the rules of today.
+    ///
+    /// # Errors
+    /// It may not go there any more, or could not be signed.
+    pub fn call_again(&self, account: &AccountName, url: &str, at: Timestamp) -> Result<Callback, Refusal> {
+        let (url, rule) = self.0.callbacks.judge(account, url)?;
+        let profile = rule.form.profile();
+        Ok(Callback {
+            origin: url.origin().ascii_serialization().into(),
+            due: at,
+            entry: Entry::Never,
+            lasting: profile.lasting(),
+            unavailable: rule.unavailable(),
+            most: rule.max_origins,
+        })
+    }
+
     /// From when an event's schedule counts: the time that it is not to go before, else this moment; and whether it is
     /// delayed by that.
     fn first(&self, event: &NewEvent) -> Result<(Timestamp, bool), Refusal> {

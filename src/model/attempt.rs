@@ -50,6 +50,8 @@ pub enum Why {
     AfterCrash,
     /// It was the probe of its endpoint's open circuit.
     Probe,
+    /// It was the first after somebody had the delivery replayed.
+    Replay,
     /// The endpoint had asked for this time (`Retry-After`), later than the schedule's.
     RetryAfter,
     /// The schedule said so.

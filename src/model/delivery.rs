@@ -96,11 +96,11 @@ pub struct Delivery {
     pub endpoint: EndpointNumber,
     /// When the next attempt is due (pending), or when it ended (not pending).
     pub due: Timestamp,
-    /// When the first attempt was due; expiry counts from it.
+    /// When the first attempt was due, or when it was replayed last; expiry counts from it.
     pub start: Timestamp,
     /// How many requests were ever made for it.
     pub attempt: u32,
-    /// Its place in the schedule: how many of the schedule's attempts have failed.
+    /// Its place in the schedule: how many of the schedule's attempts have failed since it was replayed last.
     pub step: u8,
     /// The HTTP status of the last attempt; `None` without an attempt or an answer.
     pub last_status: Option<u16>,
@@ -108,6 +108,8 @@ pub struct Delivery {
     pub last_attempt: Option<AttemptRow>,
     /// The endpoint asked for the next attempt's time, which is later than the schedule's.
     pub asked: bool,
+    /// Somebody has it delivered again, and no attempt has been made since.
+    pub replayed: bool,
     /// Whether it goes only after others.
     pub order: Order,
     /// Pending, or how it ended.
@@ -126,6 +128,7 @@ impl Delivery {
             last_status: None,
             last_attempt: None,
             asked: false,
+            replayed: false,
             order: Order::Free,
             state: State::Pending,
         }

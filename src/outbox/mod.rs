@@ -32,6 +32,7 @@ mod origins;
 mod parked;
 mod read;
 mod record;
+mod replay;
 mod reserve;
 mod room;
 mod schema;
@@ -57,6 +58,7 @@ pub use self::{
     parked::Loaded,
     read::{Backlog, Heads, Placed, Reader},
     record::{Brief, Head, Row},
+    replay::{Replay, Replayed},
     room::{Door, Full, Room},
     settle::{Count, NotSettled, Settle},
     writer::{End, Notice, Writer},
@@ -246,6 +248,16 @@ impl Outbox {
     pub async fn change(&self, change: Change) -> Result<Changed, StoreError> {
         let (sender, receiver) = oneshot::channel();
         self.queue.change(change, sender);
+        receiver.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Has a delivery that has ended delivered again, in a commit of its own; the answer comes when it is durable.
+    ///
+    /// # Errors
+    /// The store failed or is closed.
+    pub async fn replay(&self, replay: Replay) -> Result<Replayed, StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        self.queue.replay(replay, sender);
         receiver.await.unwrap_or(Err(StoreError::Stopped))
     }
 

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::model::{
     attempt::{Attempt, AttemptRow},
-    delivery::{Delivery, DeliveryKey, Group, Scheduled, State},
+    delivery::{Delivery, DeliveryKey, Group, Order, Scheduled, State},
     endpoint::{Endpoint, EndpointNumber},
     event::{Event, Seq},
     job::{Job, JobNumber},
@@ -229,6 +229,18 @@ impl Reader {
     /// Whether another must end before this pending delivery is attempted; `head` is that of its row.
     pub fn is_behind(&self, head: &Head, delivery: &Delivery) -> Result<bool, StoreError> {
         order::is_behind(&self.txn, head, delivery)
+    }
+
+    /// Whether this pending delivery keeps no order, or is the first in it.
+    pub fn is_first(&self, key: DeliveryKey, delivery: &Delivery) -> Result<bool, StoreError> {
+        match delivery.order {
+            Order::Free => Ok(true),
+            Order::Unjoined => Ok(false),
+            Order::Place(_) => {
+                let head = self.head(key.seq)?;
+                head.map_or(Ok(true), |head| Ok(!self.is_behind(&head, delivery)?))
+            }
+        }
     }
 
     /// A page of the deliveries that are first in their order, of events up to `until`, from the group `from` on; `limit`

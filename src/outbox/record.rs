@@ -10,7 +10,8 @@
 //!  1  length of the type                  4  endpoint           1  state
 //!  …  account, type                       8  place in its group 1  reason
 //!  8  with version 2: the group              or 0               1  flags: 1, its time was asked for;
-//!                                                                         2, it keeps an order
+//!                                                                         2, it keeps an order;
+//!                                                                         4, it is replayed
 //! ```
 //!
 //! so that neither lists nor the order read payloads, and a settle patches 40 bytes. The second version is that of
@@ -49,6 +50,9 @@ pub(super) const DELIVERY: usize = 40;
 const ASKED: u8 = 1;
 /// The flag of an [`Order`] that is kept.
 const ORDERED: u8 = 2;
+
+/// The flag of [`Delivery::replayed`].
+const REPLAYED: u8 = 4;
 
 /// A row of `pending` or `history`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,7 +191,8 @@ pub(super) fn encode_delivery(delivery: &Delivery) -> [u8; DELIVERY] {
         Order::Place(place) => (place, ORDERED),
     };
     bytes[22..30].copy_from_slice(&place.to_be_bytes());
-    bytes[39] = ordered | if delivery.asked { ASKED } else { 0 };
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    bytes[39] = ordered | flag(delivery.asked, ASKED) | flag(delivery.replayed, REPLAYED);
     bytes
 }
 
@@ -211,6 +216,7 @@ pub(super) fn decode_delivery(bytes: &[u8; DELIVERY]) -> Option<Delivery> {
         last_status: (status != 0).then_some(status),
         last_attempt: (row != 0).then_some(AttemptRow::new(row)),
         asked: bytes[39] & ASKED != 0,
+        replayed: bytes[39] & REPLAYED != 0,
         order,
         state: decode_state(bytes[37], bytes[38])?,
     })
@@ -432,6 +438,7 @@ const fn why_code(why: Why) -> u8 {
         Why::AfterCrash | Why::Schedule => 0,
         Why::Probe => 1,
         Why::RetryAfter => 2,
+        Why::Replay => 3,
     }
 }
 
@@ -441,6 +448,7 @@ const fn why(after_crash: bool, code: u8) -> Option<Why> {
         (false, 0) => Some(Why::Schedule),
         (false, 1) => Some(Why::Probe),
         (false, 2) => Some(Why::RetryAfter),
+        (false, 3) => Some(Why::Replay),
         _ => None,
     }
 }
@@ -858,6 +866,7 @@ mod tests {
             last_status: random.bool().then(|| random.u16(1..)),
             last_attempt: random.bool().then(|| AttemptRow::new(random.u64(1..1 << 48))),
             asked: random.bool(),
+            replayed: random.bool(),
             order: match random.u8(..3) {
                 0 => Order::Free,
                 1 => Order::Unjoined,

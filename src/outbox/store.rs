@@ -20,6 +20,7 @@ use super::{
     origins::OriginNews,
     parked::{Loaded, load, park},
     record::IdRow,
+    replay::{Replay, Replayed, replay},
     room::Room,
     schema::{ATTEMPTS, EVENTS, IDS, META, Tables, meta},
     settle::{NotSettled, Settle, settle},
@@ -86,6 +87,15 @@ pub(super) struct Committed {
     pub(super) parked: Vec<(EndpointNumber, Minute)>,
     pub(super) loaded: Vec<Loaded>,
     pub(super) origins: OriginNews,
+}
+
+/// What came of what is to be delivered again.
+#[derive(Debug, Default)]
+pub(super) struct Again<T> {
+    /// An answer for each.
+    pub(super) answers: T,
+    pub(super) origins: OriginNews,
+    pub(super) scheduled: Vec<Scheduled>,
 }
 
 /// The open store.
@@ -209,6 +219,19 @@ impl Store {
     /// Changes an endpoint.
     pub(super) fn change(&mut self, one: Change) -> Result<Changed, StoreError> {
         self.write(|state, tables| change(one, state, tables))
+    }
+
+    /// Has deliveries delivered again.
+    pub(super) fn replay(&mut self, replays: &[Replay]) -> Result<Again<Vec<Replayed>>, StoreError> {
+        self.write_if(|state, tables| {
+            let mut again: Again<Vec<Replayed>> = Again::default();
+            for one in replays {
+                again.answers.push(replay(one, state, tables, &mut again.scheduled)?);
+            }
+            again.origins = state.endpoints.origins.take_news();
+            let wrote = !again.scheduled.is_empty() || !again.origins.is_empty();
+            Ok((again, wrote))
+        })
     }
 
     /// Says in the store that it is closed cleanly, and closes it.

@@ -27,8 +27,9 @@ use super::{
     order::GroupOf,
     origins::OriginNews,
     parked::Loaded,
+    replay::{Replay, Replayed},
     settle::{NotSettled, Settle},
-    store::{Group, Store},
+    store::{Again, Group, Store},
 };
 use crate::model::{
     delivery::{DeliveryKey, Load, Order, Scheduled},
@@ -89,6 +90,7 @@ struct Work {
     configure: Vec<Configure>,
     changes: Vec<(Change, Answer<Changed>)>,
     jobs: Vec<(JobChange, Answer<JobChanged>)>,
+    replays: Vec<(Replay, Answer<Replayed>)>,
     ids: Vec<(u64, Seq)>,
     ids_whole: bool,
     /// Of the clocks; goes with the next commit.
@@ -189,6 +191,10 @@ impl Queue {
         self.add(|work| work.jobs.push((change, answer)));
     }
 
+    pub(super) fn replay(&self, replay: Replay, answer: Answer<Replayed>) {
+        self.add(|work| work.replays.push((replay, answer)));
+    }
+
     pub(super) fn mark(&self, mark: Mark, now: bool) {
         self.add(|work| {
             work.mark = Some(mark);
@@ -260,6 +266,7 @@ impl Work {
             || !self.configure.is_empty()
             || !self.changes.is_empty()
             || !self.jobs.is_empty()
+            || !self.replays.is_empty()
             || !self.ids.is_empty()
             || self.mark_now
             || !self.loads.is_empty()
@@ -313,6 +320,7 @@ struct Round {
     configure: Vec<Configure>,
     changes: Vec<(Change, Answer<Changed>)>,
     jobs: Vec<(JobChange, Answer<JobChanged>)>,
+    replays: Vec<(Replay, Answer<Replayed>)>,
     ids: Vec<(u64, Seq)>,
     mark: Option<Mark>,
     mark_now: bool,
@@ -417,7 +425,11 @@ impl Round {
     /// Whether the store is to be closed and nothing is left to write.
     fn is_last(&self) -> bool {
         let nothing = self.group.is_empty() && self.configure.is_empty() && self.changes.is_empty();
-        matches!(self.stop, Stop::Close(_)) && nothing && self.jobs.is_empty() && !self.mark_now
+        matches!(self.stop, Stop::Close(_))
+            && nothing
+            && self.jobs.is_empty()
+            && self.replays.is_empty()
+            && !self.mark_now
     }
 }
 
@@ -452,6 +464,7 @@ fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Roun
         configure: mem::take(&mut work.configure),
         changes: mem::take(&mut work.changes),
         jobs: mem::take(&mut work.jobs),
+        replays: mem::take(&mut work.replays),
         ids: mem::take(&mut work.ids),
         mark: work.mark.take(),
         mark_now: mem::take(&mut work.mark_now),
@@ -476,6 +489,14 @@ fn write(
     }
     for (change, answer) in round.jobs {
         let _ = answer.send(Ok(store.change_job(change)?));
+    }
+    if !round.replays.is_empty() {
+        let (replays, askers): (Vec<_>, Vec<_>) = mem::take(&mut round.replays).into_iter().unzip();
+        let Again { answers, origins, scheduled } = store.replay(&replays)?;
+        tell(origins, scheduled, notices);
+        for (asker, answer) in askers.into_iter().zip(answers) {
+            let _ = asker.send(Ok(answer));
+        }
     }
     if round.group.is_empty() && !round.mark_now {
         return Ok(round.group.settles);
@@ -516,4 +537,14 @@ fn write(
     emptied.clear();
     emptied.shrink_to(2 * GROUP_SETTLES);
     Ok(emptied)
+}
+
+/// Tells the engine of what is pending again: before who asked is, who may ask for it then.
+fn tell(origins: OriginNews, scheduled: Vec<Scheduled>, notices: &mpsc::UnboundedSender<Notice>) {
+    if !origins.is_empty() {
+        let _ = notices.send(Notice::Origins(origins));
+    }
+    if !scheduled.is_empty() {
+        let _ = notices.send(Notice::Scheduled(scheduled));
+    }
 }

@@ -52,7 +52,7 @@ pub fn decide(
     let mut next = *delivery;
     next.attempt = delivery.attempt.saturating_add(1);
     next.last_status = outcome.status();
-    next.asked = false;
+    (next.asked, next.replayed) = (false, false);
     if outcome.status().is_some_and(|status| profile.is_success(status)) {
         next.state = State::Succeeded;
         next.due = now;

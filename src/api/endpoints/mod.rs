@@ -79,13 +79,13 @@ async fn asked(app: &App, id: &str, query: Option<&str>) -> Result<(Open, Arc<Ta
 }
 
 /// A request's document, with the room that it takes.
-struct Taken {
-    bytes: Bytes,
+pub(super) struct Taken {
+    pub(super) bytes: Bytes,
     _room: Permit,
 }
 
 /// Reads a request's document.
-async fn take(app: &App, open: &Open, headers: &HeaderMap, body: Body) -> Result<Taken, Problem> {
+pub(super) async fn take(app: &App, open: &Open, headers: &HeaderMap, body: Body) -> Result<Taken, Problem> {
     if *app.stopping.borrow() {
         let detail = "posthaste is stopping; ask again in a moment";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail));

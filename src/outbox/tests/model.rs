@@ -1,5 +1,6 @@
 //! What the store promises, said with maps.
 
+pub(super) mod again;
 pub(super) mod endpoints;
 mod order;
 pub(super) mod origins;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{
     mark,
-    model::{Model, endpoints::lasting, is_pending, origins::random_callback},
+    model::{Model, again, endpoints::lasting, is_pending, origins::random_callback},
     open, options, random_report, stored_bytes, wait, wall,
 };
 use crate::outbox::End;
@@ -78,6 +78,7 @@ fn the_store_does_what_the_model_does() {
         "accepted",
         "advanced",
         "advanced in between",
+        "called again",
         "cancelled by deletion",
         "cancelled by discarding",
         "conflict",
@@ -100,6 +101,14 @@ fn the_store_does_what_the_model_does() {
         "refused",
         "refused by itself",
         "replaced",
+        "replay: deleted",
+        "replay: discarding",
+        "replay: full",
+        "replay: missing",
+        "replay: pending",
+        "replay: too early",
+        "replayed",
+        "replayed in order",
         "stale",
     ];
     // Some are rare: four seeds, and more until each has happened.
@@ -120,8 +129,9 @@ fn run(seed: u64, steps: usize, kinds: &mut BTreeSet<&'static str>) {
         match world.random.u32(..100) {
             0..40 => world.accept(),
             40..62 => world.settle(),
-            62..70 => world.join(),
-            70..76 => world.configure(),
+            62..68 => world.join(),
+            68..72 => world.replay(),
+            72..76 => world.configure(),
             76..88 => world.change(),
             88..94 => world.forget_files(),
             clean => world.reopen(clean < 97),
@@ -379,6 +389,21 @@ impl World {
         assert_eq!(self.catch_up(), expected);
     }
 
+    fn replay(&mut self) {
+        if self.random.bool() {
+            self.count(true);
+        }
+        for _ in 0..self.random.usize(1..12) {
+            let replay = self.model.random_replay(&mut self.random, self.now);
+            let mut scheduled = Vec::new();
+            let expected = self.model.replay(&replay, &mut scheduled);
+            self.kinds.insert(again::kind(&expected, &replay));
+            let replayed = wait(self.opened.outbox.replay(replay)).expect("the store takes it");
+            assert_eq!(replayed, expected);
+            assert_eq!(self.noticed(scheduled.len()), scheduled);
+        }
+    }
+
     fn outcome(&mut self, key: DeliveryKey) -> Settle {
         let mut delivery = self.model.deliveries[&key];
         let attempted = self.random.u8(..5) > 0;
@@ -397,7 +422,7 @@ impl World {
         };
         // The store knows better which attempt was the last.
         delivery.last_attempt = None;
-        delivery.asked = delivery.attempt % 2 == 1;
+        (delivery.asked, delivery.replayed) = (delivery.attempt % 2 == 1, false);
         let attempt = attempted.then(|| (why, Box::new(random_report(&mut self.random, self.now, 300))));
         let count = self.model.random_count(delivery.endpoint, self.now, &mut self.random);
         if let Some(Count { disable: Some(_), resets, .. }) = count {

@@ -104,7 +104,7 @@ impl Found {
     }
 
     /// Whether all is there that `before` has, which was acknowledged. The commit that was under way may have gone
-    /// further: it may have ended what was pending, and added.
+    /// further: it may have ended what was pending, replayed what had ended, and added.
     pub(super) fn keeps(&self, before: &Self) -> Result<(), String> {
         for (seq, event) in &before.events {
             if self.events.get(seq) != Some(event) {
@@ -143,7 +143,8 @@ impl Found {
             return Err(format!("deliveries of the acknowledged event {:?} are lost", key.seq));
         };
         for (was, is) in row.deliveries.iter().zip(&found.deliveries) {
-            if !is_pending(was) && is != was {
+            let is_replayed = is_pending(is) && is.replayed;
+            if !is_pending(was) && is != was && !is_replayed {
                 return Err(format!("the end of a delivery in the row {key:?} is not in force"));
             }
             if is.attempt < was.attempt || is.last_attempt < was.last_attempt {

@@ -201,10 +201,11 @@ impl History {
             match self.random.u8(..20) {
                 0 => self.configure(),
                 1..4 => self.reopen(),
-                4..8 => {
+                4..7 => {
                     self.change();
                     self.work();
                 }
+                7 | 8 => self.replay(),
                 _ => self.work(),
             }
         }
@@ -342,6 +343,18 @@ impl History {
         self.promise(model);
     }
 
+    /// Some of what has ended is delivered again.
+    fn replay(&mut self) {
+        let mut model = Model::clone(&self.last().model);
+        let count = self.random.usize(1..40);
+        let replays: Vec<_> = (0..count).map(|_| model.random_replay(&mut self.random, self.now)).collect();
+        let mut scheduled = Vec::new();
+        let expected: Vec<_> = replays.iter().map(|one| model.replay(one, &mut scheduled)).collect();
+        let again = self.store.as_mut().expect("it is open").replay(&replays).expect("it commits");
+        assert_eq!((again.answers, again.scheduled), (expected, scheduled));
+        self.promise(model);
+    }
+
     fn batch(&mut self) -> Batch {
         let events = (0..self.random.usize(usize::from(self.heavy / 3)..6)).map(|_| self.routed()).collect();
         let file = self.random.bool().then(|| FileIdentity {
@@ -438,7 +451,7 @@ impl History {
         };
         // The store knows better which attempt was the last.
         delivery.last_attempt = None;
-        delivery.asked = delivery.attempt % 2 == 1;
+        (delivery.asked, delivery.replayed) = (delivery.attempt % 2 == 1, false);
         let scheduled = if delivery.asked { Why::RetryAfter } else { Why::Schedule };
         let why = [Why::AfterCrash, Why::Probe, scheduled][self.random.usize(..3)];
         Settle {

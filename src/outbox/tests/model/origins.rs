@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// So many origins an account may have in these tests.
-const MOST: u64 = 4;
+pub(super) const MOST: u64 = 4;
 
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Origins {

@@ -1,0 +1,157 @@
+//! `POST /v1/deliveries/{id}/replay`: what has ended is delivered again.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{RawQuery, State},
+    http::{HeaderMap, Response, StatusCode},
+    routing::post,
+};
+
+use super::{
+    App, Open, access::Asker, deliveries::items, document::Document, endpoints::take, events::shown, id::Id,
+    json, problem::Problem, query::Query, view::DeliveryItem,
+};
+use crate::{
+    engine::directory::Target,
+    history::deliveries::Found,
+    ingest::access::Verdict,
+    model::{delivery::DeliveryKey, id::DeliveryId, time::Timestamp},
+    outbox::{Replay, Replayed},
+};
+
+/// The routes.
+pub(super) fn routes() -> Router<App> {
+    Router::new().route("/v1/deliveries/{id}/replay", post(replay))
+}
+
+/// A delivery that somebody wants to change, and may.
+struct Asked {
+    id: String,
+    who: Verdict,
+    accepted_at: Timestamp,
+    key: DeliveryKey,
+    found: Found,
+}
+
+/// Whether these deliveries are the asker's to replay and to cancel: the one place where that is decided.
+fn may_change(who: &Verdict) -> Result<(), Problem> {
+    if who.is_operator() { Ok(()) } else { Err(who.not_operator().into()) }
+}
+
+/// Reads what is asked, which is said by the path alone, and finds the delivery.
+async fn read(
+    (asker, app): (Asker, &App),
+    (query, id): (Option<&str>, String),
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Open, Asked), Problem> {
+    may_change(&asker.0)?;
+    Query::read(query, &[])?;
+    let open = app.open().await?;
+    let taken = take(app, &open, headers, body).await?;
+    Document::read(&taken.bytes, &[], |_| None)?;
+    let parsed: DeliveryId =
+        id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(&id))))?;
+    let (accepted_at, key) = open.outbox.id_key().open_delivery(parsed).ok_or_else(|| missing(&id))?;
+    let found = find(&open, &id, accepted_at, key, &asker.0).await?;
+    Ok((open, Asked { id, who: asker.0, accepted_at, key, found }))
+}
+
+/// The delivery as it is now.
+async fn find(
+    open: &Open,
+    id: &str,
+    accepted_at: Timestamp,
+    key: DeliveryKey,
+    who: &Verdict,
+) -> Result<Found, Problem> {
+    let who = who.clone();
+    let read = open.read(move |reader| {
+        let Some((_, delivery)) = reader.delivery(key)? else { return Ok(None) };
+        let Some(head) = reader.head(key.seq)? else { return Ok(None) };
+        let is_it = head.accepted_at == accepted_at && who.sees(&head.account);
+        Ok(is_it.then_some(Found { key, head, delivery }))
+    });
+    read.await?.ok_or_else(|| missing(id))
+}
+
+fn missing(id: &str) -> Problem {
+    Problem::not_found(format!("there is no delivery {}", shown(id)))
+}
+
+impl Asked {
+    /// The delivery as lists show it, as it is now.
+    async fn item(&self, app: &App, open: &Open) -> Result<DeliveryItem, Problem> {
+        let found = find(open, &self.id, self.accepted_at, self.key, &self.who).await?;
+        items(app, open, std::iter::once(found)).await?.pop().ok_or_else(|| missing(&self.id))
+    }
+}
+
+/// Has a delivery that has ended delivered again.
+async fn replay(
+    who: Asker,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Id(id): Id,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, Problem> {
+    let (open, asked) = read((who, &app), (query.as_deref(), id), &headers, body).await?;
+    let Found { head, delivery, .. } = &asked.found;
+    let target = open.directory.target(delivery.endpoint);
+    let (at, wall) = (app.clock.now(), app.clock.wall());
+    let to_endpoint = target.filter(|target| target.stored.origin().is_none());
+    // The directory may learn a moment later than the store that all is discarded.
+    let called_off = to_endpoint.as_ref().is_some_and(|target| calls_off(target, asked.key));
+    let callback = if to_endpoint.is_none() {
+        let seq = asked.key.seq;
+        let url = open.read(move |reader| reader.callback(seq)).await?.unwrap_or_default();
+        Some(open.intake.call_again(&head.account, &url, at)?)
+    } else {
+        None
+    };
+    let replayed = if called_off {
+        Replayed::Discarding
+    } else {
+        open.outbox.replay(Replay { key: asked.key, at, wall, callback }).await?
+    };
+    done(replayed, &asked.id)?;
+    Ok(json(StatusCode::OK, &asked.item(&app, &open).await?))
+}
+
+fn calls_off(target: &Arc<Target>, key: DeliveryKey) -> bool {
+    !target.stored.is_deleted() && target.stored.calls_off(key.seq).is_some()
+}
+
+/// Whether a delivery is delivered again; or why not.
+fn done(replayed: Replayed, id: &str) -> Result<(), Problem> {
+    let conflict = |code, detail: &str| Problem::new(StatusCode::CONFLICT, code, detail);
+    Err(match replayed {
+        Replayed::Done(_) => return Ok(()),
+        Replayed::Missing => missing(id),
+        Replayed::Pending => conflict(
+            "delivery_pending",
+            "the delivery is pending: it is attempted anyway; what has ended can be replayed",
+        ),
+        Replayed::Deleted => conflict(
+            "endpoint_deleted",
+            "the delivery's endpoint has been deleted: it can go nowhere; make an endpoint, and hand the event in again",
+        ),
+        Replayed::Discarding => conflict(
+            "endpoint_discarding",
+            "the endpoint was enabled without what had waited, and that is still being cancelled; replay it again in a moment",
+        ),
+        Replayed::Full => conflict(
+            "endpoint_full",
+            "as many deliveries are pending for where it goes as may be (`pending_per_endpoint`; for callbacks `max_origins`, too); replay it again when some have ended",
+        ),
+        Replayed::TooEarly => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "starting",
+            "what is pending is still being counted after the start; replay it again in a moment",
+        ),
+    })
+}

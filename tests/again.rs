@@ -1,0 +1,183 @@
+//! Delivering again: replayed, as a user sees it.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::{
+    config::{endpoint, profile, secret},
+    eventually,
+    http::Answer,
+    receiver::{Receiver, Reply},
+    world::{World, json_of, stderr, stdout},
+};
+
+/// An endpoint that gets everything, with one attempt and further `keys` of its profile.
+fn config(receiver: &Receiver, retry: &[&str], keys: &str) -> String {
+    profile("p", retry, keys) + &endpoint("shop", &receiver.url("/"), &["*"], "p")
+}
+
+fn post(world: &World, path: &str, document: &Value) -> Answer {
+    world.request("POST", path, &[("content-type", "application/json")], document.to_string().as_bytes())
+}
+
+fn id(document: &Value) -> String {
+    document["id"].as_str().unwrap_or_else(|| panic!("no id: {document}")).to_owned()
+}
+
+fn replay(world: &World, delivery: &Value) -> Answer {
+    post(world, &format!("/v1/deliveries/{}/replay", id(delivery)), &json!({}))
+}
+
+/// Why each attempt was made, and its number.
+fn whys(delivery: &Value) -> Vec<(u64, &str)> {
+    let attempts = delivery["attempts"].as_array().expect("a list");
+    let why = |one: &'_ Value| one["number"].as_u64().expect("a number");
+    attempts.iter().map(|one| (why(one), one["why"].as_str().expect("a word"))).collect()
+}
+
+/// Refuses the first request of each delivery, takes those that follow.
+fn refusing_first() -> Receiver {
+    Receiver::answering(|hook| Reply::Status(if hook.earlier == 0 { 503 } else { 204 }))
+}
+
+#[test]
+fn what_failed_or_succeeded_goes_again_with_its_history() {
+    let receiver = refusing_first();
+    let mut world = World::running(&config(&receiver, &["0s"], ""));
+    let event = world.emit("a.b", &json!(1));
+    let failed = world.ended(&event);
+    assert_eq!((&failed["status"], &failed["reason"]), (&json!("failed"), &json!("exhausted")));
+    let shown = replay(&world, &failed).expect(200);
+    assert_eq!((&shown["id"], &shown["step"]), (&failed["id"], &json!(0)));
+    let succeeded = world.ended(&event);
+    assert_eq!(succeeded["status"], "succeeded");
+    assert_eq!(whys(&succeeded), [(1, "schedule"), (2, "replay")]);
+    assert_eq!(receiver.hooks().len(), 2);
+    // Again, over a start: it is on disk when it is answered.
+    let output = world.cli(&["delivery", "replay", &id(&failed)]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with(&format!("{}: ", id(&failed))), "{}", stdout(&output));
+    world.kill();
+    world.start();
+    world.settled();
+    let again = world.delivery(&event);
+    assert_eq!((&again["status"], &again["id"]), (&json!("succeeded"), &failed["id"]));
+    assert!(again["attempt"].as_u64() >= Some(3) && receiver.hooks().len() >= 3, "{again}");
+}
+
+#[test]
+fn what_is_pending_or_not_there_is_refused() {
+    let receiver = Receiver::answering(|_| Reply::Status(503));
+    let world = World::running(&config(&receiver, &["0s", "1h"], ""));
+    let event = world.emit("a.b", &json!(1));
+    receiver.wait(1);
+    let pending = world.delivery(&event);
+    let detail = replay(&world, &pending).problem(409, "delivery_pending");
+    assert!(detail.contains("what has ended can be replayed"), "{detail}");
+    let output = world.cli(&["delivery", "replay", &id(&pending)]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(65), ""), "{}", stderr(&output));
+    let other = id(&pending).replace("dlv_0", "dlv_1");
+    replay(&world, &json!({"id": other})).problem(404, "not_found");
+    post(&world, &format!("/v1/deliveries/{}/replay", id(&pending)), &json!({"force": true}))
+        .problem(400, "bad_request");
+}
+
+#[test]
+fn a_disabled_endpoint_takes_replays_and_a_full_or_deleted_one_does_not() {
+    let receiver = refusing_first();
+    let text = config(&receiver, &["0s"], "")
+        + "[limits]\npending_per_endpoint = 1\n[network]\nallow = [\"127.0.0.0/8\"]\n[accounts.default]\nhttps_only = false\n";
+    let world = World::running(&text);
+    let failed = [1, 2].map(|n| world.ended(&world.emit("a.b", &json!(n))));
+    world.cli(&["endpoint", "disable", "shop"]);
+    let held = replay(&world, &failed[0]).expect(200);
+    assert_eq!((&held["status"], &held["waiting"]), (&json!("pending"), &json!("disabled")));
+    let detail = replay(&world, &failed[1]).problem(409, "endpoint_full");
+    assert!(detail.contains("pending_per_endpoint"), "{detail}");
+    assert_eq!(world.get("/v1/status")["pending"]["total"], 1);
+    world.cli(&["endpoint", "enable", "shop"]);
+    world.settled();
+    replay(&world, &failed[1]).expect(200);
+    world.settled();
+    assert_eq!(receiver.hooks().len(), 4);
+    // Another, made over the API.
+    let made = post(
+        &world,
+        "/v1/endpoints",
+        &json!({"url": receiver.url("/made"), "event_types": ["c"], "profile": "p"}),
+    );
+    let made = id(&made.expect(201));
+    let event = world.emit("c", &json!(3));
+    world.settled();
+    let of_made = world.list(&format!("/v1/deliveries?event={event}&endpoint={made}")).remove(0);
+    world.request("DELETE", &format!("/v1/endpoints/{made}"), &[], b"").expect(200);
+    let detail = replay(&world, &of_made).problem(409, "endpoint_deleted");
+    assert!(detail.contains("can go nowhere"), "{detail}");
+}
+
+#[test]
+fn in_an_order_a_replay_joins_at_the_end() {
+    // 1 and 2 fail at once; 3 holds the order until it is released.
+    let receiver = Receiver::answering(|hook| match hook.json().as_u64() {
+        Some(1 | 2) if hook.earlier == 0 => Reply::Status(503),
+        Some(3) => Reply::Held(204),
+        _ => Reply::Status(204),
+    });
+    let world = World::running(&config(&receiver, &["0s"], "order = \"fifo\"\n"));
+    let events: Vec<_> = (1..=2).map(|n| world.emit("a.b", &json!(n))).collect();
+    let failed: Vec<_> = events.iter().map(|event| world.ended(event)).collect();
+    for n in 3..=4 {
+        world.emit("a.b", &json!(n));
+    }
+    receiver.wait(3);
+    // Not in the order of acceptance: in that in which they are replayed.
+    for delivery in [&failed[1], &failed[0]] {
+        replay(&world, delivery).expect(200);
+        eventually("it has joined", || {
+            (world.delivery(delivery["event_id"].as_str()?)["waiting"] == "order").then_some(())
+        });
+    }
+    receiver.release();
+    let order: Vec<_> = receiver.wait(6).iter().map(|hook| hook.json().as_u64()).collect();
+    assert_eq!(order, [1, 2, 3, 4, 2, 1].map(Some));
+    world.settled();
+}
+
+#[test]
+fn a_callback_goes_again_when_its_origin_has_been_forgotten() {
+    let [first, other] = [refusing_first(), Receiver::start()];
+    let account = "network.allow = [\"127.0.0.0/8\"]\n[accounts.default]\nprofile = \"p\"\nhttps_only = false\nmax_origins = 1\n";
+    let secret = secret();
+    let world = World::running(&format!("{account}secret = \"{secret}\"\n{}", profile("p", &["0s"], "")));
+    let call =
+        |url: String| id(&world.post(&json!({"type": "a.b", "data": 1, "url": url}).to_string()).expect(202));
+    let event = call(first.url("/x?a=1"));
+    let failed = world.ended(&event);
+    world.ended(&call(other.url("/")));
+    replay(&world, &failed).expect(200);
+    let again = world.ended(&event);
+    assert_eq!((&again["status"], &again["callback"]), (&json!("succeeded"), &json!(first.url("/x?a=1"))));
+    assert_eq!(whys(&again), [(1, "schedule"), (2, "replay")]);
+    assert_eq!(first.hooks_at("/x?a=1").len(), 2);
+    assert_eq!(world.get("/v1/status")["callbacks"]["origins"], 1, "the other has given its place");
+}
+
+#[test]
+fn what_was_replayed_expires_by_its_replay() {
+    let receiver = Receiver::answering(|_| Reply::Status(503));
+    let world = World::running(&config(&receiver, &["0s", "2s"], "expire = \"1s\"\n"));
+    let event = world.emit("a.b", &json!(1));
+    let failed = world.ended(&event);
+    assert_eq!(failed["reason"], "expired");
+    replay(&world, &failed).expect(200);
+    receiver.wait(2);
+    let again = world.ended(&event);
+    assert_eq!((&again["reason"], whys(&again)), (&json!("expired"), vec![(1, "schedule"), (2, "replay")]));
+    let between = Duration::from_millis(900);
+    let hooks = receiver.hooks();
+    assert!(hooks[1].at.duration_since(hooks[0].at) >= between, "it had its time once more");
+    let output = json_of(&world.cli(&["delivery", "show", &id(&failed), "--json"]));
+    assert_eq!(output["id"], failed["id"]);
+}
