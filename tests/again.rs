@@ -181,3 +181,81 @@ fn what_was_replayed_expires_by_its_replay() {
     let output = json_of(&world.cli(&["delivery", "show", &id(&failed), "--json"]));
     assert_eq!(output["id"], failed["id"]);
 }
+
+fn cancel(world: &World, delivery: &Value) -> Answer {
+    post(world, &format!("/v1/deliveries/{}/cancel", id(delivery)), &json!({}))
+}
+
+#[test]
+fn what_waits_is_cancelled_and_can_be_replayed() {
+    let receiver = refusing_first();
+    let mut world = World::running(&config(&receiver, &["0s", "1h"], ""));
+    let event = world.emit("a.b", &json!(1));
+    receiver.wait(1);
+    eventually("its outcome is on disk", || (world.delivery(&event)["attempt"] == 1).then_some(()));
+    let pending = world.delivery(&event);
+    let cancelled = cancel(&world, &pending).expect(200);
+    assert_eq!((&cancelled["status"], &cancelled["reason"]), (&json!("cancelled"), &json!("operator")));
+    assert_eq!(world.get("/v1/status")["pending"]["total"], 0);
+    cancel(&world, &pending).problem(409, "delivery_ended");
+    world.kill();
+    world.start();
+    assert_eq!(world.delivery(&event)["reason"], "operator");
+    world.settled();
+    let output = world.cli(&["delivery", "replay", &id(&pending)]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let succeeded = world.ended(&event);
+    assert_eq!(
+        (&succeeded["status"], whys(&succeeded)),
+        (&json!("succeeded"), vec![(1, "schedule"), (2, "replay")])
+    );
+}
+
+#[test]
+fn what_is_attempted_is_cancelled_with_its_attempt_unless_that_succeeds() {
+    let receiver = Receiver::answering(|hook| match hook.json().as_u64() {
+        Some(1) => Reply::Held(503),
+        Some(2) => Reply::Held(204),
+        _ => Reply::Never,
+    });
+    let mut world = World::running(&config(&receiver, &["0s", "1h"], ""));
+    let cancelled = |world: &World, event: &str| {
+        let output = world.cli(&["delivery", "cancel", &id(&world.delivery(event))]);
+        let said = stdout(&output);
+        assert!(said.contains("an attempt is being made now"), "{said}{}", stderr(&output));
+    };
+    let mut events: Vec<_> = (1..=2).map(|n| world.emit("a.b", &json!(n))).collect();
+    receiver.wait(2);
+    for event in &events {
+        cancelled(&world, event);
+    }
+    receiver.release();
+    let ended: Vec<_> = events.iter().map(|event| world.ended(event)).collect();
+    let states: Vec<_> = ended.iter().map(|one| (one["status"].as_str(), one["reason"].as_str())).collect();
+    assert_eq!(states, [(Some("cancelled"), Some("operator")), (Some("succeeded"), None)]);
+    assert_eq!(ended[0]["attempt"], 1, "the attempt is in its history");
+    // What was said of one that is still being attempted holds over a crash.
+    events.push(world.emit("a.b", &json!(3)));
+    receiver.wait(3);
+    cancelled(&world, &events[2]);
+    world.kill();
+    world.start();
+    let third = world.ended(&events[2]);
+    assert_eq!((&third["reason"], &third["attempt"]), (&json!("operator"), &json!(0)));
+    assert_eq!(receiver.hooks().len(), 3, "it is not attempted again");
+}
+
+#[test]
+fn a_head_that_is_cancelled_lets_the_next_go() {
+    let receiver = Receiver::answering(|hook| Reply::Status(if hook.json() == 1 { 503 } else { 204 }));
+    let world = World::running(&config(&receiver, &["0s", "1h"], "order = \"fifo\"\n"));
+    let events: Vec<_> = (1..=3).map(|n| world.emit("a.b", &json!(n))).collect();
+    eventually("the head waits for its retry", || (world.delivery(&events[0])["attempt"] == 1).then_some(()));
+    // One behind it leaves the order, too.
+    cancel(&world, &world.delivery(&events[1])).expect(200);
+    cancel(&world, &world.delivery(&events[0])).expect(200);
+    world.settled();
+    let order: Vec<_> = receiver.hooks().iter().map(|hook| hook.json().as_u64()).collect();
+    assert_eq!(order, [Some(1), Some(3)]);
+    assert_eq!(world.get("/v1/status")["pending"]["order"], 0);
+}

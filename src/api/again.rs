@@ -1,4 +1,4 @@
-//! `POST /v1/deliveries/{id}/replay`: what has ended is delivered again.
+//! `POST /v1/deliveries/{id}/replay` and `…/cancel`: what has ended is delivered again, and what is pending called off.
 
 use std::sync::Arc;
 
@@ -18,13 +18,22 @@ use crate::{
     engine::directory::Target,
     history::deliveries::Found,
     ingest::access::Verdict,
-    model::{delivery::DeliveryKey, id::DeliveryId, time::Timestamp},
+    model::{
+        delivery::{DeliveryKey, State as DeliveryState},
+        id::DeliveryId,
+        time::Timestamp,
+    },
     outbox::{Replay, Replayed},
 };
 
+/// So often is a delivery called off that was attempted meanwhile.
+const TRIES: usize = 5;
+
 /// The routes.
 pub(super) fn routes() -> Router<App> {
-    Router::new().route("/v1/deliveries/{id}/replay", post(replay))
+    Router::new()
+        .route("/v1/deliveries/{id}/replay", post(replay))
+        .route("/v1/deliveries/{id}/cancel", post(cancel))
 }
 
 /// A delivery that somebody wants to change, and may.
@@ -122,6 +131,35 @@ async fn replay(
     Ok(json(StatusCode::OK, &asked.item(&app, &open).await?))
 }
 
+/// Calls a delivery off that is pending.
+async fn cancel(
+    who: Asker,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Id(id): Id,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, Problem> {
+    let (open, asked) = read((who, &app), (query.as_deref(), id), &headers, body).await?;
+    let mut delivery = asked.found.delivery;
+    if delivery.state != DeliveryState::Pending {
+        let detail = format!("the delivery has ended already: it is {}", delivery.state.status().as_str());
+        return Err(Problem::new(StatusCode::CONFLICT, "delivery_ended", detail));
+    }
+    // An attempt may come between the look and the word; each has its next one later.
+    for _ in 0..TRIES {
+        if !open.engine.cancel(asked.key, delivery).await? {
+            return Err(too_early());
+        }
+        delivery = find(&open, &asked.id, asked.accepted_at, asked.key, &asked.who).await?.delivery;
+        if delivery.state != DeliveryState::Pending || delivery.called_off {
+            return Ok(json(StatusCode::OK, &asked.item(&app, &open).await?));
+        }
+    }
+    let detail = "the delivery is attempted again and again at this moment; cancel it again";
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail))
+}
+
 fn calls_off(target: &Arc<Target>, key: DeliveryKey) -> bool {
     !target.stored.is_deleted() && target.stored.calls_off(key.seq).is_some()
 }
@@ -148,10 +186,11 @@ fn done(replayed: Replayed, id: &str) -> Result<(), Problem> {
             "endpoint_full",
             "as many deliveries are pending for where it goes as may be (`pending_per_endpoint`; for callbacks `max_origins`, too); replay it again when some have ended",
         ),
-        Replayed::TooEarly => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "starting",
-            "what is pending is still being counted after the start; replay it again in a moment",
-        ),
+        Replayed::TooEarly => too_early(),
     })
+}
+
+fn too_early() -> Problem {
+    let detail = "what is pending is still being counted after the start; ask again in a moment";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", detail)
 }

@@ -1,4 +1,4 @@
-//! `posthaste delivery replay`: what has ended is delivered again.
+//! `posthaste delivery replay` and `cancel`: what has ended is delivered again, what is pending called off.
 
 use clap::Args;
 
@@ -19,6 +19,21 @@ pub struct ReplayArgs {
     /// The deliveries' ids
     #[arg(value_name = "ID", required = true)]
     ids: Vec<DeliveryId>,
+}
+
+/// `posthaste delivery cancel`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  posthaste delivery cancel dlv_01hqr2p1qq8k3v7r5m6n0x9y2z\n\n\
+                  One that is being attempted at this moment is cancelled with the end of that, unless it succeeds.")]
+pub struct CancelArgs {
+    /// The deliveries' ids
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<DeliveryId>,
+}
+
+/// Calls each off.
+pub(super) fn cancel(args: &CancelArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    each(&args.ids, "cancel", client, screen)
 }
 
 /// Has each delivered again.

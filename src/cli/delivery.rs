@@ -38,6 +38,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Have deliveries that have ended delivered again
     Replay(again::ReplayArgs),
+    /// Call pending deliveries off
+    Cancel(again::CancelArgs),
 }
 
 /// `posthaste delivery list`.
@@ -132,6 +134,7 @@ pub fn run(command: &Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
         Command::List(args) => list(args, &client, screen),
         Command::Show(args) => show(args, &client, screen),
         Command::Replay(args) => again::replay(args, &client, screen),
+        Command::Cancel(args) => again::cancel(args, &client, screen),
     }
 }
 

@@ -240,6 +240,7 @@ mod tests {
             "posthaste delivery list --event evt_01hqr2p1qq8k3v7r5m6n0x9y2z",
             "posthaste delivery show dlv_01hqr2p1qq8k3v7r5m6n0x9y2z --json",
             "posthaste delivery replay dlv_01hqr2p1qq8k3v7r5m6n0x9y2z dlv_01hqr2p1qq8k3v7r5m6n0x9y2z --json",
+            "posthaste delivery cancel dlv_01hqr2p1qq8k3v7r5m6n0x9y2z",
             "posthaste endpoint list --account a",
             "posthaste endpoint add https://a.example/ --type video.* --type a.b --description d --profile raw --header A:b",
             "posthaste endpoint add https://a.example/ --type * --secret @file --account a --disabled",

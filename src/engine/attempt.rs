@@ -160,6 +160,10 @@ pub(super) async fn attempt(
         Ok(false) => return Ended::NotPending,
         Err(error) => return Ended::Store { accepted_at: Some(brief.accepted_at), error },
     }
+    if before.called_off {
+        // The attempt during which that was said was cut off.
+        return Ended::CalledOff { before, reason: CancelReason::Operator, at: around.clock.wall() };
+    }
     if let Some((reason, at)) = target.stored.calls_off(key.seq) {
         return Ended::CalledOff { before, reason, at };
     }

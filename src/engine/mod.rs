@@ -24,7 +24,7 @@ mod standing;
 mod tests;
 mod timeline;
 
-use std::{collections::HashMap, convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, convert::Infallible, mem, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -44,7 +44,7 @@ use crate::{
     metrics::Metrics,
     model::{
         attempt::{Outcome, Report, Why},
-        delivery::{Delivery, DeliveryKey, FailReason, Scheduled, State},
+        delivery::{CancelReason, Delivery, DeliveryKey, FailReason, Scheduled, State},
         endpoint::{DisableReason, Disabled, EndpointNumber},
         numbers::BuildNumberHasher,
         profile::Profile,
@@ -83,6 +83,17 @@ enum Command {
     Changed(EndpointNumber, oneshot::Sender<()>),
     /// Deliveries as they are to end.
     End(Vec<(DeliveryKey, Delivery)>, Pass),
+    /// A delivery, as it was read, that is called off.
+    Cancel(DeliveryKey, Delivery, Pass, oneshot::Sender<Option<Cancelling>>),
+}
+
+/// What becomes of a delivery that is called off.
+#[derive(Debug)]
+enum Cancelling {
+    /// Its end is on its way to the disk.
+    Ends,
+    /// It is being attempted: that it is called off is on its way to the disk, and will be before the outcome is.
+    Marked(oneshot::Receiver<Result<bool, StoreError>>),
 }
 
 /// Goes with what a pass over the backlog has ended; when the last copy is gone, all of it is on disk.
@@ -171,6 +182,24 @@ impl Handle {
         // After the engine's end nobody has it, and nobody needs to.
         let _ = self.0.send(Command::End(found, pass));
         done.recv().await;
+    }
+
+    /// Calls a pending delivery off, which was read as `delivery`; waits until that is on disk. Whoever asks looks whether it
+    /// is: an attempt may have ended since it was read. Says whether anything could be done: not before the backlog is read,
+    /// and not after the engine's end.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn cancel(&self, key: DeliveryKey, delivery: Delivery) -> Result<bool, StoreError> {
+        let (pass, mut done) = mpsc::channel(1);
+        match self.ask(|answer| Command::Cancel(key, delivery, pass, answer)).await {
+            None => return Ok(false),
+            Some(Cancelling::Ends) => drop(done.recv().await),
+            Some(Cancelling::Marked(marked)) => {
+                marked.await.unwrap_or(Err(StoreError::Stopped))?;
+            }
+        }
+        Ok(true)
     }
 
     /// Asks; after the engine's end the answer is an empty one.
@@ -273,6 +302,10 @@ pub struct Engine {
     settling: HashMap<DeliveryKey, Settling, BuildNumberHasher>,
     /// What was replayed while an earlier start of it was still to find that it had ended.
     replayed: HashMap<DeliveryKey, Scheduled, BuildNumberHasher>,
+    /// Who wants deliveries called off whose outcomes are on their way to the disk.
+    cancels: HashMap<DeliveryKey, Vec<Command>, BuildNumberHasher>,
+    /// What the backlog has that was called off during an attempt which was cut off.
+    cut_off: Vec<(DeliveryKey, Delivery)>,
     /// Keys on their way to the disk because memory has no room for them.
     parking: usize,
     /// Deliveries on their way to their place in an order.
@@ -321,6 +354,8 @@ impl Engine {
             view: None,
             settling: HashMap::default(),
             replayed: HashMap::default(),
+            cancels: HashMap::default(),
+            cut_off: Vec::new(),
             parking: 0,
             joining: 0,
             running: false,
@@ -602,10 +637,12 @@ impl Engine {
             State::Failed(_) => self.metrics.failed.add(1),
             State::Cancelled(_) => {}
         }
+        self.obey_later(key);
     }
 
     fn not_settled(&mut self, key: DeliveryKey, why: &NotSettled) {
         let settling = self.settling.remove(&key);
+        self.obey_later(key);
         if let Some(Settling { lane, count: Some(count), .. }) = settling {
             self.counted(lane, &count, false);
         }
@@ -617,6 +654,43 @@ impl Engine {
                 tracing::error!(event, slot, %error, "an outcome is lost: its delivery cannot be read, and is left alone");
             }
         }
+    }
+
+    /// Does what was put off until the outcome of this delivery was on disk.
+    fn obey_later(&mut self, key: DeliveryKey) {
+        for command in self.cancels.remove(&key).into_iter().flatten() {
+            self.obey(command);
+        }
+    }
+
+    /// Calls a delivery off: at once, or with the end of its attempt.
+    fn cancel(
+        &mut self,
+        key: DeliveryKey,
+        delivery: Delivery,
+        pass: Pass,
+        answer: oneshot::Sender<Option<Cancelling>>,
+    ) {
+        if self.settling.contains_key(&key) {
+            self.cancels.entry(key).or_default().push(Command::Cancel(key, delivery, pass, answer));
+            return;
+        }
+        let cancelling = if !self.running {
+            None
+        } else if self.scheduler.is_in_flight(key) {
+            Some(Cancelling::Marked(self.around.outbox.call_off(key)))
+        } else {
+            self.call_off(key, delivery, Some(pass));
+            Some(Cancelling::Ends)
+        };
+        // Who asked may have gone.
+        let _ = answer.send(cancelling);
+    }
+
+    fn call_off(&mut self, key: DeliveryKey, delivery: Delivery, pass: Option<Pass>) {
+        let start = Start { key, lane: delivery.endpoint, probe: false };
+        let ended = decide::call_off(&delivery, CancelReason::Operator, self.around.clock.wall());
+        self.end(start, ended, pass);
     }
 
     /// Takes in that a count is on disk, or cannot be written.
@@ -641,11 +715,17 @@ impl Engine {
         if !page.stuck.is_empty() {
             self.around.outbox.pass_over(page.stuck);
         }
+        self.cut_off.extend(page.found.iter().filter(|(_, delivery)| delivery.called_off));
         self.schedule(&page.unparked, self.around.clock.now());
         self.parked(0, &page.parked);
         self.running = page.last;
         if self.running {
             self.around.outbox.backlog_is_counted();
+            for (key, delivery) in mem::take(&mut self.cut_off) {
+                if !self.scheduler.is_in_flight(key) && !self.settling.contains_key(&key) {
+                    self.call_off(key, delivery, None);
+                }
+            }
             // What was called off before the last end, and did not say so itself then.
             self.called_off.notify_one();
         }
@@ -820,6 +900,7 @@ impl Engine {
                 self.changed(number);
                 let _ = answer.send(());
             }
+            Command::Cancel(key, delivery, pass, answer) => self.cancel(key, delivery, pass, answer),
             Command::End(found, pass) => {
                 for (key, delivery) in found {
                     self.end_unless_busy(key, delivery, &pass);

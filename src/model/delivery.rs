@@ -110,6 +110,8 @@ pub struct Delivery {
     pub asked: bool,
     /// Somebody has it delivered again, and no attempt has been made since.
     pub replayed: bool,
+    /// Somebody has called it off during an attempt: unless that succeeds, it is cancelled with its end.
+    pub called_off: bool,
     /// Whether it goes only after others.
     pub order: Order,
     /// Pending, or how it ended.
@@ -129,6 +131,7 @@ impl Delivery {
             last_attempt: None,
             asked: false,
             replayed: false,
+            called_off: false,
             order: Order::Free,
             state: State::Pending,
         }

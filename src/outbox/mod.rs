@@ -261,6 +261,14 @@ impl Outbox {
         receiver.await.unwrap_or(Err(StoreError::Stopped))
     }
 
+    /// Says that a delivery is called off during the attempt whose outcome is given later: then it is cancelled, unless that
+    /// is a success. The answer comes when it is durable.
+    pub fn call_off(&self, key: DeliveryKey) -> oneshot::Receiver<Result<bool, StoreError>> {
+        let (sender, receiver) = oneshot::channel();
+        self.queue.call_off(key, sender);
+        receiver
+    }
+
     /// Makes or changes a job, in a commit of its own; the answer comes when it is durable.
     ///
     /// # Errors

@@ -11,7 +11,8 @@
 //!  …  account, type                       8  place in its group 1  reason
 //!  8  with version 2: the group              or 0               1  flags: 1, its time was asked for;
 //!                                                                         2, it keeps an order;
-//!                                                                         4, it is replayed
+//!                                                                         4, it is replayed;
+//!                                                                         8, it is called off
 //! ```
 //!
 //! so that neither lists nor the order read payloads, and a settle patches 40 bytes. The second version is that of
@@ -53,6 +54,8 @@ const ORDERED: u8 = 2;
 
 /// The flag of [`Delivery::replayed`].
 const REPLAYED: u8 = 4;
+/// The flag of [`Delivery::called_off`].
+const CALLED_OFF: u8 = 8;
 
 /// A row of `pending` or `history`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,7 +195,10 @@ pub(super) fn encode_delivery(delivery: &Delivery) -> [u8; DELIVERY] {
     };
     bytes[22..30].copy_from_slice(&place.to_be_bytes());
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-    bytes[39] = ordered | flag(delivery.asked, ASKED) | flag(delivery.replayed, REPLAYED);
+    bytes[39] = ordered
+        | flag(delivery.asked, ASKED)
+        | flag(delivery.replayed, REPLAYED)
+        | flag(delivery.called_off, CALLED_OFF);
     bytes
 }
 
@@ -217,6 +223,7 @@ pub(super) fn decode_delivery(bytes: &[u8; DELIVERY]) -> Option<Delivery> {
         last_attempt: (row != 0).then_some(AttemptRow::new(row)),
         asked: bytes[39] & ASKED != 0,
         replayed: bytes[39] & REPLAYED != 0,
+        called_off: bytes[39] & CALLED_OFF != 0,
         order,
         state: decode_state(bytes[37], bytes[38])?,
     })
@@ -867,6 +874,7 @@ mod tests {
             last_attempt: random.bool().then(|| AttemptRow::new(random.u64(1..1 << 48))),
             asked: random.bool(),
             replayed: random.bool(),
+            called_off: random.bool(),
             order: match random.u8(..3) {
                 0 => Order::Free,
                 1 => Order::Unjoined,

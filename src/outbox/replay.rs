@@ -90,6 +90,18 @@ pub(super) fn replay(
     Ok(Replayed::Done(delivery))
 }
 
+/// Takes in that a delivery is called off during an attempt, which says what becomes of it; whether it is pending.
+pub(super) fn call_off(key: DeliveryKey, tables: &mut Tables<'_>) -> Result<bool, StoreError> {
+    let Some((mut row, _, before)) = find(key, tables)? else { return Ok(false) };
+    if before.state != State::Pending {
+        return Ok(false);
+    }
+    patch(&mut row, index(key), &Delivery { called_off: true, ..before })
+        .expect("its place was read just above");
+    tables.pending()?.insert(row_key(key), row.as_slice())?;
+    Ok(true)
+}
+
 /// The row of a delivery, with what it says.
 pub(super) fn find(
     key: DeliveryKey,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::model::{
     attempt::{AttemptRow, Report, Why},
-    delivery::{Delivery, DeliveryKey, Order, State},
+    delivery::{CancelReason, Delivery, DeliveryKey, Order, State},
     endpoint::Disabled,
 };
 
@@ -22,7 +22,8 @@ use crate::model::{
 ///
 /// A delivery that has ended stays as it ended: of a settle that comes after its end nothing is written. Nor is of one
 /// without an attempt that was decided on an older state of the delivery: an attempt has come in between. One that would
-/// be pending although its endpoint has called it off ends as cancelled. One that ends leaves its [`Order`], and lets the
+/// be pending although its endpoint has called it off ends as cancelled, and so does one that somebody has called off himself, if
+/// it has not succeeded. One that ends leaves its [`Order`], and lets the
 /// next go.
 #[derive(Debug)]
 pub struct Settle {
@@ -90,6 +91,12 @@ pub(super) fn settle(
     {
         // Called off while the attempt was being made: a success it would have stayed.
         (delivery.state, delivery.due) = (State::Cancelled(reason), at);
+    }
+    if before.called_off && matches!(delivery.state, State::Pending | State::Failed(_)) {
+        if let (State::Pending, Some((_, report))) = (delivery.state, &settle.attempt) {
+            delivery.due = report.started_at.plus(report.phases.total);
+        }
+        delivery.state = State::Cancelled(CancelReason::Operator);
     }
     // It may have joined since this was decided.
     delivery.order = before.order;

@@ -20,7 +20,7 @@ use super::{
     origins::OriginNews,
     parked::{Loaded, load, park},
     record::IdRow,
-    replay::{Replay, Replayed, replay},
+    replay::{Replay, Replayed, call_off, replay},
     room::Room,
     schema::{ATTEMPTS, EVENTS, IDS, META, Tables, meta},
     settle::{NotSettled, Settle, settle},
@@ -219,6 +219,15 @@ impl Store {
     /// Changes an endpoint.
     pub(super) fn change(&mut self, one: Change) -> Result<Changed, StoreError> {
         self.write(|state, tables| change(one, state, tables))
+    }
+
+    /// Takes in that deliveries are called off during their attempts; of each whether it is pending.
+    pub(super) fn call_off(&mut self, keys: &[DeliveryKey]) -> Result<Vec<bool>, StoreError> {
+        self.write_if(|_, tables| {
+            let marked = keys.iter().map(|key| call_off(*key, tables)).collect::<Result<Vec<_>, _>>()?;
+            let wrote = marked.contains(&true);
+            Ok((marked, wrote))
+        })
     }
 
     /// Has deliveries delivered again.

@@ -91,6 +91,7 @@ struct Work {
     changes: Vec<(Change, Answer<Changed>)>,
     jobs: Vec<(JobChange, Answer<JobChanged>)>,
     replays: Vec<(Replay, Answer<Replayed>)>,
+    called_off: Vec<(DeliveryKey, Answer<bool>)>,
     ids: Vec<(u64, Seq)>,
     ids_whole: bool,
     /// Of the clocks; goes with the next commit.
@@ -195,6 +196,10 @@ impl Queue {
         self.add(|work| work.replays.push((replay, answer)));
     }
 
+    pub(super) fn call_off(&self, key: DeliveryKey, answer: Answer<bool>) {
+        self.add(|work| work.called_off.push((key, answer)));
+    }
+
     pub(super) fn mark(&self, mark: Mark, now: bool) {
         self.add(|work| {
             work.mark = Some(mark);
@@ -267,6 +272,7 @@ impl Work {
             || !self.changes.is_empty()
             || !self.jobs.is_empty()
             || !self.replays.is_empty()
+            || !self.called_off.is_empty()
             || !self.ids.is_empty()
             || self.mark_now
             || !self.loads.is_empty()
@@ -321,6 +327,7 @@ struct Round {
     changes: Vec<(Change, Answer<Changed>)>,
     jobs: Vec<(JobChange, Answer<JobChanged>)>,
     replays: Vec<(Replay, Answer<Replayed>)>,
+    called_off: Vec<(DeliveryKey, Answer<bool>)>,
     ids: Vec<(u64, Seq)>,
     mark: Option<Mark>,
     mark_now: bool,
@@ -429,6 +436,7 @@ impl Round {
             && nothing
             && self.jobs.is_empty()
             && self.replays.is_empty()
+            && self.called_off.is_empty()
             && !self.mark_now
     }
 }
@@ -465,6 +473,7 @@ fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Roun
         changes: mem::take(&mut work.changes),
         jobs: mem::take(&mut work.jobs),
         replays: mem::take(&mut work.replays),
+        called_off: mem::take(&mut work.called_off),
         ids: mem::take(&mut work.ids),
         mark: work.mark.take(),
         mark_now: mem::take(&mut work.mark_now),
@@ -489,6 +498,12 @@ fn write(
     }
     for (change, answer) in round.jobs {
         let _ = answer.send(Ok(store.change_job(change)?));
+    }
+    if !round.called_off.is_empty() {
+        let (keys, askers): (Vec<_>, Vec<_>) = mem::take(&mut round.called_off).into_iter().unzip();
+        for (asker, answer) in askers.into_iter().zip(store.call_off(&keys)?) {
+            let _ = asker.send(Ok(answer));
+        }
     }
     if !round.replays.is_empty() {
         let (replays, askers): (Vec<_>, Vec<_>) = mem::take(&mut round.replays).into_iter().unzip();

@@ -15,7 +15,7 @@ use crate::{
     model::{
         attempt::{Attempt, AttemptRow},
         content::ContentType,
-        delivery::{Delivery, DeliveryKey, FailReason, Group, Order, Scheduled, State},
+        delivery::{CancelReason, Delivery, DeliveryKey, FailReason, Group, Order, Scheduled, State},
         endpoint::{Endpoint, EndpointNumber},
         event::{Event, EventType, NewEvent, NotBefore, Seq},
         id::{EventId, IdKey},
@@ -222,6 +222,12 @@ impl Model {
         let delivery = self.deliveries.get_mut(&settle.key).expect("tests settle what is there");
         if !is_pending(delivery) {
             return;
+        }
+        if delivery.called_off && matches!(after.state, State::Pending | State::Failed(_)) {
+            if let (true, Some((_, report))) = (is_pending(&after), &settle.attempt) {
+                after.due = report.started_at.plus(report.phases.total);
+            }
+            after.state = State::Cancelled(CancelReason::Operator);
         }
         let (previous, order) = (delivery.last_attempt, delivery.order);
         *delivery = after;

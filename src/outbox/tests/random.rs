@@ -79,6 +79,7 @@ fn the_store_does_what_the_model_does() {
         "advanced",
         "advanced in between",
         "called again",
+        "cancelled",
         "cancelled by deletion",
         "cancelled by discarding",
         "conflict",
@@ -151,6 +152,7 @@ fn run(seed: u64, steps: usize, kinds: &mut BTreeSet<&'static str>) {
         match delivery.state {
             State::Failed(FailReason::EndpointFull) => kinds.insert("endpoint_full"),
             State::Cancelled(CancelReason::EndpointDeleted) => kinds.insert("cancelled by deletion"),
+            State::Cancelled(CancelReason::Operator) => kinds.insert("cancelled"),
             State::Cancelled(CancelReason::Discarded) => kinds.insert("cancelled by discarding"),
             _ => true,
         };
@@ -390,6 +392,11 @@ impl World {
     }
 
     fn replay(&mut self) {
+        for key in self.model.random_keys(&mut self.random) {
+            let expected = self.model.mark_off(key);
+            let marked = wait(self.opened.outbox.call_off(key)).expect("the writer runs");
+            assert_eq!(marked.expect("the store takes it"), expected);
+        }
         if self.random.bool() {
             self.count(true);
         }

@@ -343,9 +343,14 @@ impl History {
         self.promise(model);
     }
 
-    /// Some of what has ended is delivered again.
+    /// Some deliveries are called off during their attempts, and some of what has ended is delivered again.
     fn replay(&mut self) {
         let mut model = Model::clone(&self.last().model);
+        let keys = model.random_keys(&mut self.random);
+        let expected: Vec<_> = keys.iter().map(|key| model.mark_off(*key)).collect();
+        let marked = self.store.as_mut().expect("it is open").call_off(&keys).expect("it commits");
+        assert_eq!(marked, expected);
+        self.promise(model.clone());
         let count = self.random.usize(1..40);
         let replays: Vec<_> = (0..count).map(|_| model.random_replay(&mut self.random, self.now)).collect();
         let mut scheduled = Vec::new();

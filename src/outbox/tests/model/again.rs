@@ -54,6 +54,18 @@ impl Model {
         Replayed::Done(after)
     }
 
+    /// A delivery is called off during an attempt; whether it is pending.
+    pub(in super::super) fn mark_off(&mut self, key: DeliveryKey) -> bool {
+        let delivery = self.deliveries.get_mut(&key).filter(|one| is_pending(one));
+        delivery.map(|one| one.called_off = true).is_some()
+    }
+
+    /// Some deliveries, pending and not.
+    pub(in super::super) fn random_keys(&self, random: &mut fastrand::Rng) -> Vec<DeliveryKey> {
+        let count = random.usize(..9);
+        random.choose_multiple(self.deliveries.keys().copied(), count)
+    }
+
     /// Of one of the deliveries, mostly of one that has ended.
     pub(in super::super) fn random_replay(&self, random: &mut fastrand::Rng, at: Timestamp) -> Replay {
         let any = random.u8(..8) == 0;
