@@ -8,8 +8,9 @@
 //! and the next attempt as they were then. Numbers only ascend, and of an older event nothing but the place of its
 //! deliveries changes, not their size; so a start counts what has come since on from there, and has the exact count again
 //! after a crash. The row goes with the clocks' mark, with the close, and with a commit by which [`UNWRITTEN`] bytes have
-//! come: a start has no more than that to read. Without the row, all is read. Whoever removes rows of an older event
-//! writes it in the same commit.
+//! come: a start has no more than that to read. Without the row, all is read. A commit that [forgets](Held::forget) rows of
+//! older events has the row with it; then the number of the next attempt is known from here, for the newest attempt may
+//! have gone with its event.
 
 use redb::{ReadTransaction, TableDefinition, WriteTransaction};
 
@@ -30,6 +31,8 @@ pub(super) struct Held {
     bytes: u64,
     /// What came since the row was written.
     unwritten: u64,
+    /// Rows have gone that are in the count of that row.
+    shrunk: bool,
 }
 
 /// What a row holds.
@@ -38,18 +41,24 @@ pub(super) fn row_bytes(value: &[u8]) -> u64 {
 }
 
 impl Held {
-    /// What the store holds whose next numbers are these.
-    pub(super) fn read(txn: &ReadTransaction, seq: Seq, attempt: AttemptRow) -> Result<Self, StoreError> {
+    /// What the store holds whose next event is `seq`, with the number of its next attempt: behind the last that is there it
+    /// is `attempt`.
+    pub(super) fn read(
+        txn: &ReadTransaction,
+        seq: Seq,
+        attempt: AttemptRow,
+    ) -> Result<(Self, AttemptRow), StoreError> {
         let row = txn.open_table(META)?.get(meta::HELD)?.and_then(|row| decode(row.value()));
         // Numbers that nobody was given yet are a damaged file's.
-        let row = row.filter(|(_, before, first)| *before <= seq.get() && *first <= attempt.get());
-        let (bytes, seq, attempt) = row.unwrap_or((0, 1, 1));
+        let row = row.filter(|(_, before, first)| *before <= seq.get() && *first <= AttemptRow::MAX.get());
+        let (bytes, seq, first) = row.unwrap_or((0, 1, 1));
         let rows = first_row(Seq::new(seq));
         let since = count(txn, EVENTS, seq)?
             + count(txn, PENDING, rows)?
             + count(txn, HISTORY, rows)?
-            + count(txn, ATTEMPTS, attempt)?;
-        Ok(Self { bytes: bytes + since, unwritten: since })
+            + count(txn, ATTEMPTS, first)?;
+        let held = Self { bytes: bytes + since, unwritten: since, shrunk: false };
+        Ok((held, attempt.max(AttemptRow::new(first))))
     }
 
     /// How many there are.
@@ -69,9 +78,15 @@ impl Held {
         self.unwritten = self.unwritten.saturating_sub(bytes);
     }
 
-    /// Whether so many have come that the row is to be written.
+    /// Rows of older events were taken away.
+    pub(super) const fn forget(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.shrunk = true;
+    }
+
+    /// Whether the row is to be written: so many have come, or some have gone that it counts.
     pub(super) const fn is_due(self) -> bool {
-        self.unwritten >= UNWRITTEN
+        self.unwritten >= UNWRITTEN || self.shrunk
     }
 
     /// Puts the row into the transaction after which these are the next numbers.
@@ -82,7 +97,7 @@ impl Held {
         txn: &WriteTransaction,
     ) -> Result<(), StoreError> {
         txn.open_table(META)?.insert(meta::HELD, encode(self.bytes, seq, attempt).as_slice())?;
-        self.unwritten = 0;
+        (self.unwritten, self.shrunk) = (0, false);
         Ok(())
     }
 }
@@ -136,5 +151,14 @@ mod tests {
         held.add(2);
         assert!(held.is_due());
         assert_eq!(held.bytes(), UNWRITTEN);
+    }
+
+    #[test]
+    fn the_row_is_due_when_older_rows_have_gone() {
+        let mut held = Held { bytes: 10, ..Held::default() };
+        assert!(!held.is_due());
+        held.forget(3);
+        assert!(held.is_due());
+        assert_eq!(held.bytes(), 7);
     }
 }

@@ -22,6 +22,7 @@ mod dedup;
 mod depths;
 mod endpoints;
 mod error;
+mod forget;
 mod ground;
 mod guarded;
 mod held;
@@ -53,6 +54,7 @@ pub use self::{
     depths::Depths,
     endpoints::{Change, Changed, Configured, Judged},
     error::{OpenError, StoreError},
+    forget::{Due, Forgotten},
     jobs::{JobChange, JobChanged},
     origins::{Callback, OriginNews},
     parked::Loaded,
@@ -276,6 +278,20 @@ impl Outbox {
     pub async fn change_job(&self, change: JobChange) -> Result<JobChanged, StoreError> {
         let (sender, receiver) = oneshot::channel();
         self.queue.change_job(change, sender);
+        receiver.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Forgets some of these events, the first ones, with all that is of them; the answer comes when that is durable.
+    /// Those with a pending delivery stay, as does the newest event.
+    ///
+    /// # Errors
+    /// The store failed or is closed.
+    pub async fn forget(&self, due: Vec<Due>) -> Result<Forgotten, StoreError> {
+        if due.is_empty() {
+            return Ok(Forgotten::default());
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.queue.forget(due, sender);
         receiver.await.unwrap_or(Err(StoreError::Stopped))
     }
 

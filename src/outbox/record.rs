@@ -173,6 +173,18 @@ pub(super) fn any_pending(row: &[u8]) -> bool {
     deliveries.as_chunks::<DELIVERY>().0.iter().any(|delivery| delivery[37] == 0)
 }
 
+/// Whether all of the row's deliveries have succeeded.
+pub(super) fn all_succeeded(row: &[u8]) -> bool {
+    let Some(deliveries) = deliveries_at(row).and_then(|from| row.get(from..)) else { return false };
+    deliveries.as_chunks::<DELIVERY>().0.iter().all(|delivery| delivery[37] == 1)
+}
+
+/// The row of a delivery's last attempt, if one was made.
+pub(super) fn last_attempt(delivery: &[u8; DELIVERY]) -> Option<u64> {
+    let row = read_six(delivery[12..18].try_into().expect("six bytes"));
+    (row != 0).then_some(row)
+}
+
 fn deliveries_at(row: &[u8]) -> Option<usize> {
     let group = if *row.first()? == VERSION_GROUP { GROUP } else { 0 };
     Some(HEAD + usize::from(*row.get(11)?) + usize::from(*row.get(12)?) + group)
@@ -521,6 +533,18 @@ pub(super) fn decode_attempt(row: &[u8]) -> Option<Attempt> {
             outcome,
         },
     })
+}
+
+/// What of an [`AttemptRecord`] leads on.
+#[derive(Deserialize)]
+struct AttemptLink {
+    #[serde(rename = "pr", default)]
+    previous: Option<u64>,
+}
+
+/// The row of the attempt before, of the same delivery, if there is one.
+pub(super) fn attempt_before(row: &[u8]) -> Option<u64> {
+    decode_map::<AttemptLink>(row)?.previous
 }
 
 /// Where `part` is in `text`; `None` for an empty one.

@@ -169,6 +169,17 @@ impl Room {
         !door.exhausted && (!door.disk_full || outcomes < self.0.in_flight)
     }
 
+    /// Whether events may be forgotten. Where no attempt is begun any more, what is free is for the outcomes under way: also
+    /// to remove a row takes pages.
+    pub fn may_forget(&self) -> bool {
+        !self.0.door.borrow().exhausted
+    }
+
+    /// Whether pages are scarce: no commit is to change more of them than it must.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.0.door.borrow().disk_full
+    }
+
     /// How many bytes of rows the store holds.
     pub fn held(&self) -> u64 {
         // Relaxed, here and below: nothing is ordered by this count.

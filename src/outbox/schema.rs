@@ -2,10 +2,10 @@
 //!
 //! | table | key | value | written by |
 //! | --- | --- | --- | --- |
-//! | `events` | seq | version byte, MessagePack map | accept; immutable |
+//! | `events` | seq | version byte, MessagePack map | accept; immutable; removed by forget |
 //! | `pending` | row key | head, then 40 bytes a delivery | accept, settle |
-//! | `history` | row key | the same row, moved whole when its last delivery has ended | settle; accept when nothing is pending |
-//! | `attempts` | row, ascending | version byte, MessagePack map | settle: appends |
+//! | `history` | row key | the same row, moved whole when its last delivery has ended | settle; accept when nothing is pending; removed by forget |
+//! | `attempts` | row, ascending | version byte, MessagePack map | settle: appends; removed by forget |
 //! | `ids` | seq | keyed hash of (account, producer's id), of the content, time | accept; pruned from the front |
 //! | `files` | directory, device, inode, mtime, size | seq of the file's first event | accept of a file; removed after its unlink |
 //! | `parked` | endpoint, due minute, seq, slot | due, ms | park; removed by load. Not there until something is parked |

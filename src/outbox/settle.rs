@@ -73,7 +73,9 @@ pub(super) fn settle(
     let row = tables.pending()?.get(key)?.map(|row| row.value().to_vec());
     let Some(mut row) = row else {
         let ended = added.has_history(key) || tables.history()?.get(key)?.is_some();
-        return Ok((!ended).then_some(missing));
+        // What has ended may be forgotten since a pass looked, with its event. What is attempted is pending, and kept.
+        let gone = settle.attempt.is_none() && tables.events()?.get(settle.key.seq.get())?.is_none();
+        return Ok((!ended && !gone).then_some(missing));
     };
     let Some(before) = delivery_bytes(&row, index).and_then(decode_delivery) else {
         return Ok(Some(missing));

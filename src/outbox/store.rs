@@ -14,6 +14,7 @@ use super::{
     depths::Depths,
     endpoints::{Change, Changed, Configured, Endpoints, Judged, change, reconcile},
     error::StoreError,
+    forget::{Due, Forgotten, forget, most},
     held::Held,
     jobs::{JobChange, JobChanged, Jobs},
     order::{Advancing, GroupOf, advance, join},
@@ -61,6 +62,8 @@ pub(super) struct Group {
     pub(super) unlinked: Vec<FileIdentity>,
     pub(super) park: Vec<Scheduled>,
     pub(super) loads: Vec<Load>,
+    /// Events that are to be forgotten.
+    pub(super) forget: Vec<Due>,
 }
 
 impl Group {
@@ -69,9 +72,14 @@ impl Group {
     }
 
     fn has_only_batches(&self) -> bool {
-        let Self { settles, stuck, joins, batches: _, unlinked, park, loads } = self;
+        let Self { settles, stuck, joins, batches: _, unlinked, park, loads, forget } = self;
         let nothing_ended = settles.is_empty() && stuck.is_empty() && joins.is_empty();
-        nothing_ended && unlinked.is_empty() && park.is_empty() && loads.is_empty()
+        nothing_ended && unlinked.is_empty() && park.is_empty() && loads.is_empty() && forget.is_empty()
+    }
+
+    /// Whether somebody waits for its commit besides who wants events forgotten.
+    pub(super) fn is_waited_for(&self) -> bool {
+        !(self.settles.is_empty() && self.batches.is_empty() && self.loads.is_empty())
     }
 }
 
@@ -87,6 +95,7 @@ pub(super) struct Committed {
     pub(super) parked: Vec<(EndpointNumber, Minute)>,
     pub(super) loaded: Vec<Loaded>,
     pub(super) origins: OriginNews,
+    pub(super) forgotten: Forgotten,
 }
 
 /// What came of what is to be delivered again.
@@ -124,7 +133,7 @@ impl Store {
         let jobs = Jobs::read(&txn)?;
         let next_seq = Seq::new(after("events", last_seq, Seq::MAX.get())?);
         let next_attempt = AttemptRow::new(after("attempts", last_attempt, AttemptRow::MAX.get())?);
-        let held = Held::read(&txn, next_seq, next_attempt)?;
+        let (held, next_attempt) = Held::read(&txn, next_seq, next_attempt)?;
         drop(txn);
         room.holds(held.bytes());
         let window = Window { time: options.dedup_window, entries: options.dedup_entries };
@@ -184,6 +193,9 @@ impl Store {
             }
             done.origins = state.endpoints.origins.take_news();
             added.write(tables, &mut state.held)?;
+            // Behind all else: what has become pending again by this commit stays.
+            let rows = most(&state.room, group.is_waited_for());
+            done.forgotten = forget(&group.forget, rows, state, tables)?;
             // Producers whose events find no room come again and again: that is not to cost a commit each time.
             let mut answered = group.batches.iter().zip(&done.answers);
             let in_vain =

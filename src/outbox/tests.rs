@@ -2,6 +2,7 @@
 
 mod backend;
 mod crash;
+mod forgetting;
 mod jobs;
 mod model;
 mod opening;

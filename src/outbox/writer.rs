@@ -23,6 +23,7 @@ use super::{
     accept::{Batch, BatchAnswer, FileIdentity, Routed},
     endpoints::{Change, Changed, Configured, Judged},
     error::{StoreError, contain},
+    forget::{Due, Forgotten},
     jobs::{JobChange, JobChanged},
     order::GroupOf,
     origins::OriginNews,
@@ -92,6 +93,8 @@ struct Work {
     jobs: Vec<(JobChange, Answer<JobChanged>)>,
     replays: Vec<(Replay, Answer<Replayed>)>,
     called_off: Vec<(DeliveryKey, Answer<bool>)>,
+    /// One at a time goes with a commit, and none of them hurries.
+    forgets: VecDeque<(Vec<Due>, Answer<Forgotten>)>,
     ids: Vec<(u64, Seq)>,
     ids_whole: bool,
     /// Of the clocks; goes with the next commit.
@@ -200,6 +203,10 @@ impl Queue {
         self.add(|work| work.called_off.push((key, answer)));
     }
 
+    pub(super) fn forget(&self, due: Vec<Due>, answer: Answer<Forgotten>) {
+        self.add(|work| work.forgets.push_back((due, answer)));
+    }
+
     pub(super) fn mark(&self, mark: Mark, now: bool) {
         self.add(|work| {
             work.mark = Some(mark);
@@ -229,6 +236,8 @@ impl Queue {
             work.stop = Stop::Close(end);
             // Nobody is left to start what they would bring.
             work.loads.clear();
+            // Who asked for these sees that there is an end.
+            work.forgets.clear();
         });
     }
 
@@ -259,7 +268,8 @@ impl Queue {
 
 impl Work {
     fn is_empty(&self) -> bool {
-        self.settles.is_empty() && self.unlinked.is_empty() && self.park.is_empty() && !self.is_urgent()
+        let nothing = self.settles.is_empty() && self.unlinked.is_empty() && self.park.is_empty();
+        nothing && self.forgets.is_empty() && !self.is_urgent()
     }
 
     /// Whether there is something to do that must not wait for company.
@@ -328,6 +338,7 @@ struct Round {
     jobs: Vec<(JobChange, Answer<JobChanged>)>,
     replays: Vec<(Replay, Answer<Replayed>)>,
     called_off: Vec<(DeliveryKey, Answer<bool>)>,
+    forget: Option<Answer<Forgotten>>,
     ids: Vec<(u64, Seq)>,
     mark: Option<Mark>,
     mark_now: bool,
@@ -457,6 +468,7 @@ fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Roun
     work.asleep = Asleep::No;
     work.ordered = false;
     let (batches, answers) = work.take_batches();
+    let (due, forget) = work.forgets.pop_front().unzip();
     let group = Group {
         settles: mem::replace(&mut work.settles, spare),
         stuck: mem::take(&mut work.stuck),
@@ -465,6 +477,7 @@ fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Roun
         unlinked: mem::take(&mut work.unlinked),
         park: work.take_park(),
         loads: work.take_loads(),
+        forget: due.unwrap_or_default(),
     };
     Round {
         group,
@@ -474,6 +487,7 @@ fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Roun
         jobs: mem::take(&mut work.jobs),
         replays: mem::take(&mut work.replays),
         called_off: mem::take(&mut work.called_off),
+        forget,
         ids: mem::take(&mut work.ids),
         mark: work.mark.take(),
         mark_now: mem::take(&mut work.mark_now),
@@ -540,6 +554,9 @@ fn write(
     }
     if !committed.parked.is_empty() {
         let _ = notices.send(Notice::Parked(round.group.park.len(), committed.parked));
+    }
+    if let Some(answer) = round.forget {
+        let _ = answer.send(Ok(committed.forgotten));
     }
     for loaded in committed.loaded {
         let _ = notices.send(Notice::Loaded(loaded));

@@ -2,6 +2,7 @@
 
 pub(super) mod again;
 pub(super) mod endpoints;
+pub(super) mod forgetting;
 mod order;
 pub(super) mod origins;
 pub(super) mod parked;
@@ -60,6 +61,10 @@ pub(super) struct Model {
     pub(super) queues: Queues,
     /// How the clocks stood, as it was last said.
     pub(super) mark: Option<Mark>,
+    /// Attempts are numbered from here on, whatever has been forgotten.
+    least_attempt: AttemptRow,
+    /// How many events have been forgotten.
+    pub(super) gone: u64,
     ids: BTreeMap<Seq, Id>,
     depths: HashMap<EndpointNumber, u64>,
     id_key: IdKey,
@@ -78,6 +83,8 @@ impl Model {
             origins: Origins::default(),
             queues: Queues::default(),
             mark: None,
+            least_attempt: AttemptRow::new(1),
+            gone: 0,
             ids: BTreeMap::new(),
             depths: HashMap::new(),
             id_key: IdKey::new(super::ID_KEY),
@@ -89,7 +96,8 @@ impl Model {
     }
 
     pub(super) fn next_attempt(&self) -> AttemptRow {
-        AttemptRow::new(self.attempts.keys().last().map_or(1, |row| row.get() + 1))
+        let last = self.attempts.keys().last().map_or(0, |row| row.get());
+        self.least_attempt.max(AttemptRow::new(last + 1))
     }
 
     pub(super) fn accept(&mut self, batch: &Batch, scheduled: &mut Vec<Scheduled>) -> BatchAnswer {

@@ -25,9 +25,10 @@ use crate::{
         time::Timestamp,
     },
     outbox::{
-        Acceptance, Addressed, Batch, BatchAnswer, Brief, Change, Changed, Configured, Count, Entry,
+        Acceptance, Addressed, Batch, BatchAnswer, Brief, Change, Changed, Configured, Count, Due, Entry,
         FileIdentity, Head, Judged, Notice, Opened, Options, Placed, Reader, Routed, Settle,
-        schema::{FIFO, FILES, IDS, PENDING, unpack},
+        forget::most,
+        schema::{ATTEMPTS, FIFO, FILES, IDS, PENDING, unpack},
     },
 };
 
@@ -90,6 +91,7 @@ fn the_store_does_what_the_model_does() {
         "duplicate",
         "enabled",
         "endpoint_full",
+        "forgotten",
         "full",
         "joined alone",
         "known",
@@ -134,7 +136,8 @@ fn run(seed: u64, steps: usize, kinds: &mut BTreeSet<&'static str>) {
             68..72 => world.replay(),
             72..76 => world.configure(),
             76..88 => world.change(),
-            88..94 => world.forget_files(),
+            88..91 => world.forget(),
+            91..94 => world.forget_files(),
             clean => world.reopen(clean < 97),
         }
         world.check();
@@ -484,6 +487,20 @@ impl World {
         self.known.extend(self.model.endpoints.keys());
     }
 
+    /// Forgets events, most of which have ended: all of these, now and then.
+    fn forget(&mut self) {
+        self.now = self.now.plus(Duration::from_millis(1));
+        let mut due = self.model.random_due(self.now);
+        if self.random.bool() {
+            let even_failed = self.random.bool();
+            due = self.model.events.keys().map(|seq| Due { seq: *seq, even_failed }).collect();
+        }
+        let expected = self.model.forget(&due, most(self.opened.outbox.room(), false));
+        let forgotten = wait(self.opened.outbox.forget(due)).expect("the store takes it");
+        assert_eq!((forgotten.looked_at, forgotten.events, forgotten.rows), expected);
+        self.kinds.extend((forgotten.events > 0).then_some("forgotten"));
+    }
+
     /// Unlinks some files; what comes under the same identity afterwards is another file.
     fn forget_files(&mut self) {
         let known: Vec<FileIdentity> = self.model.files.iter().cloned().collect();
@@ -592,14 +609,23 @@ impl World {
         // Those that are to be forgotten are so with the next commit.
         let files = table.open_table(FILES).expect("a table").len().expect("its length");
         assert!(files >= u64::try_from(self.model.files.len()).expect("fits"));
+        let attempts = table.open_table(ATTEMPTS).expect("a table").len().expect("its length");
+        let expected = u64::try_from(self.model.attempts.len()).expect("fits");
+        assert_eq!(attempts, expected, "none is left of what is forgotten");
         let outbox = &self.opened.outbox;
         assert_eq!(outbox.room().held(), stored_bytes(&outbox.database), "all rows are counted");
     }
 
     fn check_events(&self, reader: &Reader) {
         for seq in 0..self.model.last_seq().get() + 3 {
-            let event = reader.event(Seq::new(seq)).expect("events are read");
-            assert_eq!(event.as_ref(), self.model.events.get(&Seq::new(seq)));
+            let seq = Seq::new(seq);
+            let event = reader.event(seq).expect("events are read");
+            assert_eq!(event.as_ref(), self.model.events.get(&seq));
+            if event.is_none() {
+                assert_eq!(reader.rows_of(seq).expect("rows are read"), []);
+                let first = reader.delivery(DeliveryKey { seq, slot: 0 });
+                assert_eq!(first.expect("deliveries are read"), None);
+            }
         }
     }
 

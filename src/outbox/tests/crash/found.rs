@@ -76,7 +76,9 @@ impl Found {
         let ids: BTreeMap<Seq, IdRow> = rows(&txn.open_table(IDS).expect("a table"), |seq, row| {
             (Seq::new(seq), IdRow::decode(row).expect("an id's row"))
         });
-        assert!(ids.iter().all(|(seq, row)| row.at == events[seq].accepted_at), "ids are of their events");
+        let of_its_event =
+            |(seq, row): (&Seq, &IdRow)| events.get(seq).is_none_or(|event| event.accepted_at == row.at);
+        assert!(ids.iter().all(of_its_event), "ids are of their events");
         let endpoints = txn.open_table(ENDPOINTS).expect("a table");
         let endpoints = endpoints.iter().expect("it is read").map(|entry| {
             let (number, row) = entry.expect("a row");
@@ -103,19 +105,28 @@ impl Found {
         }
     }
 
-    /// Whether all is there that `before` has, which was acknowledged. The commit that was under way may have gone
-    /// further: it may have ended what was pending, replayed what had ended, and added.
-    pub(super) fn keeps(&self, before: &Self) -> Result<(), String> {
-        for (seq, event) in &before.events {
+    /// Whether all is there that `before` has, which was acknowledged. The commit that was under way, and led to `after`, may
+    /// have gone further: it may have ended what was pending, replayed what had ended, have added, and have forgotten events
+    /// with all that is of them.
+    pub(super) fn keeps(&self, before: &Self, after: Option<&Self>) -> Result<(), String> {
+        let gone: BTreeSet<Seq> =
+            before.events.keys().copied().filter(|seq| self.lacks(*seq, after)).collect();
+        if self.rows().any(|(key, _)| gone.contains(&key.seq)) {
+            return Err("of an event that is forgotten deliveries are left".to_owned());
+        }
+        if self.attempts.values().any(|attempt| gone.contains(&attempt.delivery.seq)) {
+            return Err("of an event that is forgotten attempts are left".to_owned());
+        }
+        for (seq, event) in before.events.iter().filter(|(seq, _)| !gone.contains(seq)) {
             if self.events.get(seq) != Some(event) {
                 return Err(format!("the acknowledged event {seq:?} is lost"));
             }
         }
-        for (key, (_, row)) in before.rows() {
+        for (key, (_, row)) in before.rows().filter(|(key, _)| !gone.contains(&key.seq)) {
             self.keeps_row(key, row)?;
         }
         for (row, attempt) in &before.attempts {
-            if self.attempts.get(row) != Some(attempt) {
+            if self.attempts.get(row) != Some(attempt) && !gone.contains(&attempt.delivery.seq) {
                 return Err(format!("the committed attempt {row:?} is lost"));
             }
         }
@@ -131,6 +142,11 @@ impl Found {
             }
         }
         Ok(())
+    }
+
+    /// Whether an event has gone as it was to go.
+    fn lacks(&self, seq: Seq, after: Option<&Self>) -> bool {
+        !self.events.contains_key(&seq) && after.is_some_and(|after| !after.events.contains_key(&seq))
     }
 
     fn has_later(&self, number: EndpointNumber) -> bool {

@@ -24,10 +24,11 @@ use crate::{
         time::Timestamp,
     },
     outbox::{
-        Acceptance, Addressed, Batch, BatchAnswer, Configured, Entry, FileIdentity, Options, Room, Routed,
-        Settle, StoreError,
+        Acceptance, Addressed, Batch, BatchAnswer, Configured, Entry, FileIdentity, Forgotten, Options, Room,
+        Routed, Settle, StoreError,
         database::Shared,
         depths::Depths,
+        forget::most,
         open,
         store::{Group, Store, scan_ids},
     },
@@ -223,7 +224,8 @@ impl History {
         let group = if self.random.u8(..6) > 0 { self.news(&mut model) } else { Group::default() };
         let park = if self.random.bool() { self.keys_to_park() } else { Vec::new() };
         let loads = self.loads(&park);
-        self.try_commit(&Group { park, loads, ..group }, model).map(drop)
+        let forget = self.last().model.random_due(self.now);
+        self.try_commit(&Group { park, loads, forget, ..group }, model).map(drop)
     }
 
     /// Outcomes, files that are gone, and events.
@@ -253,6 +255,7 @@ impl History {
         let answers: Vec<_> = group.batches.iter().map(|batch| model.accept(batch, &mut scheduled)).collect();
         let parked = model.parked.park(&group.park);
         let loaded: Vec<_> = group.loads.iter().map(|load| model.parked.load(*load)).collect();
+        let gone = model.forget(&group.forget, most(&self.room, group.is_waited_for()));
         let store = self.store.as_mut().expect("it is open");
         if let Some(mark) = mark(self.now) {
             store.set_mark(mark);
@@ -269,6 +272,8 @@ impl History {
         };
         assert_eq!((&done.answers, done.scheduled), (&answers, scheduled));
         assert_eq!((done.parked, done.loaded), (parked, loaded));
+        let Forgotten { looked_at, events, rows, bytes: _ } = done.forgotten;
+        assert_eq!((looked_at, events, rows), gone);
         assert!(done.not_settled.is_empty(), "{:?}", done.not_settled);
         assert_eq!(store.state().depths.behind(), u64::try_from(model.queues.behind()).expect("fits"));
         self.promise(model);
@@ -278,7 +283,8 @@ impl History {
     /// Hands in again what the store should know, as producers do that had no answer; says how many ids and files.
     pub(super) fn hand_in_again(&mut self) -> (usize, usize) {
         let model = Arc::clone(&self.last().model);
-        let known = model.remembered().map(|seq| &model.events[&seq]);
+        // An id may be known for longer than its event.
+        let known = model.remembered().filter_map(|seq| model.events.get(&seq));
         let in_window = known.filter(|event| self.now.since(event.accepted_at) <= model.options.dedup_window);
         let events: Vec<_> = in_window.collect();
         let routed = events.iter().map(|event| Routed {
@@ -484,7 +490,7 @@ pub(super) fn kept<'a>(
 ) -> Result<&'a Promise, String> {
     let found = Found::read(database);
     found.is_in_order()?;
-    found.keeps(&before.found)?;
+    found.keeps(&before.found, after.map(|after| &*after.found))?;
     found.parked.follows(&before.model, after.map(|after| &*after.model))?;
     if ![Some(before), after].into_iter().flatten().any(|one| one.clean != unclean) {
         return Err("its clean mark says what was promised at no time".to_owned());

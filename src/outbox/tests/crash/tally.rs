@@ -32,11 +32,12 @@ pub(super) struct Tally {
     pub(super) without_place: usize,
     pub(super) behind: usize,
     pub(super) joined: usize,
+    pub(super) gone: usize,
 }
 
 impl Tally {
     /// Each with its name, and how much is due of ten histories.
-    fn fields(&mut self) -> [(&'static str, &mut usize, usize); 24] {
+    fn fields(&mut self) -> [(&'static str, &mut usize, usize); 25] {
         [
             ("histories", &mut self.histories, 10),
             ("commits", &mut self.commits, 80),
@@ -62,6 +63,7 @@ impl Tally {
             ("callbacks without a place", &mut self.without_place, 150),
             ("deliveries behind others", &mut self.behind, 20_000),
             ("of them behind newer ones", &mut self.joined, 1_000),
+            ("events forgotten", &mut self.gone, 1_000),
         ]
     }
 
@@ -75,6 +77,7 @@ impl Tally {
         self.behind += found.behind();
         self.joined += found.fifo.iter().filter(|((_, _, place), key)| *place != pack(**key)).count();
         self.taken += taken;
+        self.gone += usize::try_from(model.gone).expect("fits");
         let [origins, forgotten, without_place] =
             model.origins.tally.map(|count| usize::try_from(count).expect("fits"));
         self.origins += origins;
