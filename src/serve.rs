@@ -37,6 +37,7 @@ use crate::{
         directory::Directory,
         endpoints::{self, Endpoints},
         first_cause,
+        retention::Forgetter,
         settings::{EndpointUnusable, Workshop},
     },
     ingest::{
@@ -163,7 +164,7 @@ struct Parts {
     engine: JoinHandle<Result<(), StoreError>>,
     /// Tells the engine to stop.
     stop: watch::Sender<Stop>,
-    /// The spool directories, and the watchman of the door.
+    /// The spool directories, the watchman of the door, and what forgets.
     intakes: JoinSet<()>,
     writer: Writer,
     clock: Clock,
@@ -334,7 +335,9 @@ async fn start(
     let timing = (clock, config.network.require_clock);
     let engine = Engine::new(&opened, Arc::clone(&directory), &config.limits, timing, Chance, metrics);
     let door = Door::new(outbox.room().clone(), clock);
+    let forgetter = Forgetter::new(outbox.clone(), clock, config.retention());
     let mut intakes = JoinSet::new();
+    intakes.spawn(forgetter.clone().run(shared.stopping.subscribe()));
     intakes.spawn(door.clone().watch(shared.stopping.subscribe()));
     let (mut handles, claims) = (Vec::new(), Claims::default());
     for spool in &config.spools {
@@ -360,6 +363,7 @@ async fn start(
         endpoints,
         engine: engine.handle(),
         spools: handles,
+        forgetter,
         store_path: config.store.path.clone(),
         require_clock: config.network.require_clock,
         unclean: opened.unclean,
@@ -430,7 +434,7 @@ async fn run_until_stopped(
     let cause = tokio::select! {
         ended = &mut parts.engine => Cause::Engine(ended.unwrap_or(Err(StoreError::Stopped))),
         _ = &mut doors => Cause::Part("the task of the socket"),
-        Some(_) = parts.intakes.join_next() => Cause::Part("the task of a spool directory or of the door"),
+        Some(_) = parts.intakes.join_next() => Cause::Part("the task of a spool directory, of the door or of retention"),
         _ = signal.wait_for(|stop| *stop != Stop::Run) => Cause::Signal,
     };
     shared.stopping.send_replace(true);

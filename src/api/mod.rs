@@ -47,7 +47,7 @@ use tokio::{
 use self::problem::Problem;
 use crate::{
     clock::Clock,
-    engine::{self, attempt::Kitchen, directory::Directory, endpoints::Endpoints},
+    engine::{self, attempt::Kitchen, directory::Directory, endpoints::Endpoints, retention::Forgetter},
     ingest::{
         door::Door,
         intake::Intake,
@@ -103,6 +103,8 @@ pub struct Open {
     pub engine: engine::Handle,
     /// The spool directories.
     pub spools: Vec<SpoolHandle>,
+    /// Forgets what is old.
+    pub forgetter: Forgetter,
     /// Where the store is.
     pub store_path: std::path::PathBuf,
     /// Attempts that sign their time wait while the clock is unset.

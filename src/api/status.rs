@@ -18,20 +18,22 @@ use super::{
     problem::Problem,
     query::Query,
     view::{
-        ClockView, Counters, DaemonState, DisabledView, DoorView, IdsView, InsideView, OpenCircuitView,
-        OutageView, PendingView, ReserveView, SpoolView, StatusView, StoreView, YouView,
+        AccountRetentionView, ClockView, Counters, DaemonState, DisabledView, DoorView, ForgottenView,
+        IdsView, InsideView, OpenCircuitView, OutageView, PendingView, ReserveView, RetentionView, SpoolView,
+        StatusView, StoreView, YouView,
     },
 };
 use crate::{
     clock::Clock,
-    engine::{LaneView, Overview, directory::Target},
+    engine::{LaneView, Overview, directory::Target, retention::Report},
     ingest::{access::Verdict, door::code, spool::SpoolHandle},
     model::{
+        account::AccountName,
         endpoint::{DisableReason, Disabled},
         time::{Timestamp, format_duration},
     },
-    outbox::Remembered,
-    policy::{access::Role, outage::Shared},
+    outbox::{Forgotten, Remembered},
+    policy::{access::Role, outage::Shared, retention::Ages},
 };
 
 /// The process answers.
@@ -101,7 +103,8 @@ async fn inside(app: &App, open: &Open, overview: &Overview) -> Result<InsideVie
     let lanes = open.engine.lanes().await;
     let beside = open.clone();
     let read = move |reader: &super::Reader| {
-        Ok((reader.oldest_pending()?, reader.parked()?, reader.remembered()?, store(&beside)))
+        let store = store(&beside, reader.oldest()?.map(|head| head.accepted_at));
+        Ok((reader.oldest_pending()?, reader.parked()?, reader.remembered()?, store))
     };
     let (oldest, parked, remembered, store) = open.read(read).await?;
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
@@ -152,7 +155,7 @@ fn door(open: &Open) -> DoorView {
     })
 }
 
-fn store(open: &Open) -> StoreView {
+fn store(open: &Open, oldest_event: Option<Timestamp>) -> StoreView {
     let room = open.door.room();
     let (size, present) = room.reserve();
     StoreView {
@@ -162,6 +165,32 @@ fn store(open: &Open) -> StoreView {
         path: open.store_path.display().to_string(),
         size: std::fs::metadata(&open.store_path).map_or(0, |metadata| metadata.len()),
         unclean_start: open.unclean,
+        retention: Some(retention(open, oldest_event)),
+    }
+}
+
+fn retention(open: &Open, oldest_event: Option<Timestamp>) -> RetentionView {
+    let rules = open.forgetter.rules();
+    let Report { forgotten, last_run, next, late_since, held } = open.forgetter.report();
+    let Forgotten { events, rows, bytes, looked_at: _ } = forgotten;
+    let words = |ages: Ages| (format_duration(ages.succeeded), format_duration(ages.failed));
+    let of_one = |(account, ages): (&AccountName, &Ages)| {
+        let (retention, retention_failed) = words(*ages);
+        AccountRetentionView { account: account.clone(), retention, retention_failed }
+    };
+    let mut accounts: Vec<_> = rules.accounts.iter().map(of_one).collect();
+    accounts.sort_by(|one, other| one.account.cmp(&other.account));
+    let (retention, retention_failed) = words(rules.ages);
+    RetentionView {
+        retention,
+        retention_failed,
+        accounts,
+        oldest_event,
+        next_at: next,
+        last_run_at: last_run,
+        forgotten: ForgottenView { events, rows, bytes },
+        behind: late_since.is_some(),
+        held: held.map(|held| held.as_str().to_owned()),
     }
 }
 

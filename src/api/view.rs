@@ -607,6 +607,54 @@ pub struct StoreView {
     pub reserve: ReserveView,
     /// The daemon that had it before did not close it.
     pub unclean_start: bool,
+    /// What goes when.
+    #[serde(default)]
+    pub retention: Option<RetentionView>,
+}
+
+/// How long events are kept, and what was forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionView {
+    /// How long those are kept whose deliveries all succeeded, `[store] retention`.
+    pub retention: String,
+    /// How long others are, `[store] retention_failed`.
+    pub retention_failed: String,
+    /// The accounts that have others.
+    pub accounts: Vec<AccountRetentionView>,
+    /// When the oldest event was accepted that is kept.
+    pub oldest_event: Option<Timestamp>,
+    /// When the next goes, as far as that is known: one that is pending goes after it has ended.
+    pub next_at: Option<Timestamp>,
+    /// When it was last looked for what is old.
+    pub last_run_at: Option<Timestamp>,
+    /// What has gone since the start.
+    pub forgotten: ForgottenView,
+    /// There is more to forget than has been come by.
+    pub behind: bool,
+    /// Why nothing is forgotten at the moment: `clock_unset` or `disk_full`.
+    pub held: Option<String>,
+}
+
+/// How long an account's events are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountRetentionView {
+    /// The account.
+    pub account: AccountName,
+    /// As in [`RetentionView`].
+    pub retention: String,
+    /// As there.
+    pub retention_failed: String,
+}
+
+/// What was forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgottenView {
+    /// Events.
+    pub events: u64,
+    /// Their rows, and those of their deliveries and attempts.
+    pub rows: u64,
+    /// Of so many bytes.
+    pub bytes: u64,
 }
 
 /// The file beside the store that is given up when the disk is full.

@@ -11,8 +11,9 @@ use super::{
     text,
 };
 use crate::api::view::{
-    CallbacksView, CircuitView, ClockView, DaemonState, DisabledView, DoorView, IdsView, InsideView,
-    OpenCircuitView, OutageView, ReserveView, SpoolView, StatusView, StoreView, YouView,
+    CallbacksView, CircuitView, ClockView, DaemonState, DisabledView, DoorView, ForgottenView, IdsView,
+    InsideView, OpenCircuitView, OutageView, ReserveView, RetentionView, SpoolView, StatusView, StoreView,
+    YouView,
 };
 
 /// `posthaste status`.
@@ -77,6 +78,7 @@ fn print_inside(status: &InsideView, whole: &StatusView, screen: &mut Screen<'_>
     let (size, store) = (text::size(status.store.size), text::plain(&status.store.path));
     screen.line(&format!("store        {store}, {size}{unclean}"))?;
     print_room(&whole.door, &status.store, screen)?;
+    status.store.retention.iter().try_for_each(|retention| print_retention(retention, screen))?;
     print_ids(&status.ids, screen)?;
     status.spools.iter().try_for_each(|spool| print_spool(spool, screen))?;
     print_callbacks(&status.callbacks, screen)?;
@@ -145,6 +147,35 @@ fn print_spool(spool: &SpoolView, screen: &mut Screen<'_>) -> Result<(), CliErro
         ),
         None => Ok(()),
     }
+}
+
+/// What is kept for how long, and what goes next.
+fn print_retention(retention: &RetentionView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let ages =
+        |succeeded: &str, failed: &str| format!("{}, failed {}", text::plain(succeeded), text::plain(failed));
+    let all = ages(&retention.retention, &retention.retention_failed);
+    let others = match retention.accounts.len() {
+        0 => String::new(),
+        1 => "; 1 account has its own".to_owned(),
+        count => format!("; {count} accounts have their own"),
+    };
+    let oldest =
+        retention.oldest_event.map(|at| format!("; oldest of {}", text::time(at))).unwrap_or_default();
+    screen.line(&format!("kept         {all}{others}{oldest}"))?;
+    let ForgottenView { events, bytes, .. } = retention.forgotten;
+    let next = retention.next_at.map(|at| format!("; the next goes {}", text::relative(at, screen.now)));
+    let next = next.unwrap_or_default();
+    screen.line(&format!("forgotten    {events} events, {} since the start{next}", text::size(bytes)))?;
+    if let Some(held) = &retention.held {
+        let word = screen.paint("held");
+        return screen
+            .line(&format!("             {word}: nothing is forgotten now ({})", text::plain(held)));
+    }
+    if retention.behind {
+        let word = screen.paint("behind");
+        return screen.line(&format!("             {word}: there is more to forget than has been come by"));
+    }
+    Ok(())
 }
 
 /// Only where an id that is handed in again may be taken for a new one sooner than was asked for.
@@ -284,6 +315,34 @@ mod tests {
             (open, "the reserve of 64.0 MiB could not be made, the log says why\n"),
             (full, "the reserve of 64.0 MiB could not be made, the log says why\n"),
         ] {
+            let daemon = Daemon::start(vec![(200, status)]);
+            let mut output = Output::new();
+            run(&daemon.paths(), &mut output.screen()).expect("it prints");
+            assert!(output.text().contains(said), "{}", output.text());
+        }
+    }
+
+    #[test]
+    fn what_is_kept_and_what_goes() {
+        for (of, said) in [
+            (
+                r#""accounts":[],"oldest_event":"2026-11-15T03:10:00.000Z","next_at":"2026-11-22T03:10:00.000Z","behind":false,"held":null"#,
+                "kept         7d, failed 30d; oldest of 2026-11-15 03:10:00\n\
+                 forgotten    3 events, 2.0 KiB since the start; the next goes in 10m\n",
+            ),
+            (
+                r#""accounts":[{"account":"a","retention":"1d","retention_failed":"1d"}],"behind":true,"held":null"#,
+                "kept         7d, failed 30d; 1 account has its own\n\
+                 forgotten    3 events, 2.0 KiB since the start\n             behind: there is more to forget than has been come by\n",
+            ),
+            (
+                r#""accounts":[],"behind":true,"held":"disk_full""#,
+                "forgotten    3 events, 2.0 KiB since the start\n             held: nothing is forgotten now (disk_full)\nids",
+            ),
+        ] {
+            let ages = r#""retention":{"retention":"7d","retention_failed":"30d","forgotten":{"events":3,"rows":9,"bytes":2048},"#;
+            let status =
+                STATUS.replace(r#""unclean_start":true"#, &format!(r#""unclean_start":true,{ages}{of}}}"#));
             let daemon = Daemon::start(vec![(200, status)]);
             let mut output = Output::new();
             run(&daemon.paths(), &mut output.screen()).expect("it prints");

@@ -37,6 +37,7 @@ use crate::{
         certificate::{TlsVersion, bundle},
         form::Form,
         proxy::{Direct, DirectError, Proxy, basic},
+        retention::Ages,
     },
 };
 
@@ -163,6 +164,8 @@ fn store(context: &Context<'_>, node: Option<&Node>, problems: &mut Problems) ->
     let quick_repair = fields.get(problems, "quick_repair", read::boolean);
     let max_size = fields.get(problems, "max_size", read::size);
     let reserve = fields.get(problems, "reserve", read::size);
+    let succeeded = fields.get(problems, "retention", read::duration);
+    let failed = fields.get(problems, "retention_failed", read::duration);
     Ok(Store {
         path: path?,
         cache: cache?,
@@ -172,6 +175,7 @@ fn store(context: &Context<'_>, node: Option<&Node>, problems: &mut Problems) ->
         quick_repair: quick_repair?,
         max_size: max_size?,
         reserve: reserve?,
+        retention: Ages { succeeded: succeeded?, failed: failed? },
     })
 }
 
@@ -325,6 +329,8 @@ fn account(
     let max_endpoints = fields.get(problems, "max_endpoints", read::integer);
     let https_only = fields.get(problems, "https_only", read::boolean);
     let max_origins = fields.get(problems, "max_origins", read::integer);
+    let retention = fields.given(problems, "retention", read::duration);
+    let retention_failed = fields.given(problems, "retention_failed", read::duration);
     let fitting = form.as_ref().ok().and_then(|form| form.as_deref().ok());
     let secret = fields.given(problems, "secret", |_, node| {
         let found = credential::resolve(read::string(node)?, shared.credentials)?;
@@ -348,6 +354,8 @@ fn account(
         max_endpoints: max_endpoints?,
         https_only: https_only?,
         max_origins: max_origins?,
+        retention: retention?,
+        retention_failed: retention_failed?,
         secret,
         missing_credential,
         narrowing: Narrowing::new(allow?, deny?),

@@ -423,19 +423,17 @@ pub const SECTIONS: &[Section] = &[
                 Fallback::Value("\"64MiB\""),
                 "The size of a file `PATH.reserve` that is kept beside the store and given up when the disk is full, so that outcomes can still be recorded; `\"0B\"` for none. With less than a quarter of it free, 32KiB for each of `in_flight` and 1MiB at least, new events are refused (507 `disk_full`).",
             ),
-            later(
+            key(
                 "retention",
-                Kind::Duration(Duration::ZERO..=YEAR),
-                NONE,
-                "How long events are kept whose deliveries all succeeded.",
-                no("everything is kept"),
+                Kind::Duration(Duration::from_secs(1)..=YEAR),
+                Fallback::Value("\"7d\""),
+                "How long events are kept whose deliveries all succeeded, or that had none: from acceptance. Then they go, with their deliveries and attempts.",
             ),
-            later(
+            key(
                 "retention_failed",
-                Kind::Duration(Duration::ZERO..=YEAR),
-                NONE,
-                "How long other events are kept.",
-                no("everything is kept"),
+                Kind::Duration(Duration::from_secs(1)..=YEAR),
+                Fallback::Value("\"30d\""),
+                "How long other events are kept. One with a pending delivery is never removed.",
             ),
         ],
     },
@@ -628,6 +626,18 @@ pub const SECTIONS: &[Section] = &[
                 Kind::Secret,
                 NONE,
                 "What signs its callbacks, in the form that its profile's `signature.key` names. Without one, events with a `url` are refused if the profile signs.",
+            ),
+            key(
+                "retention",
+                Kind::Duration(Duration::from_secs(1)..=YEAR),
+                Fallback::Else("`store.retention`"),
+                "The same as `store.retention`, for this account's events.",
+            ),
+            key(
+                "retention_failed",
+                Kind::Duration(Duration::from_secs(1)..=YEAR),
+                Fallback::Else("`store.retention_failed`"),
+                "The same as `store.retention_failed`, for this account's events.",
             ),
             key(
                 "max_origins",

@@ -60,6 +60,7 @@ use crate::{
         certificate::{Identity, TlsVersion},
         form::Form,
         proxy::Proxy,
+        retention::{Ages, Retention},
         route::TypePattern,
     },
 };
@@ -93,6 +94,17 @@ impl Config {
         let narrowed = self.accounts.iter().map(|(name, account)| (name.clone(), account.narrowing.clone()));
         Rules::new(self.network.allow.clone(), self.network.deny.clone()).narrowed(narrowed)
     }
+
+    /// How long events are kept.
+    pub fn retention(&self) -> Retention {
+        let ages = self.store.retention;
+        let of_one = |account: &Account| Ages {
+            succeeded: account.retention.unwrap_or(ages.succeeded),
+            failed: account.retention_failed.unwrap_or(ages.failed),
+        };
+        let accounts = self.accounts.iter().map(|(name, account)| (name.clone(), of_one(account)));
+        Retention { ages, accounts: accounts.filter(|(_, own)| *own != ages).collect() }
+    }
 }
 
 /// Where the daemon listens.
@@ -123,6 +135,8 @@ pub struct Store {
     pub max_size: u64,
     /// Bytes of the file that is given up when the disk is full.
     pub reserve: u64,
+    /// How long events are kept once they have ended, where their account says nothing else.
+    pub retention: Ages,
 }
 
 /// Bounds; sizes in bytes. None of the others' sizes is less than `event_size`.
@@ -212,6 +226,10 @@ pub struct Account {
     pub https_only: bool,
     /// How many origins its callbacks may have.
     pub max_origins: u64,
+    /// How long events are kept whose deliveries all succeeded, if not as long as the store's others.
+    pub retention: Option<Duration>,
+    /// The same, of other events.
+    pub retention_failed: Option<Duration>,
     /// What signs its callbacks; fits the form's key.
     pub secret: Option<Secret>,
     /// The credential of that, if it is not there.

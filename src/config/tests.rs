@@ -1,6 +1,6 @@
 //! The configuration as a whole: what every error says, how files merge, what comes of what is not written.
 
-use std::{error::Error, fmt::Write as _};
+use std::{collections::HashMap, error::Error, fmt::Write as _};
 
 use super::*;
 use crate::{
@@ -11,10 +11,16 @@ use crate::{
         },
     },
     policy::{
-        access::Who, address::Stance, certificate::TlsVersion, placeholder::Placeholder, template::VARIABLES,
+        access::Who,
+        address::Stance,
+        certificate::TlsVersion,
+        placeholder::Placeholder,
+        retention::{Ages, Retention},
+        template::VARIABLES,
     },
 };
 
+const DAY: Duration = Duration::from_secs(86_400);
 const FILE: &str = "/etc/posthaste/posthaste.toml";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -194,7 +200,7 @@ error: unknown key `store.cahce`
    |
 12 | cahce = \"64MiB\"
    | ^^^^^ did you mean `cache`? known here: path, cache, settle_delay, dedup_window, dedup_entries, \
-quick_repair, max_size, reserve
+quick_repair, max_size, reserve, retention, retention_failed
 
 1 error in the configuration";
     assert_eq!(printed(text), expected);
@@ -507,7 +513,6 @@ fn what_this_version_does_not_have() {
     for (text, place, help) in [
         ("[listen]\nhttp = '127.0.0.1:8470'", "http", "Unix socket"),
         ("[listen]\ntls_key = 'x'", "tls_key", "Unix socket"),
-        ("[store]\nretention = '7d'", "retention", "everything is kept"),
     ] {
         let (at, message, advice) = marked(text);
         assert_eq!(at, place, "{text}");
@@ -1350,8 +1355,10 @@ fn what_is_not_written() {
         quick_repair: false,
         max_size: 8 << 30,
         reserve: 64 << 20,
+        retention: Ages { succeeded: 7 * DAY, failed: 30 * DAY },
     };
     assert_eq!(config.store, store);
+    assert_eq!(config.retention(), Retention { ages: store.retention, accounts: HashMap::new() });
     let limits = Limits {
         connections_per_uid: 256,
         event_size: 1 << 20,
@@ -1386,6 +1393,28 @@ fn what_is_not_written() {
     assert_eq!(config.spools, [spool]);
     assert_eq!(valid("[[spool]]\npath = '/s'\n").spools, [Spool::by_default(PathBuf::from("/s"))]);
     assert_eq!(config.limits, limits);
+}
+
+#[test]
+fn how_long_events_are_kept() {
+    let config = valid(
+        "[store]\nretention = '1s'\n[accounts.acme]\nretention_failed = '365d'\n[accounts.b]\nretention = '1s'\n",
+    );
+    let ages = Ages { succeeded: Duration::from_secs(1), failed: 30 * DAY };
+    let acme = ("acme".parse().expect("a name"), Ages { failed: 365 * DAY, ..ages });
+    assert_eq!(config.retention(), Retention { ages, accounts: [acme].into() });
+    for (text, place) in [
+        ("[store]\nretention = '0s'", "'0s'"),
+        ("[store]\nretention_failed = '366d'", "'366d'"),
+        ("[accounts.acme]\nretention = '0s'", "'0s'"),
+    ] {
+        let (at, message, help) = marked(text);
+        assert_eq!(at, place, "{text}");
+        assert!(
+            message.contains("is out of bounds") && help.contains("from 1s to 365d"),
+            "{message}: {help}"
+        );
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub mod endpoints;
 mod fingerprint;
 mod given;
 mod memory;
+pub mod retention;
 pub mod settings;
 mod standing;
 #[cfg(test)]

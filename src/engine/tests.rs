@@ -33,7 +33,7 @@ use crate::{
 
 const ID_KEY: [u8; 16] = *b"sixteen bytes ok";
 
-fn open(directory: &TempDir) -> Opened {
+pub(super) fn open(directory: &TempDir) -> Opened {
     let options = Options {
         cache: 4 << 20,
         quick_repair: false,

@@ -2,7 +2,7 @@
 //!
 //! Whoever asks has looked at the store a while ago. So the writer looks again at each event in the transaction that
 //! removes it: one with a pending delivery stays, whether it was pending then or is again, and so does one that is only
-//! to go if its deliveries have succeeded, where they have not. The newest event stays always: the numbers of events
+//! old enough for another end than it has. The newest event stays always: the numbers of events
 //! go on behind it. Those of attempts go on behind the row [`held`](super::held) of `meta`, which the same commit writes.
 //!
 //! The attempts are found by their chains, from each delivery's last one back. They have no index by event, and a pass
@@ -38,8 +38,10 @@ const BYTES: u64 = 4 << 20;
 pub struct Due {
     /// Which.
     pub seq: Seq,
-    /// Whether it is old enough also if not all of its deliveries have succeeded.
-    pub even_failed: bool,
+    /// Whether it is old enough if all of its deliveries have succeeded.
+    pub if_succeeded: bool,
+    /// Whether it is if they have not.
+    pub if_failed: bool,
 }
 
 /// What became of events that were to be forgotten.
@@ -53,6 +55,16 @@ pub struct Forgotten {
     pub rows: u64,
     /// of so many bytes.
     pub bytes: u64,
+}
+
+impl Forgotten {
+    /// Adds what became of others.
+    pub fn add(&mut self, other: &Self) {
+        self.looked_at += other.looked_at;
+        self.events += other.events;
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+    }
 }
 
 /// How many rows a commit may remove: one that others wait for, if it is among them.
@@ -95,15 +107,15 @@ fn goes(due: Due, tables: &mut Tables<'_>) -> Result<bool, StoreError> {
     if tables.pending()?.range(rows())?.next().is_some() || tables.events()?.get(due.seq.get())?.is_none() {
         return Ok(false);
     }
-    if due.even_failed {
+    if due.if_succeeded && due.if_failed {
         return Ok(true);
     }
     for row in tables.history()?.range(rows())? {
         if !all_succeeded(row?.1.value()) {
-            return Ok(false);
+            return Ok(due.if_failed);
         }
     }
-    Ok(true)
+    Ok(due.if_succeeded)
 }
 
 fn forget_one(seq: Seq, tables: &mut Tables<'_>, done: &mut Forgotten) -> Result<(), StoreError> {

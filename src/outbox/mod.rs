@@ -58,7 +58,7 @@ pub use self::{
     jobs::{JobChange, JobChanged},
     origins::{Callback, OriginNews},
     parked::Loaded,
-    read::{Backlog, Heads, Placed, Reader},
+    read::{Backlog, Dated, Ended, EndedPage, Heads, Placed, Reader},
     record::{Brief, Head, Row},
     replay::{Replay, Replayed},
     room::{Door, Full, Room},

@@ -2,7 +2,9 @@
 
 use std::sync::OnceLock;
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{
+    AccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
+};
 
 use super::{
     accept::FileIdentity,
@@ -13,8 +15,8 @@ use super::{
     error::StoreError,
     jobs, order, parked,
     record::{
-        Brief, Head, IdRow, Row, decode_attempt, decode_brief, decode_delivery, decode_event, decode_head,
-        decode_row, decode_url, delivery_bytes,
+        Brief, Head, IdRow, Row, all_succeeded, decode_attempt, decode_brief, decode_delivery, decode_event,
+        decode_head, decode_row, decode_times, decode_url, delivery_bytes,
     },
     schema::{
         ATTEMPTS, EVENTS, FILES, HISTORY, IDS, PENDING, ROW_DELIVERIES, first_row, pack, row_key, row_seq,
@@ -22,12 +24,13 @@ use super::{
     },
 };
 use crate::model::{
+    account::AccountName,
     attempt::{Attempt, AttemptRow},
     delivery::{Delivery, DeliveryKey, Group, Order, Scheduled, State},
     endpoint::{Endpoint, EndpointNumber},
     event::{Event, Seq},
     job::{Job, JobNumber},
-    time::Minute,
+    time::{Minute, Timestamp},
 };
 
 /// A view of the store as of one commit. Keep it for milliseconds, or until the next commit: while it lives, no page
@@ -195,6 +198,56 @@ impl Reader {
         Ok(rows)
     }
 
+    /// A page of the rows whose deliveries have all ended, oldest first, from the row `from` on; `limit` are looked at, and
+    /// those that cannot be read passed over.
+    pub fn ended(&self, from: u64, limit: usize) -> Result<EndedPage, StoreError> {
+        let table = self.txn.open_table(HISTORY)?;
+        let mut page = EndedPage::default();
+        let (mut looked_at, mut last) = (0, None);
+        for entry in table.range(from..)?.take(limit) {
+            let (key, row) = entry?;
+            let (key, row) = (key.value(), row.value());
+            // Out of order in a damaged file: to follow them might never end.
+            if last.is_some_and(|last| key <= last) {
+                return Err(StoreError::Row { table: "history", key });
+            }
+            (last, looked_at) = (Some(key), looked_at + 1);
+            if let Some(Head { accepted_at, account, .. }) = decode_head(row) {
+                let succeeded = all_succeeded(row);
+                page.rows.push(Ended { row: key, seq: row_seq(key), accepted_at, account, succeeded });
+            }
+        }
+        page.next = last.filter(|_| looked_at == limit).map(|last| last + 1);
+        Ok(page)
+    }
+
+    /// The newest event.
+    pub fn newest(&self) -> Result<Option<Seq>, StoreError> {
+        Ok(self.txn.open_table(EVENTS)?.last()?.map(|(seq, _)| Seq::new(seq.value())))
+    }
+
+    /// The number of the oldest event.
+    pub fn oldest_number(&self) -> Result<Option<Seq>, StoreError> {
+        Ok(self.txn.open_table(EVENTS)?.first()?.map(|(seq, _)| Seq::new(seq.value())))
+    }
+
+    /// What the rows of the oldest event say of it.
+    pub fn oldest(&self) -> Result<Option<Head>, StoreError> {
+        self.oldest_number()?.map_or(Ok(None), |oldest| self.head(oldest))
+    }
+
+    /// When events were accepted, in their order, from `from` on, `limit` at most; one that cannot be read is taken for one
+    /// whose clock was unset.
+    pub fn dated(&self, from: Seq, limit: usize) -> Result<Vec<Dated>, StoreError> {
+        let events = self.txn.open_table(EVENTS)?;
+        let dated = |entry: Result<(AccessGuard<'_, u64>, AccessGuard<'_, &[u8]>), StorageError>| {
+            let (seq, row) = entry?;
+            let (accepted_at, clock_unset) = decode_times(row.value()).unwrap_or((Timestamp::EPOCH, true));
+            Ok(Dated { seq: Seq::new(seq.value()), accepted_at, clock_unset })
+        };
+        events.range(from.get()..)?.take(limit).map(dated).collect()
+    }
+
     /// Accepted files of `directory` that are not known to be unlinked, at most `limit`.
     pub fn files(&self, directory: &str, limit: usize) -> Result<Vec<FileIdentity>, StoreError> {
         let table = self.txn.open_table(FILES)?;
@@ -306,6 +359,41 @@ impl Reader {
         page.next = None;
         Ok(page)
     }
+}
+
+/// When an event was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dated {
+    /// Which.
+    pub seq: Seq,
+    /// As the wall clock said then.
+    pub accepted_at: Timestamp,
+    /// It was not set.
+    pub clock_unset: bool,
+}
+
+/// A row whose deliveries have all ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its place.
+    pub row: u64,
+    /// Of which event it is, or it has others that are not among these.
+    pub seq: Seq,
+    /// When that was accepted.
+    pub accepted_at: Timestamp,
+    /// Whose it is.
+    pub account: AccountName,
+    /// All of the row's deliveries have succeeded.
+    pub succeeded: bool,
+}
+
+/// A page of them.
+#[derive(Debug, Default)]
+pub struct EndedPage {
+    /// They.
+    pub rows: Vec<Ended>,
+    /// The row to go on at; `None`: there are no more.
+    pub next: Option<u64>,
 }
 
 /// A page of the deliveries that are first in their order.

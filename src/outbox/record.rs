@@ -359,6 +359,21 @@ pub(super) fn encode_event(event: &NewEvent, accepted_at: Timestamp, clock_unset
     encode_map(&record, event.data.len() + url + cloud + 256)
 }
 
+/// What of an [`EventRecord`] says when it was accepted.
+#[derive(Deserialize)]
+struct EventTimes {
+    #[serde(rename = "at")]
+    accepted_at: u64,
+    #[serde(rename = "cu", default)]
+    clock_unset: bool,
+}
+
+/// When an event was accepted, and whether the clock was unset then; nothing is kept of its payload.
+pub(super) fn decode_times(row: &[u8]) -> Option<(Timestamp, bool)> {
+    let times: EventTimes = decode_map(row)?;
+    Some((Timestamp::from_millis(times.accepted_at), times.clock_unset))
+}
+
 /// The URL of an event's callback, if it has one, without its payload; an error when the row is not of our form.
 pub(super) fn decode_url(row: &[u8]) -> Result<Option<&str>, ()> {
     decode_map::<EventRecord<'_>>(row).map(|record| record.url).ok_or(())

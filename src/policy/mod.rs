@@ -7,7 +7,7 @@
 //! there are ([`catalog`]) and which an endpoint wants ([`route`]); where deliveries may go, judged by a URL's text
 //! ([`destination`]) and by the address that is dialled ([`address`]), with which certificates ([`certificate`]) and through which proxy ([`proxy`]); and how a profile's requests look: [`form`] compiles a
 //! profile once, out of patterns with placeholders ([`placeholder`]), a body's template ([`template`]) and the way from a
-//! secret to a key ([`key`]); secrets follow one another as [`rotation`] says. What compiles here cannot be wrong later
+//! secret to a key ([`key`]); secrets follow one another as [`rotation`] says, and what has ended is kept as long as [`retention`] says. What compiles here cannot be wrong later
 //! for its own sake; what can still fail is what an event or a secret brings in, and that is an error value.
 
 pub mod access;
@@ -28,6 +28,7 @@ pub mod outage;
 pub mod placeholder;
 pub mod proxy;
 pub mod rate;
+pub mod retention;
 pub mod retry;
 pub mod retry_after;
 pub mod rotation;

@@ -49,8 +49,10 @@ fn accept(outbox: &Outbox, count: u64) {
     }
 }
 
-fn due(seqs: impl IntoIterator<Item = u64>, even_failed: bool) -> Vec<Due> {
-    seqs.into_iter().map(|seq| Due { seq: Seq::new(seq), even_failed }).collect()
+/// Those that have succeeded, and others `if_failed`.
+fn due(seqs: impl IntoIterator<Item = u64>, if_failed: bool) -> Vec<Due> {
+    let due = |seq| Due { seq: Seq::new(seq), if_succeeded: true, if_failed };
+    seqs.into_iter().map(due).collect()
 }
 
 /// The rows of `events`, `pending`, `history` and `attempts`.
@@ -73,8 +75,8 @@ fn an_event_goes_with_all_that_is_of_it() {
     settled(&mut opened, ends.map(|(seq, state)| attempted(seq, 4, state)));
     let outbox = opened.outbox.clone();
     assert_eq!(rows(&outbox), [5, 1, 4, 16]);
-    let forget = |seqs: &[u64], even_failed| {
-        let done = wait(outbox.forget(due(seqs.iter().copied(), even_failed))).expect("the store takes it");
+    let forget = |seqs: &[u64], if_failed| {
+        let done = wait(outbox.forget(due(seqs.iter().copied(), if_failed))).expect("the store takes it");
         assert_eq!(done.looked_at, seqs.len());
         assert_eq!(outbox.room().held(), stored_bytes(&outbox.database), "all rows are counted");
         (done.events, done.rows)
@@ -83,6 +85,8 @@ fn an_event_goes_with_all_that_is_of_it() {
     assert_eq!(rows(&outbox), [5, 1, 4, 16]);
     assert_eq!(forget(&[1, 1], false), (1, 6), "once");
     assert_eq!(rows(&outbox), [4, 1, 3, 12]);
+    let others = Due { seq: Seq::new(3), if_succeeded: false, if_failed: true };
+    assert_eq!(wait(outbox.forget(vec![others])).expect("the store takes it").events, 0, "it has succeeded");
     assert_eq!(forget(&[1, 2, 3, 4, 5], true), (2, 12));
     assert_eq!(rows(&outbox), [2, 1, 1, 4], "of the pending one, and of the newest");
     let reader = outbox.read().expect("a reader");

@@ -492,8 +492,9 @@ impl World {
         self.now = self.now.plus(Duration::from_millis(1));
         let mut due = self.model.random_due(self.now);
         if self.random.bool() {
-            let even_failed = self.random.bool();
-            due = self.model.events.keys().map(|seq| Due { seq: *seq, even_failed }).collect();
+            let if_failed = self.random.bool();
+            let all = self.model.events.keys();
+            due = all.map(|seq| Due { seq: *seq, if_succeeded: true, if_failed }).collect();
         }
         let expected = self.model.forget(&due, most(self.opened.outbox.room(), false));
         let forgotten = wait(self.opened.outbox.forget(due)).expect("the store takes it");

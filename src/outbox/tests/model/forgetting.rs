@@ -36,7 +36,7 @@ impl Model {
         let succeeded = deliveries.iter().all(|delivery| delivery.state == State::Succeeded);
         self.events.contains_key(&due.seq)
             && !deliveries.iter().any(is_pending)
-            && (due.even_failed || succeeded)
+            && if succeeded { due.if_succeeded } else { due.if_failed }
     }
 
     /// Removes an event, and says how many rows that were.
@@ -63,7 +63,8 @@ impl Model {
         all.push(Seq::new(last));
         random.shuffle(&mut all);
         all.truncate(random.usize(1..8));
-        all.into_iter().map(|seq| Due { seq, even_failed: random.bool() }).collect()
+        let due = |seq| Due { seq, if_succeeded: random.u8(..4) > 0, if_failed: random.bool() };
+        all.into_iter().map(due).collect()
     }
 
     fn has_ended(&self, seq: Seq) -> bool {
