@@ -15,7 +15,7 @@ use axum::{
 use super::{
     App, Open,
     access::{Asker, Operator},
-    events::{filter, shown, wrong_cursor},
+    events::{filter, shown, status, wrong_cursor},
     id::Id,
     json,
     problem::Problem,
@@ -36,7 +36,7 @@ use crate::{
     ingest::access::Verdict,
     model::{
         attempt::{Attempt, Outcome, Phases, Report, Response as Answer},
-        delivery::{DeliveryKey, FailReason, Order, State as DeliveryState, Status},
+        delivery::{DeliveryKey, FailReason, Order, State as DeliveryState},
         endpoint::EndpointNumber,
         event::{Event, Seq},
         id::{DeliveryId, EndpointId, EventId},
@@ -146,12 +146,6 @@ fn is_event(reader: &Reader, accepted_at: Timestamp, seq: Seq, who: &Verdict) ->
 
 fn no_event(id: &str) -> Problem {
     Problem::not_found(format!("there is no event {}", shown(id)))
-}
-
-fn status(text: &str) -> Result<Status, Problem> {
-    let all = Status::ALL.map(Status::as_str);
-    let found = Status::ALL.into_iter().find(|status| status.as_str() == text);
-    found.ok_or_else(|| Problem::bad_request(format!("`status` is one of {}", all.join(", "))))
 }
 
 /// The endpoint with this id, or those with this name (one for each account that has one); of an account that is not the

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     api::view::{AttemptView, DeliveryDetail, DeliveryItem, NOT_ALLOWED, RequestView, ResponseView, Waiting},
     model::{
+        account::AccountName,
         attempt::Why,
         delivery::Status,
         id::{DeliveryId, EventId},
@@ -55,6 +56,12 @@ pub struct ListArgs {
     /// Only of this event
     #[arg(long, value_name = "ID")]
     event: Option<EventId>,
+    /// Only of types that match: video.media.ready, or video.* for all beneath
+    #[arg(long = "type", value_name = "PATTERN")]
+    pattern: Option<String>,
+    /// Only this account's
+    #[arg(long)]
+    account: Option<AccountName>,
     /// Only of events accepted since then: RFC 3339, or how long ago (2h)
     #[arg(long, value_name = "TIME")]
     since: Option<When>,
@@ -144,6 +151,8 @@ fn list(args: &ListArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(),
         .with("status", args.status.as_ref())
         .with("endpoint", args.endpoint.as_ref())
         .with("event", args.event)
+        .with("type", args.pattern.as_ref())
+        .with("account", args.account.as_ref())
         .with("since", args.since.map(|when| when.resolve(now)))
         .with("until", args.until.map(|when| when.resolve(now)));
     let list = List { path: "/v1/deliveries", query, extent: Some(args.extent), empty: "no deliveries" };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::PossibleValuesParser};
 
 use super::{
     client::{self, Client, Query},
@@ -31,7 +31,9 @@ pub enum Command {
 
 /// `posthaste event list`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  posthaste event list --type 'video.*' --since 2h")]
+#[command(
+    after_help = "Example:\n  posthaste event list --type 'video.*' --since 2h\n  posthaste event list --status failed --until 2d"
+)]
 pub struct ListArgs {
     /// Only of types that match: video.media.ready, or video.* for all beneath
     #[arg(long = "type", value_name = "PATTERN")]
@@ -39,6 +41,9 @@ pub struct ListArgs {
     /// Only this account's
     #[arg(long)]
     account: Option<AccountName>,
+    /// Only those with a delivery in this status
+    #[arg(long, value_parser = PossibleValuesParser::new(Status::ALL.map(Status::as_str)))]
+    status: Option<String>,
     /// Only those accepted since then: RFC 3339, or how long ago (2h)
     #[arg(long, value_name = "TIME")]
     since: Option<When>,
@@ -81,6 +86,7 @@ fn list(args: &ListArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(),
     let query = Query::default()
         .with("type", args.pattern.as_ref())
         .with("account", args.account.as_ref())
+        .with("status", args.status.as_ref())
         .with("since", args.since.map(|when| when.resolve(now)))
         .with("until", args.until.map(|when| when.resolve(now)));
     let list = List { path: "/v1/events", query, extent: Some(args.extent), empty: "no events" };
@@ -206,6 +212,7 @@ mod tests {
         let args = ListArgs {
             pattern: Some("video.*".to_owned()),
             account: Some("acme".parse().expect("a name")),
+            status: Some("failed".to_owned()),
             since: Some("2h".parse().expect("a time")),
             until: Some("2026-11-22T02:59:00+00:00".parse().expect("a time")),
             extent: extent(),
@@ -214,7 +221,7 @@ mod tests {
         assert_eq!(
             daemon.lines(),
             [
-                "GET /v1/events?type=video.*&account=acme&since=2026-11-22T01%3A00%3A00.000Z&until=2026-11-22T02%3A59%3A00.000Z&limit=50 HTTP/1.1"
+                "GET /v1/events?type=video.*&account=acme&status=failed&since=2026-11-22T01%3A00%3A00.000Z&until=2026-11-22T02%3A59%3A00.000Z&limit=50 HTTP/1.1"
             ]
         );
         assert_eq!(

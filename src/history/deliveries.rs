@@ -63,7 +63,7 @@ pub fn unfold(placed: Placed) -> impl DoubleEndedIterator<Item = Found> {
 pub fn page(reader: &Reader, ask: &Ask) -> Result<Page, StoreError> {
     let mut page = Page::default();
     let mut scanned = 0;
-    let mut before = ask.before.map(Reader::row_after);
+    let mut before = ask.filter.begin(reader, ask.before.map(Reader::row_after))?;
     loop {
         let rows = match ask.event {
             Some(seq) => reader.rows_of(seq)?.into_iter().rev().collect(),
@@ -71,18 +71,29 @@ pub fn page(reader: &Reader, ask: &Ask) -> Result<Page, StoreError> {
         };
         let Some(oldest) = rows.last() else { return Ok(Page { next: None, ..page }) };
         before = Some(oldest.first);
-        let all = rows.into_iter().flat_map(|placed| unfold(placed).rev());
-        for found in all.filter(|found| ask.before.is_none_or(|before| found.key < before)) {
-            if page.items.len() == ask.limit || scanned >= SCAN {
-                return Ok(page);
+        let ends = ask.filter.ends(reader, oldest.first.seq, &oldest.row.head)?;
+        for placed in rows {
+            if placed.row.deliveries.is_empty() && scanned < SCAN {
+                // Of an event without any. It is looked at as well.
+                scanned += 1;
+                page.next = Some(placed.first);
             }
-            scanned += 1;
-            page.next = Some(found.key);
-            if ask.takes(&found) {
-                page.items.push(found);
+            let all = unfold(placed).rev();
+            for found in all.filter(|found| ask.before.is_none_or(|before| found.key < before)) {
+                if page.items.len() == ask.limit || scanned >= SCAN {
+                    return Ok(page);
+                }
+                scanned += 1;
+                page.next = Some(found.key);
+                if ask.takes(&found) {
+                    page.items.push(found);
+                }
             }
         }
-        if ask.event.is_some() {
+        if scanned >= SCAN && !ends {
+            return Ok(page);
+        }
+        if ends || ask.event.is_some() {
             return Ok(Page { next: None, ..page });
         }
     }

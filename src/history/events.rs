@@ -2,7 +2,10 @@
 
 use super::{CHUNK, Filter, SCAN};
 use crate::{
-    model::{delivery::Delivery, delivery::DeliveryKey, event::Seq},
+    model::{
+        delivery::{Delivery, DeliveryKey, Status},
+        event::Seq,
+    },
     outbox::{Head, Reader, StoreError},
 };
 
@@ -26,34 +29,60 @@ pub struct Page {
     pub next: Option<Seq>,
 }
 
-/// At most `limit` events that `filter` takes, from the one before `before` on.
+/// At most `limit` events that `filter` takes, with a delivery in this `status` if one is asked for, from the one before
+/// `before` on.
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn page(reader: &Reader, filter: &Filter, before: Option<Seq>, limit: usize) -> Result<Page, StoreError> {
+pub fn page(
+    reader: &Reader,
+    filter: &Filter,
+    status: Option<Status>,
+    before: Option<Seq>,
+    limit: usize,
+) -> Result<Page, StoreError> {
     let mut page = Page::default();
-    let mut before = before.map(|seq| DeliveryKey { seq, slot: 0 });
+    // What is known of the event that is looked at: its rows stand together.
+    let mut listed: Option<Listed> = None;
+    let mut before = filter.begin(reader, before.map(|seq| DeliveryKey { seq, slot: 0 }))?;
     let mut scanned = 0;
     loop {
         let rows = reader.rows_before(before, CHUNK)?;
-        let Some(oldest) = rows.last() else { return Ok(Page { next: None, ..page }) };
+        let Some(oldest) = rows.last() else { return Ok(Page { next: None, ..page.with(listed, status) }) };
         before = Some(oldest.first);
         for placed in rows {
             let (seq, head) = (placed.first.seq, placed.row.head);
-            let same = page.next == Some(seq);
-            // Several rows of one event stand together: a page ends between events, never within one.
-            if !same && (page.items.len() == limit || scanned >= SCAN) {
-                return Ok(page);
-            }
             scanned += 1;
-            page.next = Some(seq);
-            if !filter.takes(&head) {
+            if page.next == Some(seq) {
+                if let Some(listed) = &mut listed {
+                    listed.deliveries.extend_from_slice(&placed.row.deliveries);
+                }
                 continue;
             }
-            match page.items.last_mut() {
-                Some(item) if same => item.deliveries.extend(placed.row.deliveries),
-                _ => page.items.push(Listed { seq, head, deliveries: placed.row.deliveries }),
+            // A page ends between events, never within one.
+            page = page.with(listed.take(), status);
+            if filter.ends(reader, seq, &head)? {
+                return Ok(Page { next: None, ..page });
+            }
+            if page.items.len() == limit || scanned > SCAN {
+                return Ok(page);
+            }
+            page.next = Some(seq);
+            if filter.takes(&head) {
+                listed = Some(Listed { seq, head, deliveries: placed.row.deliveries });
             }
         }
+    }
+}
+
+impl Page {
+    /// Takes an event in, if there is one and it has a delivery in this `status`.
+    fn with(mut self, listed: Option<Listed>, status: Option<Status>) -> Self {
+        let fits = |listed: &Listed| {
+            let mut all = listed.deliveries.iter();
+            status.is_none_or(|status| all.any(|delivery| delivery.state.status() == status))
+        };
+        self.items.extend(listed.filter(fits));
+        self
     }
 }

@@ -2,14 +2,18 @@
 //!
 //! Everything here works on one [`Reader`](crate::outbox::Reader), a short read transaction: a page looks at no more
 //! than [`SCAN`] rows, and ends early, with a place to go on from, where filters leave little of them. Pages stay
-//! right while rows are added, because a place is an event or a delivery, not a count.
+//! right while rows are added and forgotten, because a place is an event or a delivery, not a count. What is outside the time that
+//! is asked for is not gone over ([`times`]).
 
 pub mod deliveries;
 pub mod events;
+#[cfg(test)]
+mod tests;
+mod times;
 
 use crate::{
-    model::{account::AccountName, time::Timestamp},
-    outbox::Head,
+    model::{account::AccountName, delivery::DeliveryKey, event::Seq, time::Timestamp},
+    outbox::{Head, Reader, StoreError},
     policy::route::TypePattern,
 };
 
@@ -38,5 +42,16 @@ impl Filter {
             && self.account.as_ref().is_none_or(|account| *account == head.account)
             && self.since <= head.accepted_at
             && head.accepted_at < self.until
+    }
+
+    /// The place before which the list begins that is asked for from the one before `before` on.
+    fn begin(&self, reader: &Reader, before: Option<DeliveryKey>) -> Result<Option<DeliveryKey>, StoreError> {
+        let too_new = times::too_new(reader, self.until)?.map(|seq| DeliveryKey { seq, slot: 0 });
+        Ok(before.into_iter().chain(too_new).min())
+    }
+
+    /// Whether the list is at its end before the event `seq`.
+    fn ends(&self, reader: &Reader, seq: Seq, head: &Head) -> Result<bool, StoreError> {
+        times::too_old(reader, seq, head.accepted_at, self.since)
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     ingest::access::Verdict,
     model::{
         content::ContentType,
+        delivery::Status,
         event::NewEvent,
         id::{EventId, IdKey},
         time::Timestamp,
@@ -46,7 +47,7 @@ pub(super) async fn list(
     State(app): State<App>,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Problem> {
-    let known = ["type", "account", "since", "until", "limit", "cursor"];
+    let known = ["type", "account", "status", "since", "until", "limit", "cursor"];
     let query = Query::read(query.as_deref(), &known)?;
     let open = app.open().await?;
     let filter = filter(&query, &asker)?;
@@ -56,7 +57,8 @@ pub(super) async fn list(
         None => None,
     };
     let limit = query.limit()?;
-    let page = open.read(move |reader| events::page(reader, &filter, before, limit)).await?;
+    let status = query.text("status").map(status).transpose()?;
+    let page = open.read(move |reader| events::page(reader, &filter, status, before, limit)).await?;
     // It may be the place of another account's: so it is nobody's id, and says no time.
     let next_cursor = page.next.map(|seq| id_key.event_id(Timestamp::EPOCH, seq).to_string());
     let items = page.items.into_iter().map(|listed| item(listed, &id_key)).collect();
@@ -75,6 +77,13 @@ pub(super) fn filter(query: &Query, asker: &Asker) -> Result<Filter, Problem> {
         since: query.value("since")?.unwrap_or(Timestamp::EPOCH),
         until: query.value("until")?.unwrap_or(Timestamp::MAX),
     })
+}
+
+/// The status that is asked for.
+pub(super) fn status(text: &str) -> Result<Status, Problem> {
+    let all = Status::ALL.map(Status::as_str);
+    let found = Status::ALL.into_iter().find(|status| status.as_str() == text);
+    found.ok_or_else(|| Problem::bad_request(format!("`status` is one of {}", all.join(", "))))
 }
 
 fn item(listed: Listed, id_key: &IdKey) -> EventItem {
