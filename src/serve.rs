@@ -19,7 +19,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::{JoinError, JoinHandle, JoinSet},
     time::timeout,
 };
@@ -27,36 +27,34 @@ use tokio::{
 use crate::{
     api::{self, App, Open},
     clock::{Chance, Clock},
-    config::{Account, Config, ConfigErrors, DEFAULT_DIRECTORY, Origin},
-    delivery::{
-        client::{Client, Options},
-        tls::RootsError,
-    },
+    config::{Config, ConfigErrors, DEFAULT_DIRECTORY, Origin},
+    delivery::tls::RootsError,
     engine::{
         Engine, Stop,
         directory::Directory,
-        endpoints::{self, Endpoints},
+        endpoints::{
+            self, Endpoints,
+            adopt::{client, course},
+        },
         first_cause,
+        reload::{self, Reloader},
         retention::Forgetter,
-        settings::{EndpointUnusable, Workshop},
+        settings::Workshop,
     },
     ingest::{
         access::Entrance,
-        callbacks::Callbacks,
         catalogs::Catalogs,
         door::Door,
-        intake::Intake,
+        intake::{Course, Intake},
         socket::{BindError, Doors, Socket},
         spool::{Claims, Spool},
     },
     logging,
     metrics::Metrics,
-    model::{
-        account::AccountName,
-        endpoint::{Endpoint, EndpointNumber},
-    },
+    model::endpoint::{Endpoint, EndpointNumber},
     outbox::{self, End, Notice, OpenError, Outbox, StoreError, Writer},
-    rlimit, signals,
+    rlimit,
+    signals::{self, Asked},
     threads::Threads,
 };
 
@@ -73,9 +71,6 @@ pub enum ServeError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// An endpoint of the configuration cannot be used.
-    #[error(transparent)]
-    Endpoint(#[from] EndpointUnusable),
     /// The socket cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -115,12 +110,12 @@ pub fn run(origin: &Origin) -> Result<(), ServeError> {
         Ok(limit) => tracing::debug!(limit, "open files"),
         Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
     }
-    let stop = signals::listen().map_err(|source| ServeError::System { what: "signals", source })?;
+    let asked = signals::listen().map_err(|source| ServeError::System { what: "signals", source })?;
     let threads = Threads::start().map_err(|source| ServeError::System { what: "threads", source })?;
     if let Origin::Defaults(directory) = origin {
         print_hints(&config, directory);
     }
-    let result = threads.block_on(daemon(config, stop, threads.doors()));
+    let result = threads.block_on(daemon((config, origin.clone()), asked, threads.doors()));
     threads.stop(ABANDON);
     result
 }
@@ -170,7 +165,8 @@ struct Parts {
     clock: Clock,
 }
 
-async fn daemon(config: Config, mut signal: watch::Receiver<Stop>, doors: Handle) -> Result<(), ServeError> {
+async fn daemon((config, origin): (Config, Origin), asked: Asked, doors: Handle) -> Result<(), ServeError> {
+    let Asked { stop: mut signal, reload } = asked;
     let clock = Clock::start();
     let metrics = Metrics::default();
     let socket = {
@@ -187,7 +183,7 @@ async fn daemon(config: Config, mut signal: watch::Receiver<Stop>, doors: Handle
         stopping: watch::Sender::new(false),
     };
     let entrance = Entrance::new(&config.access, config.limits.connections_per_uid, clock);
-    let doors = doors.spawn(serve_socket((socket, entrance), &shared, clock, metrics.clone()));
+    let doors = doors.spawn(serve_socket((socket, entrance.clone()), &shared, clock, metrics.clone()));
     let opened = tokio::select! {
         opened = open_store(&config, &shared) => opened,
         _ = signal.wait_for(|stop| *stop != Stop::Run) => {
@@ -196,7 +192,10 @@ async fn daemon(config: Config, mut signal: watch::Receiver<Stop>, doors: Handle
         }
     };
     let started = match opened {
-        Ok(opened) => start(&config, workshop, opened, &shared, clock, metrics).await,
+        Ok(opened) => {
+            let around = (clock, metrics);
+            start((config, origin), workshop, opened, &shared, around, (entrance, reload)).await
+        }
         Err(error) => Err(error),
     };
     let parts = match started {
@@ -284,24 +283,18 @@ fn abandon(opened: outbox::Opened) -> Result<(), StoreError> {
 
 /// What it takes to reach the endpoints; everything about them that can be wrong is found here.
 async fn reach(config: &Config, clock: Clock) -> Result<Workshop, ServeError> {
-    let rules = config.rules();
-    let options = Options {
-        bundle: config.network.ca_bundle.clone(),
-        tls_min: config.network.tls_min,
-        proxy: config.network.proxy.clone(),
-    };
-    let client = tokio::task::spawn_blocking(move || Client::new(rules, clock, options));
-    let client = client.await.map_err(panicked)??;
-    Ok(Workshop::new(config, client)?)
+    let own = config.clone();
+    let client = tokio::task::spawn_blocking(move || client(&own, clock)).await.map_err(panicked)??;
+    Ok(Workshop::new(config, client, None)?)
 }
 
 async fn start(
-    config: &Config,
+    (config, origin): (Config, Origin),
     workshop: Workshop,
     mut opened: outbox::Opened,
     shared: &Shared,
-    clock: Clock,
-    metrics: Metrics,
+    (clock, metrics): (Clock, Metrics),
+    (entrance, hangup): (Entrance, Arc<Notify>),
 ) -> Result<Parts, ServeError> {
     let outbox = opened.outbox.clone();
     clock.resume(opened.clocks.mark, opened.clocks.seen);
@@ -322,16 +315,9 @@ async fn start(
     let directory = Arc::new(Directory::new(stored, Arc::clone(&workshop), outbox.id_key()));
     warn_disabled(&directory);
     warn_unsigned(&directory);
-    let routes = directory.routes(workshop.accounts());
-    let intake = Intake::new(
-        outbox.clone(),
-        routes,
-        (catalogs(config), Callbacks::new(config)),
-        &config.limits,
-        clock,
-        Chance,
-        metrics.clone(),
-    );
+    let course =
+        Course { routes: Arc::new(directory.routes()), ..course(&workshop, &config, &Catalogs::default()) };
+    let intake = Intake::new(outbox.clone(), course, clock, Chance, metrics.clone());
     let timing = (clock, config.network.require_clock);
     let engine = Engine::new(&opened, Arc::clone(&directory), &config.limits, timing, Chance, metrics);
     let door = Door::new(outbox.room().clone(), clock);
@@ -349,12 +335,23 @@ async fn start(
         outbox: outbox.clone(),
         directory: Arc::clone(&directory),
         intake: intake.clone(),
-        workshop,
         engine: engine.handle(),
         clock,
         chance: Chance,
         runtime: Handle::current(),
     });
+    let reloader = Reloader::new(
+        config.clone(),
+        reload::Parts {
+            origin,
+            endpoints: endpoints.clone(),
+            entrance,
+            forgetter: forgetter.clone(),
+            clock,
+            runtime: Handle::current(),
+        },
+    );
+    intakes.spawn(reloader.clone().follow(hangup, shared.stopping.subscribe()));
     shared.open.send_replace(Some(Open {
         intake: intake.clone(),
         door,
@@ -365,7 +362,7 @@ async fn start(
         spools: handles,
         forgetter,
         store_path: config.store.path.clone(),
-        require_clock: config.network.require_clock,
+        reloader,
         unclean: opened.unclean,
         readers: api::Readers::default(),
     }));
@@ -374,12 +371,6 @@ async fn start(
     let notices = std::mem::replace(&mut opened.notices, no_notices());
     let engine = tokio::spawn(engine.run(notices, stop.subscribe()));
     Ok(Parts { engine, stop, intakes, writer: opened.writer, clock })
-}
-
-/// The catalogs of the accounts that have one.
-fn catalogs(config: &Config) -> Catalogs {
-    let catalog = |(name, account): (&AccountName, &Account)| Some((name.clone(), account.catalog.clone()?));
-    Catalogs::new(config.accounts.iter().filter_map(catalog))
 }
 
 /// Makes the store agree with the configuration.
@@ -407,7 +398,7 @@ fn warn_disabled(directory: &Directory) {
 
 /// Origins are many: what they lack is their accounts'.
 fn warn_unsigned(directory: &Directory) {
-    for (account, credential) in directory.missing_for_callbacks() {
+    for (account, credential) in directory.workshop().missing_for_callbacks() {
         tracing::warn!(
             "the credential `{credential}` of the account `{account}` is not in $CREDENTIALS_DIRECTORY: its callbacks are held"
         );
@@ -434,7 +425,7 @@ async fn run_until_stopped(
     let cause = tokio::select! {
         ended = &mut parts.engine => Cause::Engine(ended.unwrap_or(Err(StoreError::Stopped))),
         _ = &mut doors => Cause::Part("the task of the socket"),
-        Some(_) = parts.intakes.join_next() => Cause::Part("the task of a spool directory, of the door or of retention"),
+        Some(_) = parts.intakes.join_next() => Cause::Part("the task of a spool directory, of the door, of reloads or of retention"),
         _ = signal.wait_for(|stop| *stop != Stop::Run) => Cause::Signal,
     };
     shared.stopping.send_replace(true);

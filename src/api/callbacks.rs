@@ -19,7 +19,7 @@ pub(super) fn view(open: &Open, lanes: &HashMap<EndpointNumber, LaneView>) -> Ca
     let mut view = CallbacksView::default();
     let mut held = Held::default();
     // Also where no callback has come yet.
-    for (account, credential) in open.directory.missing_for_callbacks() {
+    for (account, credential) in open.directory.workshop().missing_for_callbacks() {
         held.add(account, DisableReason::NoCredential, 0, || missing(&[credential]));
     }
     for origin in open.directory.origins() {
@@ -73,7 +73,7 @@ fn help(origin: &Target, reason: DisableReason) -> String {
 pub(super) fn missing(names: &[&str]) -> String {
     let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
     format!(
-        "the credential {} is not in $CREDENTIALS_DIRECTORY; provide it and start again",
+        "the credential {} is not in $CREDENTIALS_DIRECTORY; provide it, and `posthaste reload`",
         names.join(", ")
     )
 }

@@ -24,8 +24,8 @@ pub(super) async fn list(
 ) -> Result<Response<Body>, Problem> {
     let query = Query::read(query.as_deref(), &["account"])?;
     let account: AccountName = asker.account(&query)?.unwrap_or_default();
-    let intake = app.open().await?.intake;
-    let types = intake.catalogs().of(&account).into_iter().flat_map(Counted::types);
+    let catalogs = app.open().await?.intake.catalogs();
+    let types = catalogs.of(&account).into_iter().flat_map(Counted::types);
     let items = types.map(|(name, entry, accepted)| EventTypeView {
         name: name.clone(),
         groups: entry.groups.clone(),

@@ -17,6 +17,7 @@ mod id;
 mod jobs;
 mod problem;
 mod query;
+mod reload;
 mod sent;
 mod status;
 pub mod view;
@@ -47,7 +48,10 @@ use tokio::{
 use self::problem::Problem;
 use crate::{
     clock::Clock,
-    engine::{self, attempt::Kitchen, directory::Directory, endpoints::Endpoints, retention::Forgetter},
+    engine::{
+        self, attempt::Kitchen, directory::Directory, endpoints::Endpoints, reload::Reloader,
+        retention::Forgetter,
+    },
     ingest::{
         door::Door,
         intake::Intake,
@@ -107,8 +111,8 @@ pub struct Open {
     pub forgetter: Forgetter,
     /// Where the store is.
     pub store_path: std::path::PathBuf,
-    /// Attempts that sign their time wait while the clock is unset.
-    pub require_clock: bool,
+    /// Reads the configuration again.
+    pub reloader: Reloader,
     /// The daemon that had the store before did not close it.
     pub unclean: bool,
     /// Whose turn it is to read the store.
@@ -169,6 +173,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/event-types", get(event_types::list))
         .merge(endpoints::routes())
         .merge(jobs::routes())
+        .route("/v1/reload", post(reload::reload))
         .route("/v1/status", get(status::status))
         .route("/healthz", get(status::health))
         .route("/readyz", get(status::ready))
@@ -232,7 +237,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
 async fn no_route(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
     Problem::not_found(format!(
-        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/event-types, /v1/jobs, /v1/status, /healthz and /readyz"
+        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/event-types, /v1/jobs, /v1/reload, /v1/status, /healthz and /readyz"
     ))
 }
 

@@ -59,16 +59,21 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl From<&Problem> for view::Problem {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            kind: format!("urn:posthaste:problem:{}", problem.code),
+            title: problem.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: problem.status.as_u16(),
+            detail: problem.detail.clone(),
+            code: problem.code.to_owned(),
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
-        let document = view::Problem {
-            kind: format!("urn:posthaste:problem:{}", self.code),
-            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
-            status: self.status.as_u16(),
-            detail: self.detail,
-            code: self.code.to_owned(),
-        };
-        let mut response = super::json(self.status, &document);
+        let mut response = super::json(self.status, &view::Problem::from(&self));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after {

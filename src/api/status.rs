@@ -18,14 +18,14 @@ use super::{
     problem::Problem,
     query::Query,
     view::{
-        AccountRetentionView, ClockView, Counters, DaemonState, DisabledView, DoorView, ForgottenView,
-        IdsView, InsideView, OpenCircuitView, OutageView, PendingView, ReserveView, RetentionView, SpoolView,
-        StatusView, StoreView, YouView,
+        AccountRetentionView, ClockView, ConfigurationView, Counters, DaemonState, DisabledView, DoorView,
+        ForgottenView, IdsView, InsideView, OpenCircuitView, OutageView, PendingView, ReloadFailedView,
+        ReserveView, RetentionView, SpoolView, StatusView, StoreView, YouView,
     },
 };
 use crate::{
     clock::Clock,
-    engine::{LaneView, Overview, directory::Target, retention::Report},
+    engine::{LaneView, Overview, directory::Target, reload::Last, retention::Report},
     ingest::{access::Verdict, door::code, spool::SpoolHandle},
     model::{
         account::AccountName,
@@ -130,7 +130,14 @@ async fn inside(app: &App, open: &Open, overview: &Overview) -> Result<InsideVie
         store,
         ids: ids(open, remembered, app.clock),
         spools: open.spools.iter().map(spool).collect(),
+        configuration: configuration(open),
     })
+}
+
+fn configuration(open: &Open) -> ConfigurationView {
+    let Last { since, needs_restart, failed, require_clock: _ } = open.reloader.last();
+    let failed = failed.map(|(at, why)| ReloadFailedView { at, why });
+    ConfigurationView { since: Some(since), needs_restart, failed }
 }
 
 fn counters(app: &App, open: &Open) -> Counters {
@@ -238,8 +245,8 @@ fn outages(overview: &Overview, clock: Clock) -> Vec<OutageView> {
 
 fn clock_unset(app: &App, open: &Open) -> Option<ClockView> {
     let mark = app.clock.mark();
-    let held = if open.require_clock {
-        "deliveries that sign their time wait; set it, or write `require_clock = false` under [network] and start again"
+    let held = if open.reloader.requires_clock() {
+        "deliveries that sign their time wait; set it, or write `require_clock = false` under [network], and `posthaste reload`"
     } else {
         "receivers may not believe the time that deliveries sign; set it"
     };

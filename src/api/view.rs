@@ -4,6 +4,7 @@
 
 mod endpoint;
 mod job;
+mod reload;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -448,7 +449,12 @@ pub struct InsideView {
     pub ids: IdsView,
     /// The spool directories.
     pub spools: Vec<SpoolView>,
+    /// The configuration that the daemon runs with.
+    #[serde(default)]
+    pub configuration: ConfigurationView,
 }
+
+pub use self::reload::{ConfigurationView, ReloadErrorView, ReloadFailed, ReloadFailedView, ReloadedView};
 
 /// The producers' ids that are remembered: an event whose id is among them is not taken again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -35,6 +35,7 @@ pub mod job;
 pub mod list;
 pub mod listen;
 pub mod profile;
+pub mod reload;
 pub mod screen;
 pub mod secret;
 pub mod serve;
@@ -104,6 +105,8 @@ enum Command {
     /// Look after files that were not taken
     #[command(subcommand)]
     Spool(spool::Command),
+    /// Have the daemon read its configuration again
+    Reload(reload::Args),
     /// Show how the daemon is doing
     Status(status::Args),
     /// Receive webhooks on this machine, for trying things out
@@ -187,6 +190,7 @@ fn dispatch(command: Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
         Command::Endpoint(command) => endpoint::run(&command, sockets, screen),
         Command::Job(command) => job::run(&command, sockets, screen),
         Command::Spool(command) => spool::run(&command, sockets, screen),
+        Command::Reload(_) => reload::run(sockets, screen),
         Command::Status(_) => status::run(sockets, screen),
         Command::Listen(args) => listen::run(&args, screen),
         Command::Verify(args) => verify::command::run(&args, screen),

@@ -31,9 +31,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
 /// What the end of the daemon means to its supervisor: 78 is not cured by a restart, the others may be.
 fn exit(error: &ServeError) -> Exit {
     match error {
-        ServeError::Config(_) | ServeError::Endpoint(_) | ServeError::Open(OpenError::Format { .. }) => {
-            Exit::Config
-        }
+        ServeError::Config(_) | ServeError::Open(OpenError::Format { .. }) => Exit::Config,
         ServeError::Open(OpenError::InUse { .. }) | ServeError::Bind(BindError::InUse(_)) => Exit::TryAgain,
         ServeError::Bind(_) | ServeError::Open(_) | ServeError::Roots(_) | ServeError::Store(_) => Exit::Io,
         ServeError::Part(_) | ServeError::System { .. } => Exit::Software,

@@ -11,9 +11,9 @@ use super::{
     text,
 };
 use crate::api::view::{
-    CallbacksView, CircuitView, ClockView, DaemonState, DisabledView, DoorView, ForgottenView, IdsView,
-    InsideView, OpenCircuitView, OutageView, ReserveView, RetentionView, SpoolView, StatusView, StoreView,
-    YouView,
+    CallbacksView, CircuitView, ClockView, ConfigurationView, DaemonState, DisabledView, DoorView,
+    ForgottenView, IdsView, InsideView, OpenCircuitView, OutageView, ReloadFailedView, ReserveView,
+    RetentionView, SpoolView, StatusView, StoreView, YouView,
 };
 
 /// `posthaste status`.
@@ -80,6 +80,7 @@ fn print_inside(status: &InsideView, whole: &StatusView, screen: &mut Screen<'_>
     print_room(&whole.door, &status.store, screen)?;
     status.store.retention.iter().try_for_each(|retention| print_retention(retention, screen))?;
     print_ids(&status.ids, screen)?;
+    print_configuration(&status.configuration, screen)?;
     status.spools.iter().try_for_each(|spool| print_spool(spool, screen))?;
     print_callbacks(&status.callbacks, screen)?;
     if let Some(clock) = &whole.clock_unset {
@@ -88,6 +89,24 @@ fn print_inside(status: &InsideView, whole: &StatusView, screen: &mut Screen<'_>
     status.outages.iter().try_for_each(|outage| print_outage(outage, screen))?;
     status.open_circuits.iter().try_for_each(|endpoint| print_circuit(endpoint, screen))?;
     status.disabled_endpoints.iter().try_for_each(|endpoint| print_disabled(endpoint, screen))
+}
+
+fn print_configuration(view: &ConfigurationView, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    if !view.needs_restart.is_empty() {
+        let keys = view.needs_restart.join(", ");
+        screen.line(&format!("restart      {} from the next start on", text::plain(&keys)))?;
+    }
+    if let Some(ReloadFailedView { at, why }) = &view.failed {
+        let when = text::time_and_relative(*at, screen.now);
+        screen.line(&format!(
+            "{}  the configuration was read {when}, and is not taken:",
+            screen.paint("not reloaded")
+        ))?;
+        for line in why.lines().filter(|line| !line.trim().is_empty()) {
+            screen.line(&format!("             {}", text::plain(line)))?;
+        }
+    }
+    Ok(())
 }
 
 fn state(state: DaemonState, screen: &Screen<'_>) -> String {

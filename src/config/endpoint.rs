@@ -10,7 +10,7 @@ use super::{
     Endpoint,
     check::{Accounts, Context, Forms, known_account, known_profile},
     credential::{self, Found},
-    error::{Problems, Reported},
+    error::{Problems, Reported, Written},
     keys::Key,
     raw::{Node, Value},
     read::{self, Fault, Fields},
@@ -102,6 +102,7 @@ impl Endpoints<'_, '_> {
             identity,
             server_name: server_name?,
             missing_credentials: missing,
+            place: Written::new(place, self.context.sources),
         })
     }
 

@@ -32,6 +32,33 @@ pub struct Position {
     carets: usize,
 }
 
+impl ConfigError {
+    /// What has no place of its own in `file`.
+    pub fn of_file(file: PathBuf, message: String, help: &str) -> Self {
+        Self { message, help: help.to_owned(), file, position: None, notes: Vec::new() }
+    }
+}
+
+/// Where something stands that an error may be about only later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    file: PathBuf,
+    position: Position,
+}
+
+impl Written {
+    pub(super) fn new(place: Place, sources: &Sources) -> Self {
+        let ConfigError { file, position, .. } = located(Problem::at(place), sources);
+        Self { file, position: position.expect("a place has one") }
+    }
+
+    /// What is wrong there, and what to do.
+    pub fn error(&self, message: String, help: &str) -> ConfigError {
+        let (file, position) = (self.file.clone(), Some(self.position.clone()));
+        ConfigError { message, help: help.to_owned(), file, position, notes: Vec::new() }
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "error: {}", self.message)?;
@@ -66,6 +93,11 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
+    /// These errors, if there are any.
+    pub fn of(errors: Vec<ConfigError>) -> Option<Self> {
+        (!errors.is_empty()).then_some(Self { errors })
+    }
+
     /// The errors, in the order of the files and of the lines in each.
     pub fn errors(&self) -> &[ConfigError] {
         &self.errors
@@ -98,6 +130,12 @@ struct Problem {
     message: String,
     help: String,
     related: Vec<(String, Place)>,
+}
+
+impl Problem {
+    const fn at(place: Place) -> Self {
+        Self { place, message: String::new(), help: String::new(), related: Vec::new() }
+    }
 }
 
 /// Collects what is wrong.

@@ -277,6 +277,32 @@ const fn no(instead: &'static str) -> Built {
 const OF_POSTHASTE: Fallback = Fallback::Else("as in `posthaste`");
 const NONE: Fallback = Fallback::Else("none");
 
+/// The keys whose change waits for a start of the daemon, by section; a section without keys waits whole. All others are live.
+const AT_START: &[(&str, &[&str])] = &[
+    ("listen", &[]),
+    ("store", &["path", "cache", "quick_repair", "reserve"]),
+    (
+        "limits",
+        &[
+            "event_size",
+            "batch_size",
+            "file_size",
+            "file_events",
+            "in_flight",
+            "in_flight_bytes",
+            "keys_in_memory",
+        ],
+    ),
+    ("spool", &[]),
+];
+
+/// Whether a key, by its path such as `store.cache`, or a section may change while the daemon runs.
+pub fn is_live(path: &str) -> bool {
+    let (section, key) = path.split_once('.').unwrap_or((path, ""));
+    let waiting = AT_START.iter().find(|(waits, _)| *waits == section);
+    waiting.is_none_or(|(_, keys)| !keys.is_empty() && !keys.contains(&key))
+}
+
 /// Everything that a configuration may say.
 pub const SECTIONS: &[Section] = &[
     Section {
@@ -569,7 +595,7 @@ pub const SECTIONS: &[Section] = &[
                 "ca_bundle",
                 Kind::Path,
                 NONE,
-                "A PEM file with certificates that are trusted besides the system's; read at the start.",
+                "A PEM file with certificates that are trusted besides the system's; read with the configuration.",
             ),
             key(
                 "tls_min",

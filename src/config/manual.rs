@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    keys::{ANY, Built, Fallback, Key, Kind, SECTIONS, Section},
+    keys::{self, ANY, Built, Fallback, Key, Kind, SECTIONS, Section},
     profile,
 };
 use crate::policy::placeholder::Placeholder;
@@ -43,8 +43,15 @@ Durations are written `250ms`, `30s`, `5m`, `2h`, `7d`, sizes `64KiB`, `1MiB`. A
 `posthaste.toml`, in whichever file it is written.
 
 `@credential:NAME` as the value of a `secret` or of an endpoint's header is read from `$CREDENTIALS_DIRECTORY/NAME` (systemd's `LoadCredential=`),
-without the line break at its end. One that is not there is no error: it is named, and until a start finds it
+without the line break at its end. One that is not there is no error: it is named, and until a start or a reload finds it
 the endpoint is disabled, or the account's callbacks are held.
+
+## Changing it while the daemon runs
+
+`posthaste reload`, `systemctl reload posthaste` and SIGHUP have the daemon read all of it again, credentials and `ca_bundle` among it: with any
+error nothing changes, and the daemon goes on with what it had. Otherwise all of it holds at once, but what is marked *from the next start on*: that
+stays as it was until the daemon is started anew, and `posthaste status` names it. A request that is being made keeps the URL, secret and profile that it began
+with, a connection to the socket the rights that it was given. See [api.md](api.md#reloading).
 ";
 
 const PLACEHOLDERS: &str = "
@@ -67,11 +74,11 @@ fn write_section(out: &mut String, section: &Section) {
     }
     out.push_str("\n| key | takes | default | |\n| --- | --- | --- | --- |\n");
     for key in *keys {
-        write_key(out, key);
+        write_key(out, path, key);
     }
 }
 
-fn write_key(out: &mut String, key: &Key) {
+fn write_key(out: &mut String, section: &str, key: &Key) {
     let Key { name, kind, fallback, doc, built } = key;
     let name = if *name == ANY { "*any name*".to_owned() } else { format!("`{name}`") };
     let takes = match kind {
@@ -90,6 +97,8 @@ fn write_key(out: &mut String, key: &Key) {
         Built::Yes => "",
         Built::No { .. } => " *Not available in this version.*",
     };
+    let is_live = keys::is_live(&format!("{section}.{}", key.name));
+    let wait = if is_live || matches!(built, Built::No { .. }) { "" } else { " *From the next start on.*" };
     let takes = takes.replace('|', "\\|");
-    writeln!(out, "| {name} | {takes} | {default} | {doc}{note} |").expect("a String takes all");
+    writeln!(out, "| {name} | {takes} | {default} | {doc}{note}{wait} |").expect("a String takes all");
 }

@@ -19,6 +19,7 @@ mod describe;
 mod endpoint;
 mod error;
 pub mod keys;
+mod live;
 mod manual;
 mod origin;
 mod profile;
@@ -46,7 +47,8 @@ use zeroize::Zeroizing;
 
 pub use self::{
     describe::describe,
-    error::{ConfigError, ConfigErrors, Position},
+    error::{ConfigError, ConfigErrors, Position, Written},
+    live::Difference,
     manual::{manual, profiles},
     origin::{DEFAULT_DIRECTORY, DEFAULT_FILE, Origin},
 };
@@ -140,7 +142,7 @@ pub struct Store {
 }
 
 /// Bounds; sizes in bytes. None of the others' sizes is less than `event_size`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The greatest event.
     pub event_size: usize,
@@ -261,6 +263,8 @@ pub struct Endpoint {
     pub server_name: Option<ServerName<'static>>,
     /// The credentials that are not there; while any is missing the endpoint cannot be delivered to.
     pub missing_credentials: Vec<String>,
+    /// Where its name stands.
+    pub place: Written,
 }
 
 /// Reads FILE and the files `conf.d/*.toml` beside it, and credentials from `$CREDENTIALS_DIRECTORY`.

@@ -61,7 +61,7 @@ const OF_THE_TRANSPORT: [HeaderName; 9] = [
 ];
 
 /// How endpoints are reached, all of them alike; the default: as by default.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Certificates that are trusted besides the roots; each can be a root.
     pub bundle: Vec<CertificateDer<'static>>,
@@ -74,15 +74,15 @@ pub struct Options {
 /// Makes lanes. A cheap handle.
 #[derive(Clone)]
 pub struct Client {
+    rules: Rules,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    rules: Rules,
     clock: Clock,
     trust: Trust,
     proxy: Option<Proxy>,
-    resolver: Resolver,
+    resolver: Arc<Resolver>,
     idle: IdleLimits,
 }
 
@@ -90,6 +90,30 @@ impl Client {
     /// A client that trusts the machine's roots (see [`tls::native_roots`]); it reads them, which blocks.
     pub fn new(rules: Rules, clock: Clock, options: Options) -> Result<Self, tls::RootsError> {
         Ok(Self::with_roots(rules, clock, tls::native_roots()?, options))
+    }
+
+    /// A client with these rules and options in the place of this one, with which it shares the bounds of both; it reads
+    /// the machine's roots anew, which blocks. The lanes of this one are left as they are.
+    ///
+    /// # Errors
+    /// The roots cannot be read.
+    pub fn renewed(&self, rules: Rules, options: Options) -> Result<Self, tls::RootsError> {
+        let Shared { clock, resolver, idle, .. } = &*self.shared;
+        let trust = Trust::new(tls::native_roots()?, options.bundle, options.tls_min);
+        let (resolver, idle) = (Arc::clone(resolver), idle.clone());
+        let shared = Shared { clock: *clock, trust, proxy: options.proxy, resolver, idle };
+        Ok(Self { rules, shared: Arc::new(shared) })
+    }
+
+    /// The same client under other rules.
+    #[must_use]
+    pub fn with_rules(&self, rules: Rules) -> Self {
+        Self { rules, shared: Arc::clone(&self.shared) }
+    }
+
+    /// Where its lanes may lead.
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// A client that trusts these roots.
@@ -109,21 +133,14 @@ impl Client {
     pub(super) fn with_resolver(rules: Rules, clock: Clock, resolver: Resolver) -> Self {
         let trust = Trust::new(RootCertStore::empty(), Vec::new(), TlsVersion::default());
         let idle = IdleLimits::new();
-        Self { shared: Arc::new(Shared { rules, clock, trust, proxy: None, resolver, idle }) }
+        let resolver = Arc::new(resolver);
+        Self { rules, shared: Arc::new(Shared { clock, trust, proxy: None, resolver, idle }) }
     }
 
     fn build(rules: Rules, clock: Clock, roots: RootCertStore, options: Options, idle: IdleLimits) -> Self {
         let trust = Trust::new(roots, options.bundle, options.tls_min);
-        Self {
-            shared: Arc::new(Shared {
-                rules,
-                clock,
-                trust,
-                proxy: options.proxy,
-                resolver: Resolver::new(),
-                idle,
-            }),
-        }
+        let resolver = Arc::new(Resolver::new());
+        Self { rules, shared: Arc::new(Shared { clock, trust, proxy: options.proxy, resolver, idle }) }
     }
 
     /// A lane to `url`, with a connection pool of its own, for an endpoint of `account` that `stance` says who made: they
@@ -140,7 +157,7 @@ impl Client {
             *server = name.clone();
         }
         let proxy = self.shared.proxy.as_ref().filter(|proxy| proxy.takes(url));
-        let scope = self.shared.rules.scope(stance, account);
+        let scope = self.rules.scope(stance, account);
         Ok(Lane {
             tunnel: proxy.map(|proxy| Tunnel::new(proxy, url)).transpose()?,
             closed: judge_literal(url, &scope).err(),
@@ -149,8 +166,15 @@ impl Client {
             connector: self.shared.trust.connector(terms.identity.as_ref()),
             pool: Pool::new(self.shared.clock, self.shared.idle.clone()),
             share: Resolver::share(),
+            terms: terms.clone(),
             shared: Arc::clone(&self.shared),
         })
+    }
+
+    /// Whether a lane of this client for the same URL would be no other than `lane`.
+    pub fn would_make(&self, lane: &Lane, stance: Stance, account: &AccountName, terms: &Terms) -> bool {
+        let scope = self.rules.scope(stance, account);
+        Arc::ptr_eq(&self.shared, &lane.shared) && lane.guard.is_of(&scope) && lane.terms == *terms
     }
 }
 
@@ -165,6 +189,7 @@ pub struct Lane {
     connector: TlsConnector,
     pool: Arc<Pool>,
     share: Share,
+    terms: Terms,
     shared: Arc<Shared>,
 }
 

@@ -18,6 +18,11 @@ impl Guard {
         Self(scope)
     }
 
+    /// Whether it keeps to these rules.
+    pub(super) fn is_of(&self, scope: &Scope) -> bool {
+        self.0 == *scope
+    }
+
     /// Whether `address` may be dialled.
     pub(super) fn check(&self, address: SocketAddr) -> Result<(), Refusal> {
         self.0.check(address.ip())

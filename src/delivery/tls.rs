@@ -45,7 +45,7 @@ pub struct RootsError {
 }
 
 /// What an endpoint wants of TLS besides; the default: nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Terms {
     /// What is shown to a server that asks for a certificate.
     pub identity: Option<Identity>,

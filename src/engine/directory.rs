@@ -4,7 +4,7 @@
 //! that is being made keeps the URL, the keys and the profile that it began with, and the next has the others.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
@@ -25,10 +25,24 @@ use crate::{
 /// All endpoints that the store knows, those that have been deleted among them, and the origins of callbacks. Its lock is
 /// held for a look or a change of one entry, never over a wait.
 pub struct Directory {
-    targets: RwLock<Targets>,
-    /// Makes targets of the origins that come up.
-    workshop: Arc<Workshop>,
+    entries: RwLock<Entries>,
     id_key: IdKey,
+}
+
+struct Entries {
+    targets: Targets,
+    /// What they were made with, and those are that come up.
+    workshop: Arc<Workshop>,
+}
+
+/// Others in the place of what was made with another workshop.
+pub(super) struct Swap {
+    /// What they were made with, as all are from now on.
+    pub(super) workshop: Arc<Workshop>,
+    /// The one account that it is about; `None`: all.
+    pub(super) of: Option<AccountName>,
+    /// All of that account, or of all, as a commit left them.
+    pub(super) targets: Vec<Target>,
 }
 
 type Targets = HashMap<EndpointNumber, Arc<Target>, BuildNumberHasher>;
@@ -53,13 +67,45 @@ impl Directory {
     /// What the store knows, joined with the configuration.
     pub fn new(stored: Vec<(EndpointNumber, Endpoint)>, workshop: Arc<Workshop>, id_key: &IdKey) -> Self {
         let target = |(number, stored)| (number, Arc::new(workshop.target(number, stored, id_key, None)));
-        let targets = RwLock::new(stored.into_iter().map(target).collect());
-        Self { targets, workshop, id_key: id_key.clone() }
+        let targets = stored.into_iter().map(target).collect();
+        Self { entries: RwLock::new(Entries { targets, workshop }), id_key: id_key.clone() }
+    }
+
+    /// What its targets were made with: the accounts and profiles as they are now.
+    pub fn workshop(&self) -> Arc<Workshop> {
+        Arc::clone(&self.read().workshop)
+    }
+
+    /// Puts all of these in the place of what was there, in one step; says which they are. To be called when every origin has
+    /// been taken in that the commit knew of: one that is not there any more has been forgotten since, and one that they do
+    /// not have was made since.
+    pub(super) fn swap(&self, swap: Swap) -> Vec<EndpointNumber> {
+        let Swap { workshop, of, targets } = swap;
+        let mut entries = self.write();
+        let known: HashSet<_> = targets.iter().map(|target| target.number).collect();
+        let is_new = |target: &&Arc<Target>| {
+            target.stored.origin().is_some()
+                && !known.contains(&target.number)
+                && of.as_ref().is_none_or(|of| *of == target.stored.account)
+        };
+        let since = entries.targets.values().filter(is_new);
+        let made =
+            |old: &Arc<Target>| workshop.origin(old.number, old.stored.clone(), &self.id_key, Some(old));
+        let since: Vec<_> = since.map(made).collect();
+        entries.workshop = workshop;
+        let mut changed = Vec::with_capacity(targets.len() + since.len());
+        for target in targets.into_iter().chain(since) {
+            if target.stored.origin().is_none() || entries.targets.contains_key(&target.number) {
+                changed.push(target.number);
+                entries.targets.insert(target.number, Arc::new(target));
+            }
+        }
+        changed
     }
 
     /// The endpoint with this number, as it is now.
     pub fn target(&self, number: EndpointNumber) -> Option<Arc<Target>> {
-        self.read().get(&number).cloned()
+        self.read().targets.get(&number).cloned()
     }
 
     /// All endpoints, newest first; not where callbacks go.
@@ -78,42 +124,39 @@ impl Directory {
     }
 
     fn sorted(&self, takes: impl Fn(&Target) -> bool) -> Vec<Arc<Target>> {
-        let mut targets: Vec<_> = self.read().values().filter(|target| takes(target)).cloned().collect();
+        let mut targets: Vec<_> =
+            self.read().targets.values().filter(|target| takes(target)).cloned().collect();
         targets.sort_by_key(|target| std::cmp::Reverse(target.number));
         targets
     }
 
-    /// The credentials that accounts lack to sign their callbacks.
-    pub fn missing_for_callbacks(&self) -> impl Iterator<Item = (&AccountName, &str)> {
-        self.workshop.missing_for_callbacks()
-    }
-
     /// Takes in that callbacks go to another origin.
     pub(super) fn make(&self, number: EndpointNumber, stored: Endpoint) -> Arc<Target> {
-        let target = Arc::new(self.workshop.target(number, stored, &self.id_key, None));
-        self.write().insert(number, Arc::clone(&target));
+        let mut entries = self.write();
+        let target = Arc::new(entries.workshop.origin(number, stored, &self.id_key, None));
+        entries.targets.insert(number, Arc::clone(&target));
         target
     }
 
     /// Takes in that nothing goes to an origin any more.
     pub(super) fn forget(&self, number: EndpointNumber) {
-        self.write().remove(&number);
+        self.write().targets.remove(&number);
     }
 
     /// Puts an endpoint in the place of what was there under its number.
     pub fn put(&self, target: Target) {
-        self.write().insert(target.number, Arc::new(target));
+        self.write().targets.insert(target.number, Arc::new(target));
     }
 
     /// The endpoints that call deliveries off which do not all say so themselves yet, each with the event before which.
     pub fn discarding(&self) -> Vec<(EndpointNumber, Seq)> {
         let mark = |target: &Arc<Target>| Some((target.number, target.stored.discard?.below));
-        self.read().values().filter_map(mark).collect()
+        self.read().targets.values().filter_map(mark).collect()
     }
 
     /// Takes in that each of these deliveries says so itself. Another mark stays.
     pub fn discarded(&self, number: EndpointNumber, below: Seq) {
-        if let Some(target) = self.write().get_mut(&number)
+        if let Some(target) = self.write().targets.get_mut(&number)
             && target.stored.discard.is_some_and(|discard| discard.below == below)
         {
             let stored = Endpoint { discard: None, ..target.stored.clone() };
@@ -124,8 +167,8 @@ impl Directory {
     /// Takes in that outcomes have disabled an endpoint, counted from these `resets`. One that has been enabled, disabled or
     /// deleted since stays as it is.
     pub(super) fn disable(&self, number: EndpointNumber, resets: u32, disabled: Disabled) {
-        let mut targets = self.write();
-        let Some(target) = targets.get_mut(&number) else { return };
+        let mut entries = self.write();
+        let Some(target) = entries.targets.get_mut(&number) else { return };
         let stored = &target.stored;
         if stored.is_deleted() || stored.resets != resets || stored.disabled.is_some() {
             return;
@@ -134,11 +177,12 @@ impl Directory {
         *target = Arc::new(target.with(stored));
     }
 
-    /// Who wants what, for the intake; `accounts` are all that there are.
-    pub fn routes<'a>(&self, accounts: impl Iterator<Item = &'a AccountName>) -> Routes {
-        let mut routes = Routes(accounts.map(|account| (account.clone(), Vec::new())).collect());
+    /// Who wants what, for the intake.
+    pub fn routes(&self) -> Routes {
+        let workshop = self.workshop();
+        let mut routes = Routes(workshop.accounts().map(|account| (account.clone(), Vec::new())).collect());
         for target in self.targets().into_iter().rev() {
-            // An account that the configuration does not have any more takes no events.
+            // An account that is not there any more takes no events.
             let routes = routes.0.get_mut(&target.stored.account);
             let Some((routes, settings)) = routes.zip(target.settings.as_ref()) else { continue };
             routes.push(Route {
@@ -151,13 +195,13 @@ impl Directory {
         routes
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Targets> {
+    fn read(&self) -> RwLockReadGuard<'_, Entries> {
         // Entries are replaced whole: a panic leaves no half of one.
-        self.targets.read().unwrap_or_else(PoisonError::into_inner)
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Targets> {
-        self.targets.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,6 +5,8 @@
 //! and after its deletion none is. A change that has begun comes to its end also when nobody waits for it any more: what
 //! is on disk is in the directory.
 
+pub mod adopt;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use tokio::{
 use url::Url;
 use zeroize::Zeroizing;
 
+pub use self::adopt::AdoptError;
 use super::{
     Handle,
     attempt::{Kitchen, try_once},
@@ -64,8 +67,6 @@ pub struct Parts {
     pub directory: Arc<Directory>,
     /// Where events are routed to them.
     pub intake: Intake,
-    /// What they are made with.
-    pub workshop: Arc<Workshop>,
     /// Whoever attempts.
     pub engine: Handle,
     /// The time of a change.
@@ -175,7 +176,9 @@ pub enum EndpointError {
         most: u64,
     },
     /// It stands in the configuration, and is changed there.
-    #[error("the endpoint `{name}` stands in the configuration: change it there, and start the daemon anew")]
+    #[error(
+        "the endpoint `{name}` stands in the configuration: change it there, and have that read (`posthaste reload`)"
+    )]
     OwnedByConfiguration {
         /// Its name.
         name: String,
@@ -281,7 +284,7 @@ impl Endpoints {
     /// There is no such endpoint, it stands in the configuration, or it needs no secret.
     pub fn secrets(&self, number: EndpointNumber) -> Result<Vec<DatedSecret>, EndpointError> {
         let (target, mut own) = self.0.own(number)?;
-        let form = self.0.parts.workshop.form(&target.stored.account, own.profile.as_deref());
+        let form = self.0.workshop().form(&target.stored.account, own.profile.as_deref());
         if form.is_some_and(|form| !form.needs_secret()) {
             return Err(EndpointError::NoSecret);
         }
@@ -321,9 +324,15 @@ impl Endpoints {
 }
 
 impl Inner {
+    /// What endpoints are made with. It changes in the turn of a change.
+    fn workshop(&self) -> Arc<Workshop> {
+        self.parts.directory.workshop()
+    }
+
     async fn make(&self, new: NewEndpoint) -> Result<EndpointNumber, EndpointError> {
-        let account =
-            self.parts.workshop.account(&new.account).ok_or_else(|| self.no_account(&new.account))?;
+        let _change = self.change.lock().await;
+        let workshop = self.workshop();
+        let account = workshop.account(&new.account).ok_or_else(|| self.no_account(&new.account))?;
         let form = self.form(&new.account, new.profile.as_deref())?;
         let own = Own {
             url: self.url(&new.account, &new.url)?,
@@ -335,7 +344,7 @@ impl Inner {
         };
         self.check(&new.account, &own, &form)?;
         // An event can have so many deliveries, one of them a callback's.
-        let others = self.parts.workshop.configured_of(&new.account) + 1;
+        let others = workshop.configured_of(&new.account) + 1;
         let room = u64::try_from(MAX_DELIVERIES.saturating_sub(others)).unwrap_or(u64::MAX);
         let most = account.max_endpoints.min(room);
         let change = Change::Make {
@@ -346,7 +355,7 @@ impl Inner {
             most,
             at: self.parts.clock.wall(),
         };
-        match self.commit(change).await {
+        match self.write(change).await {
             Ok((number, _)) => Ok(number),
             Err(EndpointError::TooMany { .. }) => Err(EndpointError::TooMany { most }),
             Err(error) => Err(error),
@@ -364,7 +373,7 @@ impl Inner {
             own.description = given::description(description)?;
         }
         if let Some(event_types) = patch.event_types {
-            own.event_types = given::event_types(&event_types, self.catalog(account))?;
+            own.event_types = given::event_types(&event_types, self.catalog(account).as_deref())?;
         }
         if let Some(headers) = patch.headers {
             own.headers = given::headers(headers)?;
@@ -422,7 +431,7 @@ impl Inner {
     /// Commits a change, whose turn it is, and takes it in; says which endpoint that is, and how many deliveries were
     /// pending.
     async fn write(&self, change: Change) -> Result<(EndpointNumber, u64), EndpointError> {
-        let Parts { outbox, directory, workshop, .. } = &self.parts;
+        let Parts { outbox, directory, .. } = &self.parts;
         let (number, stored, pending) = match outbox.change(change).await? {
             Changed::Done { number, endpoint, pending } => (number, *endpoint, pending),
             Changed::Full => return Err(EndpointError::TooMany { most: 0 }),
@@ -430,8 +439,8 @@ impl Inner {
             Changed::Missing | Changed::Stale => return Err(EndpointError::NotFound),
         };
         let before = directory.target(number);
-        directory.put(workshop.target(number, stored, outbox.id_key(), before.as_deref()));
-        self.parts.intake.set_routes(directory.routes(workshop.accounts()));
+        directory.put(self.workshop().target(number, stored, outbox.id_key(), before.as_deref()));
+        self.parts.intake.set_routes(directory.routes());
         self.parts.engine.changed(number).await;
         Ok((number, pending))
     }
@@ -452,7 +461,8 @@ impl Inner {
             clock_unset: self.parts.clock.is_unset(),
             new: NewEvent::new(
                 target.stored.account.clone(),
-                event_type.unwrap_or_else(|| wanted_type(&target, self.catalog(&target.stored.account))),
+                event_type
+                    .unwrap_or_else(|| wanted_type(&target, self.catalog(&target.stored.account).as_deref())),
                 data.unwrap_or_else(|| Bytes::from_static(b"{}")),
             ),
         };
@@ -485,7 +495,7 @@ impl Inner {
     }
 
     fn form(&self, account: &AccountName, profile: Option<&str>) -> Result<Arc<Form>, EndpointError> {
-        let workshop = &self.parts.workshop;
+        let workshop = self.workshop();
         match (workshop.form(account, profile), profile) {
             (Some(form), _) => Ok(form),
             (None, Some(name)) if workshop.account(account).is_some() => {
@@ -496,12 +506,13 @@ impl Inner {
         }
     }
 
-    fn catalog(&self, account: &AccountName) -> Option<&Catalog> {
-        self.parts.workshop.account(account)?.catalog.as_deref()
+    fn catalog(&self, account: &AccountName) -> Option<Arc<Catalog>> {
+        self.workshop().account(account)?.catalog.clone()
     }
 
     fn no_account(&self, account: &AccountName) -> EndpointError {
-        let known = self.parts.workshop.accounts().map(AccountName::as_str);
+        let workshop = self.workshop();
+        let known = workshop.accounts().map(AccountName::as_str);
         let near = suggestion(nearest(account.as_str(), known));
         let message = format!(
             "names the account `{account}`, which the configuration does not have{near}; add it as [accounts.{account}]"
@@ -539,7 +550,7 @@ impl Inner {
 
     /// Where it is to be.
     fn url(&self, account: &AccountName, text: &str) -> Result<Url, EndpointError> {
-        let workshop = &self.parts.workshop;
+        let workshop = self.workshop();
         let https_only = workshop.account(account).is_none_or(|account| account.https_only);
         given::url(text, https_only, &workshop.scope(account))
     }
@@ -547,7 +558,8 @@ impl Inner {
     /// Whether an endpoint that was made over the API may still be sent to: the configuration may have changed since.
     fn check_again(&self, target: &Target) -> Result<(), EndpointError> {
         let account = &target.stored.account;
-        let form = |own: &Own| self.parts.workshop.form(account, own.profile.as_deref());
+        let workshop = self.workshop();
+        let form = |own: &Own| workshop.form(account, own.profile.as_deref());
         let own = target.stored.own().and_then(|own| Some((own, form(own)?)));
         own.map_or(Ok(()), |(own, form)| self.check(account, own, &form))
     }
@@ -557,7 +569,7 @@ impl Inner {
         for one in &own.secrets {
             given::secret(&one.secret, form)?;
         }
-        match self.parts.workshop.check(account, own, form) {
+        match self.workshop().check(account, own, form) {
             Ok(()) => Ok(()),
             Err(error @ Unusable::Header) => Err(field("headers", error.to_string())),
             Err(error @ (Unusable::Closed(_) | Unusable::Refused(_) | Unusable::Url(_))) => {

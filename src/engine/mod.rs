@@ -18,6 +18,7 @@ pub mod endpoints;
 mod fingerprint;
 mod given;
 mod memory;
+pub mod reload;
 pub mod retention;
 pub mod settings;
 mod standing;
@@ -34,7 +35,7 @@ use tokio::{
 
 use self::{
     attempt::{Crash, Ended, Kitchen, Surroundings, attempt},
-    directory::{Directory, Target},
+    directory::{Directory, Swap, Target},
     memory::Memory,
     standing::Standing,
     timeline::Timeline,
@@ -73,7 +74,6 @@ const PANIC_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Handle(mpsc::UnboundedSender<Command>);
 
-#[derive(Debug)]
 enum Command {
     Waiting(Vec<(DeliveryKey, EndpointNumber)>, oneshot::Sender<Vec<Waits>>),
     Lanes(oneshot::Sender<HashMap<EndpointNumber, LaneView>>),
@@ -82,6 +82,8 @@ enum Command {
     Clock,
     /// An endpoint is another.
     Changed(EndpointNumber, oneshot::Sender<()>),
+    /// Endpoints are others, all of them or those of an account; and whether the clock has to be set, if that is said.
+    Swap(Box<Swap>, Option<bool>, oneshot::Sender<()>),
     /// Deliveries as they are to end.
     End(Vec<(DeliveryKey, Delivery)>, Pass),
     /// A delivery, as it was read, that is called off.
@@ -174,6 +176,12 @@ impl Handle {
     /// Says that the directory has another endpoint under this number; waits until it is taken in.
     pub async fn changed(&self, number: EndpointNumber) {
         self.ask(|answer| Command::Changed(number, answer)).await;
+    }
+
+    /// Has these put into the directory, and taken in, in one step; waits for it. With `require_clock` attempts that sign
+    /// their time wait, from now on or no longer, while the clock is unset.
+    async fn swap(&self, swap: Swap, require_clock: Option<bool>) {
+        self.ask(|answer| Command::Swap(Box::new(swap), require_clock, answer)).await;
     }
 
     /// Has these deliveries ended as they are; waits until that is on disk. Those that are being attempted are
@@ -418,7 +426,7 @@ impl Engine {
                 count = notices.recv_many(&mut heard, 64) => self.hear(count, &mut heard),
                 Some(ended) = self.attempts.join_next_with_id() => self.finish_all(ended),
                 page = backlog.recv(), if !self.running && self.parking < MAX_PARKING => self.take_backlog(page),
-                Some(command) = self.commands.recv() => { self.obey(command); Ok(()) }
+                Some(command) = self.commands.recv() => self.take(command, &mut notices, &mut heard),
                 () = &mut alarm, if armed.is_some() => { armed = None; Ok(()) }
                 _ = stop.changed() => Ok(()),
                 // That an attempt may begin again; the room is there as long as this is.
@@ -873,6 +881,25 @@ impl Engine {
         self.around.outbox.settle(settle);
     }
 
+    /// Does what it is told. What the writer said before the commit that a swap comes from is heard before it: of that hangs
+    /// which origins there are.
+    fn take(
+        &mut self,
+        command: Command,
+        notices: &mut mpsc::UnboundedReceiver<Notice>,
+        heard: &mut Vec<Notice>,
+    ) -> Result<(), StoreError> {
+        let mut heard_all = Ok(());
+        if matches!(command, Command::Swap(..)) {
+            heard.extend(std::iter::from_fn(|| notices.try_recv().ok()));
+            if !heard.is_empty() {
+                heard_all = self.hear(heard.len(), heard);
+            }
+        }
+        self.obey(command);
+        heard_all
+    }
+
     fn obey(&mut self, command: Command) {
         // Who asked may have gone: then nobody needs the answer.
         match command {
@@ -902,6 +929,15 @@ impl Engine {
                 let _ = answer.send(());
             }
             Command::Cancel(key, delivery, pass, answer) => self.cancel(key, delivery, pass, answer),
+            Command::Swap(swap, require_clock, answer) => {
+                if let Some(require) = require_clock {
+                    self.timeline.set_require(require);
+                }
+                for number in self.directory.swap(*swap) {
+                    self.changed(number);
+                }
+                let _ = answer.send(());
+            }
             Command::End(found, pass) => {
                 for (key, delivery) in found {
                     self.end_unless_busy(key, delivery, &pass);

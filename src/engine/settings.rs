@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{directory::Target, fingerprint::fingerprint};
 use crate::{
-    config::{self, Config},
+    config::{self, Config, ConfigErrors},
     delivery::{
         client::{Client, Lane, TargetError},
         sign::Signer,
@@ -20,14 +20,14 @@ use crate::{
     model::{
         account::AccountName,
         attempt::Fingerprint,
-        endpoint::{DisableReason, Endpoint, EndpointNumber, Own, Source},
+        endpoint::{DisableReason, Disabled, Endpoint, EndpointNumber, Own, Source},
         id::IdKey,
         pattern::TypePattern,
         secret::{DatedSecret, Secret},
     },
     outbox::{Configured, Judged},
     policy::{
-        address::{Refusals, Rules, Scope, Stance},
+        address::{Refusals, Scope, Stance},
         destination::{self, Problem},
         form::Form,
         key::KeyError,
@@ -122,23 +122,11 @@ pub enum Unusable {
     Url(#[from] TargetError),
 }
 
-/// An endpoint of the configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("endpoint `{name}` cannot be used")]
-pub struct EndpointUnusable {
-    /// Its name.
-    name: String,
-    /// Why.
-    #[source]
-    source: Unusable,
-}
-
 /// Makes targets of what the store keeps, with what the configuration has.
 pub struct Workshop {
     client: Client,
     forms: BTreeMap<String, Arc<Form>>,
     accounts: BTreeMap<AccountName, config::Account>,
-    rules: Rules,
     /// In the order of the configuration.
     configured: Vec<Ready>,
     /// Where among them an endpoint is, by account and name.
@@ -176,30 +164,41 @@ struct Ready {
 }
 
 impl Workshop {
-    /// One for this configuration; everything about its endpoints that can be wrong is found here.
+    /// One for this configuration; everything about its endpoints that can be wrong is found here. What goes where it went
+    /// with `before` goes over the same connections.
     ///
     /// # Errors
-    /// An endpoint's URL or secret cannot be used.
-    pub fn new(config: &Config, client: Client) -> Result<Self, EndpointUnusable> {
-        let ready = |endpoint: &config::Endpoint| {
-            let settings = Settings::configured(endpoint);
-            let active = match lacks(&settings) {
-                None => Some(
-                    activate(&endpoint.account, &settings, &endpoint.form, &client, None)
-                        .map_err(|source| EndpointUnusable { name: endpoint.name.clone(), source })?,
-                ),
-                Some(_) => None,
-            };
-            let (account, name) = (endpoint.account.clone(), endpoint.name.clone());
-            Ok(Ready { account, name, settings: Arc::new(settings), active })
-        };
-        let configured: Vec<_> = config.endpoints.iter().map(ready).collect::<Result<_, _>>()?;
+    /// Every endpoint whose URL or secret cannot be used.
+    pub fn new(config: &Config, client: Client, before: Option<&Self>) -> Result<Self, ConfigErrors> {
+        let (mut configured, mut errors) = (Vec::with_capacity(config.endpoints.len()), Vec::new());
+        for endpoint in &config.endpoints {
+            match ready(endpoint, &client, before) {
+                Ok(ready) => configured.push(ready),
+                Err(why) => {
+                    let message = format!("the endpoint `{}` cannot be used: {why}", endpoint.name);
+                    errors.push(endpoint.place.error(message, ""));
+                }
+            }
+        }
+        if let Some(errors) = ConfigErrors::of(errors) {
+            return Err(errors);
+        }
         let places = configured.iter().enumerate();
         let places = places.map(|(at, ready)| ((ready.account.clone(), ready.name.clone()), at)).collect();
         let (forms, accounts) = (config.forms.clone(), config.accounts.clone());
         let callbacks =
             accounts.iter().map(|(name, account)| (name.clone(), CallbackKey::of(account))).collect();
-        Ok(Self { client, forms, accounts, rules: config.rules(), configured, places, callbacks })
+        Ok(Self { client, forms, accounts, configured, places, callbacks })
+    }
+
+    /// What its endpoints are reached with.
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The accounts with their settings.
+    pub fn tenants(&self) -> impl Iterator<Item = (&AccountName, &config::Account)> {
+        self.accounts.iter()
     }
 
     /// The accounts that there are.
@@ -214,12 +213,17 @@ impl Workshop {
 
     /// Where endpoints of this account that are made over the API may be.
     pub fn scope(&self, account: &AccountName) -> Scope {
-        self.rules.scope(Stance::Outside, account)
+        self.client.rules().scope(Stance::Outside, account)
     }
 
     /// The profiles that there are, by name.
     pub const fn forms(&self) -> &BTreeMap<String, Arc<Form>> {
         &self.forms
+    }
+
+    fn ready(&self, account: &AccountName, name: &str) -> Option<&Ready> {
+        let place = self.places.get(&(account.clone(), name.to_owned()));
+        place.map(|place| &self.configured[*place])
     }
 
     /// How many of the configuration's endpoints are of this account.
@@ -241,17 +245,35 @@ impl Workshop {
 
     /// Whether the endpoints that were made over the API, and the origins of callbacks, can be used as the configuration is.
     pub fn judge(&self, stored: &[(EndpointNumber, Endpoint)]) -> Vec<Judged> {
-        let judged = |(number, endpoint): &(EndpointNumber, Endpoint)| {
-            let account = &endpoint.account;
-            let (unavailable, profile) = match &endpoint.source {
-                Source::Api(own) => (self.refuses(account, own), own.profile.as_deref()),
-                Source::Callback { origin } => (self.refuses_callbacks(account, origin), None),
-                Source::Configuration { .. } | Source::Deleted { .. } => return None,
-            };
-            let lasting = self.form(account, profile).map(|form| form.profile().lasting());
-            Some(Judged { number: *number, unavailable, lasting })
+        stored.iter().filter_map(|(number, endpoint)| self.judge_one(*number, endpoint)).collect()
+    }
+
+    fn judge_one(&self, number: EndpointNumber, endpoint: &Endpoint) -> Option<Judged> {
+        let account = &endpoint.account;
+        let (unavailable, profile) = match &endpoint.source {
+            Source::Api(own) => (self.refuses(account, own), own.profile.as_deref()),
+            Source::Callback { origin } => (self.refuses_callbacks(account, origin), None),
+            Source::Configuration { .. } | Source::Deleted { .. } => return None,
         };
-        stored.iter().filter_map(judged).collect()
+        let lasting = self.form(account, profile).map(|form| form.profile().lasting());
+        Some(Judged { number, unavailable, lasting })
+    }
+
+    /// An origin that was made while another configuration held, perhaps, as it is under this one. What the store has of that
+    /// is judged anew by each start.
+    pub fn origin(
+        &self,
+        number: EndpointNumber,
+        stored: Endpoint,
+        id_key: &IdKey,
+        before: Option<&Target>,
+    ) -> Target {
+        let reason = self.judge_one(number, &stored).and_then(|judged| judged.unavailable);
+        let same = stored.unavailable.map(|unavailable| unavailable.reason) == reason;
+        let since = stored.created_at;
+        let unavailable =
+            if same { stored.unavailable } else { reason.map(|reason| Disabled { reason, since }) };
+        self.target(number, Endpoint { unavailable, ..stored }, id_key, before)
     }
 
     /// Why no callback could go to an origin, if so.
@@ -307,14 +329,14 @@ impl Workshop {
         let (settings, active) = match &stored.source {
             Source::Deleted { .. } => (None, None),
             Source::Configuration { name, .. } => {
-                let place = self.places.get(&(stored.account.clone(), name.clone()));
-                let ready = place.map(|place| &self.configured[*place]);
+                let ready = self.ready(&stored.account, name);
                 let settings = ready.map(|ready| Arc::clone(&ready.settings));
                 (settings, ready.and_then(|ready| ready.active.clone()))
             }
             Source::Callback { origin } => {
                 let settings = self.callback(&stored.account, origin);
-                let active = settings.as_ref().and_then(|settings| self.call(&stored.account, settings));
+                let active =
+                    settings.as_ref().and_then(|settings| self.call(&stored.account, settings, before));
                 (settings.map(Arc::new), active)
             }
             Source::Api(own) => {
@@ -329,11 +351,8 @@ impl Workshop {
 
     /// What it takes to reach an endpoint of these settings; `None` where they cannot be used.
     fn reach(&self, account: &AccountName, settings: &Settings, before: Option<&Target>) -> Option<Active> {
-        let same = before.filter(|target| {
-            target.settings.as_ref().is_some_and(|settings_before| settings_before.url == settings.url)
-        });
-        let lane = same.and_then(|target| target.active.as_ref()).map(|active| Arc::clone(&active.lane));
-        activate(account, settings, settings.form.as_ref()?, &self.client, lane).ok()
+        activate(account, settings, settings.form.as_ref()?, &self.client, lane_to(before, &settings.url))
+            .ok()
     }
 
     /// What holds for callbacks to an origin; `None`: their account is not in the configuration.
@@ -355,13 +374,13 @@ impl Workshop {
     }
 
     /// What it takes to make callbacks; `None` where they cannot be made. All of an account share a key.
-    fn call(&self, account: &AccountName, settings: &Settings) -> Option<Active> {
+    fn call(&self, account: &AccountName, settings: &Settings, before: Option<&Target>) -> Option<Active> {
         let signer = Arc::clone(self.callbacks.get(account)?.signer.as_ref()?);
-        let lane = self.client.lane(&settings.url, settings.owner.stance(), account, &settings.terms).ok()?;
+        let lane = lane(account, settings, &self.client, lane_to(before, &settings.url)).ok()?;
         let form = Arc::clone(settings.form.as_ref()?);
         // The rest of the URL is the event's, which never is another.
         let fingerprint = fingerprint(&settings.url, &settings.headers, &form);
-        Some(Active { form, lane: Arc::new(lane), signer, fingerprint })
+        Some(Active { form, lane, signer, fingerprint })
     }
 
     /// The settings of an endpoint that was made over the API.
@@ -421,18 +440,52 @@ fn lacks(settings: &Settings) -> Option<DisableReason> {
     (!settings.missing_credentials.is_empty()).then_some(DisableReason::NoCredential)
 }
 
-/// Makes the keys, and a lane where there is none yet.
+/// An endpoint of the configuration, which goes over the same connections as before if it goes where it went.
+fn ready(endpoint: &config::Endpoint, client: &Client, before: Option<&Workshop>) -> Result<Ready, Unusable> {
+    let settings = Settings::configured(endpoint);
+    let (account, name) = (endpoint.account.clone(), endpoint.name.clone());
+    let active = match lacks(&settings) {
+        None => {
+            let before = before.and_then(|before| before.ready(&account, &name));
+            let before = before.filter(|before| before.settings.url == settings.url);
+            let lane =
+                before.and_then(|before| before.active.as_ref()).map(|active| Arc::clone(&active.lane));
+            Some(activate(&account, &settings, &endpoint.form, client, lane)?)
+        }
+        Some(_) => None,
+    };
+    Ok(Ready { account, name, settings: Arc::new(settings), active })
+}
+
+/// The connections that `before` has to this URL.
+fn lane_to(before: Option<&Target>, url: &Url) -> Option<Arc<Lane>> {
+    let same = before.filter(|target| target.settings.as_ref().is_some_and(|settings| settings.url == *url));
+    same.and_then(|target| target.active.as_ref()).map(|active| Arc::clone(&active.lane))
+}
+
+/// The connections `before`, if they are made now as they were; else others.
+fn lane(
+    account: &AccountName,
+    settings: &Settings,
+    client: &Client,
+    before: Option<Arc<Lane>>,
+) -> Result<Arc<Lane>, TargetError> {
+    let (stance, terms) = (settings.owner.stance(), &settings.terms);
+    match before.filter(|lane| client.would_make(lane, stance, account, terms)) {
+        Some(lane) => Ok(lane),
+        None => client.lane(&settings.url, stance, account, terms).map(Arc::new),
+    }
+}
+
+/// Makes the keys, and a lane where `before` is none that would be made now.
 fn activate(
     account: &AccountName,
     settings: &Settings,
     form: &Arc<Form>,
     client: &Client,
-    lane: Option<Arc<Lane>>,
+    before: Option<Arc<Lane>>,
 ) -> Result<Active, Unusable> {
-    let lane = match lane {
-        Some(lane) => lane,
-        None => Arc::new(client.lane(&settings.url, settings.owner.stance(), account, &settings.terms)?),
-    };
+    let lane = lane(account, settings, client, before)?;
     let signer = Arc::new(Signer::new(form, &settings.secrets)?);
     let fingerprint = fingerprint(&settings.url, &settings.headers, form);
     Ok(Active { form: Arc::clone(form), lane, signer, fingerprint })

@@ -16,14 +16,17 @@ use tokio::{
 
 use super::{
     backlog::sweep_once,
-    endpoints::{Endpoints, Parts},
+    endpoints::{Endpoints, Parts, adopt::course},
     settings::Workshop,
     *,
 };
 use crate::{
     config::Config,
     delivery::client::{self, Client},
-    ingest::{callbacks::Callbacks, catalogs::Catalogs, intake::Intake},
+    ingest::{
+        catalogs::Catalogs,
+        intake::{Course, Intake},
+    },
     model::{
         attempt::Attempt,
         event::{NewEvent, Seq},
@@ -59,7 +62,7 @@ fn config(directory: &Path, receiver: &TcpListener) -> Config {
 
 fn workshop(config: &Config) -> Workshop {
     let client = Client::new(config.rules(), Clock::start(), client::Options::default()).expect("a client");
-    Workshop::new(config, client).expect("endpoints")
+    Workshop::new(config, client, None).expect("endpoints")
 }
 
 /// A running engine.
@@ -100,15 +103,15 @@ impl Running {
             Chance,
             metrics.clone(),
         );
-        let routes = directory.routes(workshop.accounts());
-        let doors = (Catalogs::default(), Callbacks::new(config));
-        let intake =
-            Intake::new(outbox.clone(), routes, doors, &config.limits, clock, Chance, metrics.clone());
+        let course = Course {
+            routes: Arc::new(directory.routes()),
+            ..course(&workshop, config, &Catalogs::default())
+        };
+        let intake = Intake::new(outbox.clone(), course, clock, Chance, metrics.clone());
         let endpoints = Endpoints::new(Parts {
             outbox: outbox.clone(),
             directory: Arc::clone(&directory),
             intake: intake.clone(),
-            workshop,
             engine: engine.handle(),
             clock,
             chance: Chance,

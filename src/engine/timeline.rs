@@ -32,6 +32,11 @@ impl Timeline {
         Self { require, unset: marked.is_unset(), marked }
     }
 
+    /// Has attempts that sign their time wait while it is unset, or not; lanes are to be looked at after it.
+    pub(super) const fn set_require(&mut self, require: bool) {
+        self.require = require;
+    }
+
     /// Whether attempts to `target` wait for the clock.
     pub(super) fn holds(&self, target: &Target) -> bool {
         self.require && self.unset && target.signs_time()

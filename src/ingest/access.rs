@@ -6,7 +6,10 @@
 //! [`PLACES`] for all, of which each user has a part, and `KEPT` besides that only operators get, so that
 //! they find one whatever producers do. Who is not let in, or finds no place, is told why and holds none.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -42,8 +45,8 @@ pub struct Verdict {
 enum By {
     /// Root, or the daemon's own user.
     Itself,
-    /// A rule, with its number and its name.
-    Rule(usize, Arc<str>),
+    /// A rule, with its number.
+    Rule(usize, Arc<Listed>),
     /// There are no rules.
     Unruled,
 }
@@ -58,7 +61,8 @@ pub struct Place {
 /// Lets people in; clones share the places.
 #[derive(Clone)]
 pub struct Entrance {
-    rules: Arc<[Listed]>,
+    /// Replaced as a whole.
+    rules: Arc<RwLock<Rules>>,
     own: u32,
     groups: Groups,
     quotas: Quotas,
@@ -69,7 +73,13 @@ pub struct Entrance {
 }
 
 /// A rule and how messages name it.
-type Listed = (Rule, Arc<str>);
+#[derive(Debug)]
+struct Listed {
+    rule: Rule,
+    name: Arc<str>,
+}
+
+type Rules = Arc<[Arc<Listed>]>;
 
 impl Verdict {
     /// Root's, or the daemon's own user's.
@@ -199,7 +209,7 @@ impl fmt::Display for Verdict {
         write!(f, "you are uid {uid}, {role}")?;
         match by {
             By::Itself => f.write_str(" before any rule"),
-            By::Rule(_, rule) => write!(f, " by the {rule}"),
+            By::Rule(_, listed) => write!(f, " by the {}", listed.name),
             By::Unruled => f.write_str(" since there are no [[access]] rules"),
         }
     }
@@ -208,11 +218,8 @@ impl fmt::Display for Verdict {
 impl Entrance {
     /// Lets people in by these rules; each user has so many connections where no rule says otherwise.
     pub fn new(rules: &[Rule], connections: usize, clock: Clock) -> Self {
-        let listed = |(index, rule): (usize, &Rule)| {
-            (rule.clone(), format!("[[access]] rule {} ({})", index + 1, rule.who).into())
-        };
         Self {
-            rules: rules.iter().enumerate().map(listed).collect(),
+            rules: Arc::new(RwLock::new(listed(rules))),
             own: rustix::process::geteuid().as_raw(),
             groups: Groups::new(),
             quotas: Quotas::new(connections),
@@ -221,6 +228,17 @@ impl Entrance {
             refusals: Arc::new(Semaphore::new(REFUSALS)),
             clock,
         }
+    }
+
+    /// Lets people in by these from now on. Whoever is in keeps their verdict.
+    pub fn change(&self, rules: &[Rule], connections: usize) {
+        // What is replaced is one pointer: a panic leaves the old one or the new one.
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = listed(rules);
+        self.quotas.set_connections(connections);
+    }
+
+    fn rules(&self) -> Rules {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until somebody may come in of whom nothing is known yet. Only operators keep what this gives, so only they can
@@ -252,14 +270,15 @@ impl Entrance {
     fn judged(&self, peer: Peer, groups: Option<&[u32]>) -> Option<Result<Verdict, Refusal>> {
         let uid = peer.uid;
         let verdict = |role: Role, by| Verdict { uid, role, by, purse: None };
-        Some(Ok(match judge(self.rules.iter().map(|(rule, _)| rule), self.own, peer, groups) {
+        let rules = self.rules();
+        Some(Ok(match judge(rules.iter().map(|listed| &listed.rule), self.own, peer, groups) {
             Judged::Groups => return None,
             Judged::Nobody => return Some(Err(nobody(peer))),
             Judged::Operator => Verdict::operator(uid),
             Judged::Rule(number, rule) => {
-                let name = &self.rules[number - 1].1;
-                let purse = self.quotas.purse(uid, (number, name), &rule.quota, self.clock.now());
-                Verdict { purse, ..verdict(rule.role.clone(), By::Rule(number, Arc::clone(name))) }
+                let listed = &rules[number - 1];
+                let purse = self.quotas.purse(uid, &listed.name, &rule.quota, self.clock.now());
+                Verdict { purse, ..verdict(rule.role.clone(), By::Rule(number, Arc::clone(listed))) }
             }
             Judged::Unruled => verdict(Role::Producer(Some(AccountName::default())), By::Unruled),
         }))
@@ -276,9 +295,9 @@ impl Entrance {
     ) -> Result<Place, Refusal> {
         let connected = match verdict.by {
             By::Itself => None,
-            By::Rule(number, ref name) => {
-                let quota: &Quota = &self.rules[number - 1].0.quota;
-                Some(self.quotas.connect(verdict.uid, Some((name, quota)))?)
+            By::Rule(_, ref listed) => {
+                let quota: &Quota = &listed.rule.quota;
+                Some(self.quotas.connect(verdict.uid, Some((&listed.name, quota)))?)
             }
             By::Unruled => Some(self.quotas.connect(verdict.uid, None)?),
         };
@@ -299,9 +318,17 @@ impl Entrance {
     }
 }
 
+fn listed(rules: &[Rule]) -> Rules {
+    let listed = |(index, rule): (usize, &Rule)| {
+        let name = format!("[[access]] rule {} ({})", index + 1, rule.who).into();
+        Arc::new(Listed { rule: rule.clone(), name })
+    };
+    rules.iter().enumerate().map(listed).collect()
+}
+
 fn nobody(Peer { uid, gid }: Peer) -> Refusal {
     let message = format!(
-        "no [[access]] rule matches uid {uid} (gid {gid}): add [[access]] with `uid = {uid}` and `role = \"producer\"` to the configuration, and start posthaste again"
+        "no [[access]] rule matches uid {uid} (gid {gid}): add [[access]] with `uid = {uid}` and `role = \"producer\"` to the configuration, and have it read (`posthaste reload`)"
     );
     Refusal::new(Code::NotAllowed, message)
 }

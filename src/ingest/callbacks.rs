@@ -6,10 +6,10 @@ use url::Url;
 
 use super::answer::{Code, Refusal};
 use crate::{
-    config::Config,
+    config::Account,
     model::{account::AccountName, endpoint::DisableReason},
     policy::{
-        address::{Scope, Stance},
+        address::{Rules, Scope, Stance},
         destination,
         form::Form,
     },
@@ -43,10 +43,9 @@ enum Key {
 }
 
 impl Callbacks {
-    /// As the configuration has them.
-    pub fn new(config: &Config) -> Self {
-        let rules = config.rules();
-        let rule = |(name, account): (&AccountName, &crate::config::Account)| {
+    /// Those of these accounts, which may go where `rules` say.
+    pub fn new<'a>(accounts: impl Iterator<Item = (&'a AccountName, &'a Account)>, rules: &Rules) -> Self {
+        let rule = |(name, account): (&AccountName, &Account)| {
             let key = match (&account.secret, &account.missing_credential) {
                 _ if !account.form.needs_secret() => Key::There,
                 (Some(_), _) => Key::There,
@@ -62,7 +61,7 @@ impl Callbacks {
             };
             (name.clone(), rule)
         };
-        Self(Arc::new(config.accounts.iter().map(rule).collect()))
+        Self(Arc::new(accounts.map(rule).collect()))
     }
 
     /// Judges the URL of a callback of this account's.

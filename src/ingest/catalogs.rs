@@ -66,11 +66,20 @@ impl Found {
 impl Catalogs {
     /// These, with every count at 0.
     pub fn new(catalogs: impl IntoIterator<Item = (AccountName, Arc<Catalog>)>) -> Self {
+        Self::default().renewed(catalogs)
+    }
+
+    /// These in their place, of which each type that was there is counted on.
+    #[must_use]
+    pub fn renewed(&self, catalogs: impl IntoIterator<Item = (AccountName, Arc<Catalog>)>) -> Self {
         let counted = |(account, catalog): (AccountName, Arc<Catalog>)| {
-            let accepted = catalog.iter().map(|(name, _)| (name.clone(), Arc::default())).collect();
+            let before = self.of(&account);
+            let count = |name| before.and_then(|before| before.accepted.get(name).map(Arc::clone));
+            let accepted = catalog.iter().map(|(name, _)| (name.clone(), count(name).unwrap_or_default()));
+            let accepted = accepted.collect();
             (account, Counted { catalog, accepted })
         };
-        Self(Arc::new(catalogs.into_iter().map(counted).collect()), Arc::default())
+        Self(Arc::new(catalogs.into_iter().map(counted).collect()), Arc::clone(&self.1))
     }
 
     /// An account's, if it has one.

@@ -149,7 +149,7 @@ fn help(full: Full, room: &Room) -> String {
         Full::Store => {
             let (held, most) = (mebibytes(room.held() >> 20), format_size(room.max_size()));
             format!(
-                "the store holds {held} of rows, and `max_size` under [store] is {most}; raise it and start again"
+                "the store holds {held} of rows, and `max_size` under [store] is {most}; raise it, and `posthaste reload`"
             )
         }
     }

@@ -1,6 +1,6 @@
 //! Where all doors lead: events are routed and put into the outbox.
 //!
-//! An event's deliveries are fixed here, by the subscriptions as they are when it comes ([`Intake::set_routes`]). What is being handed in and not yet
+//! An event's deliveries are fixed here, by the subscriptions as they are when it comes ([`Course`]). What is being handed in and not yet
 //! answered is bounded in bytes by the [`Budget`], whatever the number of producers.
 
 use std::{
@@ -45,14 +45,24 @@ pub struct Intake(Arc<Inner>);
 struct Inner {
     outbox: Outbox,
     /// Replaced as a whole; a batch is routed by what was there when it came.
-    routes: RwLock<Arc<Routes>>,
-    catalogs: Catalogs,
-    callbacks: Callbacks,
-    limits: config::Limits,
+    course: RwLock<Arc<Course>>,
     clock: Clock,
     chance: Chance,
     metrics: Metrics,
     budget: Budget,
+}
+
+/// What is to be known of an event to take it: by this it is judged and routed. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Course {
+    /// Who wants it.
+    pub routes: Arc<Routes>,
+    /// Of which types it may be.
+    pub catalogs: Catalogs,
+    /// Where it may be called back.
+    pub callbacks: Callbacks,
+    /// How large it may be.
+    pub limits: config::Limits,
 }
 
 /// Who wants what, by account. An account without an endpoint is there all the same.
@@ -160,23 +170,12 @@ pub struct SubmittedFile {
 }
 
 impl Intake {
-    /// The way into `outbox`, along `routes`, for events that `catalogs` know, with callbacks by these rules.
-    pub fn new(
-        outbox: Outbox,
-        routes: Routes,
-        (catalogs, callbacks): (Catalogs, Callbacks),
-        limits: &config::Limits,
-        clock: Clock,
-        chance: Chance,
-        metrics: Metrics,
-    ) -> Self {
-        let budget = Budget::new((64 << 20).max(limits.batch_size.saturating_mul(2)));
+    /// The way into `outbox`, on this course.
+    pub fn new(outbox: Outbox, course: Course, clock: Clock, chance: Chance, metrics: Metrics) -> Self {
+        let budget = Budget::new((64 << 20).max(course.limits.batch_size.saturating_mul(2)));
         Self(Arc::new(Inner {
             outbox,
-            routes: RwLock::new(Arc::new(routes)),
-            catalogs,
-            callbacks,
-            limits: limits.clone(),
+            course: RwLock::new(Arc::new(course)),
             clock,
             chance,
             metrics,
@@ -186,22 +185,28 @@ impl Intake {
 
     /// Routes whatever comes from now on along `routes`.
     pub fn set_routes(&self, routes: Routes) {
-        // What is replaced is one pointer: a panic leaves the old one or the new one.
-        *self.0.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+        self.steer(|course| Course { routes: Arc::new(routes), ..course });
     }
 
-    fn routes(&self) -> Arc<Routes> {
-        Arc::clone(&self.0.routes.read().unwrap_or_else(PoisonError::into_inner))
+    /// Takes whatever comes from now on as `change` says, in one step.
+    pub fn steer(&self, change: impl FnOnce(Course) -> Course) {
+        // What is replaced is one pointer: a panic leaves the old one or the new one.
+        let mut course = self.0.course.write().unwrap_or_else(PoisonError::into_inner);
+        *course = Arc::new(change(Course::clone(&course)));
+    }
+
+    fn course(&self) -> Arc<Course> {
+        Arc::clone(&self.0.course.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The limits of what is handed in.
-    pub fn limits(&self) -> &config::Limits {
-        &self.0.limits
+    pub fn limits(&self) -> config::Limits {
+        self.course().limits
     }
 
     /// The accounts' catalogs.
-    pub fn catalogs(&self) -> &Catalogs {
-        &self.0.catalogs
+    pub fn catalogs(&self) -> Catalogs {
+        self.course().catalogs.clone()
     }
 
     /// The daemon's clocks.
@@ -240,10 +245,10 @@ impl Intake {
     }
 
     fn submit_taken(&self, items: Vec<Result<NewEvent, Refusal>>, permit: Permit) -> Submitted {
-        let along = self.routes();
+        let course = self.course();
         let mut events = Vec::with_capacity(items.len());
         let take = |item: Result<NewEvent, Refusal>| {
-            let (routed, found) = self.route(item?, &along)?;
+            let (routed, found) = self.route(item?, &course)?;
             events.push(routed);
             Ok(found)
         };
@@ -262,10 +267,10 @@ impl Intake {
         events: Vec<NewEvent>,
         file: FileIdentity,
     ) -> Result<SubmittedFile, (usize, Refusal)> {
-        let along = self.routes();
+        let course = self.course();
         let (mut routed, mut items) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         for (index, event) in events.into_iter().enumerate() {
-            let (event, found) = self.route(event, &along).map_err(|refusal| (index, refusal))?;
+            let (event, found) = self.route(event, &course).map_err(|refusal| (index, refusal))?;
             routed.push(event);
             items.push(found);
         }
@@ -311,11 +316,11 @@ impl Intake {
     }
 
     /// Says who gets an event, and what its account's catalog says of it.
-    fn route(&self, mut event: NewEvent, routes: &Routes) -> Result<(Routed, Found), Refusal> {
-        let Some(routes) = routes.0.get(&event.account) else {
-            return Err(self.unknown_account(&event, routes));
+    fn route(&self, mut event: NewEvent, course: &Course) -> Result<(Routed, Found), Refusal> {
+        let Some(routes) = course.routes.0.get(&event.account) else {
+            return Err(self.unknown_account(&event, course));
         };
-        let found = self.0.catalogs.find(&event, self.0.clock.now())?;
+        let found = course.catalogs.find(&event, self.0.clock.now())?;
         event.effect = found.effect;
         let routes: &[Route] = if event.effect == Effect::None { &[] } else { routes };
         let (from, delayed) = self.first(&event)?;
@@ -328,7 +333,7 @@ impl Intake {
             Addressed { endpoint: route.endpoint, due: due.unwrap_or(from), entry }
         });
         let deliveries = deliveries.collect();
-        let callback = self.callback(&mut event, from, delayed)?;
+        let callback = self.callback(&mut event, course, (from, delayed))?;
         Ok((Routed { event, deliveries, callback }, found))
     }
 
@@ -336,11 +341,11 @@ impl Intake {
     fn callback(
         &self,
         event: &mut NewEvent,
-        from: Timestamp,
-        delayed: bool,
+        course: &Course,
+        (from, delayed): (Timestamp, bool),
     ) -> Result<Option<Callback>, Refusal> {
         let Some(text) = &event.url else { return Ok(None) };
-        let (url, rule) = self.0.callbacks.judge(&event.account, text)?;
+        let (url, rule) = course.callbacks.judge(&event.account, text)?;
         let profile = rule.form.profile();
         let due = retry::due(profile, 0, from, self.0.chance.fraction());
         let callback = Callback {
@@ -360,7 +365,8 @@ impl Intake {
     /// # Errors
     /// It may not go there any more, or could not be signed.
     pub fn call_again(&self, account: &AccountName, url: &str, at: Timestamp) -> Result<Callback, Refusal> {
-        let (url, rule) = self.0.callbacks.judge(account, url)?;
+        let course = self.course();
+        let (url, rule) = course.callbacks.judge(account, url)?;
         let profile = rule.form.profile();
         Ok(Callback {
             origin: url.origin().ascii_serialization().into(),
@@ -382,10 +388,10 @@ impl Intake {
         Ok((first, first > now))
     }
 
-    fn unknown_account(&self, event: &NewEvent, routes: &Routes) -> Refusal {
+    fn unknown_account(&self, event: &NewEvent, course: &Course) -> Refusal {
         let account = &event.account;
-        let known = routes.0.keys().map(AccountName::as_str);
-        let may_search = self.0.catalogs.may_search(self.0.clock.now());
+        let known = course.routes.0.keys().map(AccountName::as_str);
+        let may_search = course.catalogs.may_search(self.0.clock.now());
         let near = may_search.then(|| nearest(account.as_str(), known)).flatten();
         let near = near.map(|near| format!(" did you mean `{near}`?")).unwrap_or_default();
         let message = format!(

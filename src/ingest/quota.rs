@@ -7,7 +7,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,13 +32,13 @@ const FEW: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct Quotas {
     counted: Arc<Mutex<Counted>>,
-    connections: usize,
+    connections: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
 struct Counted {
     connections: HashMap<u32, usize>,
-    purses: HashMap<(u32, usize), Arc<Purse>>,
+    purses: HashMap<(u32, Arc<str>), Arc<Purse>>,
     /// At how many purses it is time to look for some to forget.
     sweep: usize,
 }
@@ -66,7 +69,12 @@ struct Buckets {
 impl Quotas {
     /// Nothing is open, and nobody has handed anything in. A user may have so many connections.
     pub(super) fn new(connections: usize) -> Self {
-        Self { counted: Arc::default(), connections }
+        Self { counted: Arc::default(), connections: Arc::new(AtomicUsize::new(connections)) }
+    }
+
+    /// A user may have so many from now on; those that are open stay.
+    pub(super) fn set_connections(&self, connections: usize) {
+        self.connections.store(connections, Ordering::Relaxed);
     }
 
     /// Counts a connection of a user, who may have the rule's number of them.
@@ -75,7 +83,8 @@ impl Quotas {
     /// As many are open already.
     pub(super) fn connect(&self, uid: u32, rule: Option<(&str, &Quota)>) -> Result<Connected, Refusal> {
         let own = rule.and_then(|(name, quota)| Some((name, quota.connections?)));
-        let most = own.map_or(self.connections, |(_, connections)| connections);
+        let most =
+            own.map_or_else(|| self.connections.load(Ordering::Relaxed), |(_, connections)| connections);
         let mut counted = lock(&self.counted);
         let open = counted.connections.entry(uid).or_default();
         if *open >= most {
@@ -92,11 +101,12 @@ impl Quotas {
         Ok(Connected { uid, counted: Arc::clone(&self.counted) })
     }
 
-    /// The purse of a user by the rule with this number and name; `None` where nothing is to be counted.
+    /// The purse of a user by the rule of this name; `None` where nothing is to be counted. Where the rule has another quota than
+    /// it had, it is another purse.
     pub(super) fn purse(
         &self,
         uid: u32,
-        (number, rule): (usize, &Arc<str>),
+        rule: &Arc<str>,
         quota: &Quota,
         now: Timestamp,
     ) -> Option<Arc<Purse>> {
@@ -104,12 +114,13 @@ impl Quotas {
             return None;
         }
         let mut counted = lock(&self.counted);
-        if let Some(purse) = counted.purses.get(&(uid, number)) {
+        let key = (uid, Arc::clone(rule));
+        if let Some(purse) = counted.purses.get(&key).filter(|purse| purse.quota == *quota) {
             return Some(Arc::clone(purse));
         }
         counted.forget(now);
         let purse = Arc::new(Purse::new(uid, Arc::clone(rule), *quota));
-        counted.purses.insert((uid, number), Arc::clone(&purse));
+        counted.purses.insert(key, Arc::clone(&purse));
         Some(purse)
     }
 }
@@ -287,17 +298,18 @@ mod tests {
     #[test]
     fn a_purse_is_one_for_all_connections_and_forgotten_when_it_says_nothing() {
         let quotas = Quotas::new(1);
-        let purse = |uid, now| quotas.purse(uid, (2, &rule()), &quota(10, 0), now);
-        assert!(
-            quotas.purse(7, (2, &rule()), &Quota::default(), at(0)).is_none(),
-            "nothing is to be counted"
-        );
+        let purse = |uid, now| quotas.purse(uid, &rule(), &quota(10, 0), now);
+        assert!(quotas.purse(7, &rule(), &Quota::default(), at(0)).is_none(), "nothing is to be counted");
         let first = purse(7, at(0)).expect("a purse");
         first.pay(10, 0, at(0)).expect("it is full");
         drop(first);
         assert!(purse(7, at(0)).expect("a purse").pay(1, 0, at(0)).is_err(), "it owes, so it is remembered");
         assert!(
-            quotas.purse(7, (3, &rule()), &quota(10, 0), at(0)).expect("a purse").pay(1, 0, at(0)).is_ok()
+            quotas
+                .purse(7, &"another rule".into(), &quota(10, 0), at(0))
+                .expect("a purse")
+                .pay(1, 0, at(0))
+                .is_ok()
         );
         let held = purse(8, at(0)).expect("a purse");
         for uid in 0..100_000 {

@@ -332,7 +332,11 @@ mod tests {
     use crate::{
         clock::{Chance, Clock},
         config,
-        ingest::{callbacks::Callbacks, catalogs::Catalogs, intake::Routes},
+        ingest::{
+            callbacks::Callbacks,
+            catalogs::Catalogs,
+            intake::{Course, Routes},
+        },
         metrics::Metrics,
         outbox::{End, Options, Outbox},
     };
@@ -364,17 +368,14 @@ mod tests {
             Outbox::open(&place.path().join("outbox.redb"), &options, [7; 16], |_| {}).expect("a store");
         let limits = config::defaults(place.path()).limits;
         let routes = Routes(HashMap::from([(AccountName::default(), Vec::new())]));
-        let (outbox, catalogs) = (opened.outbox.clone(), Catalogs::default());
+        let course = Course {
+            routes: Arc::new(routes),
+            catalogs: Catalogs::default(),
+            callbacks: Callbacks::default(),
+            limits,
+        };
         let clock = Clock::start();
-        let intake = Intake::new(
-            outbox,
-            routes,
-            (catalogs, Callbacks::default()),
-            &limits,
-            clock,
-            Chance,
-            Metrics::default(),
-        );
+        let intake = Intake::new(opened.outbox.clone(), course, clock, Chance, Metrics::default());
         let (ours, theirs) = UnixStream::pair().expect("two sockets");
         let (_stop, stopping) = watch::channel(false);
         let both = async {

@@ -20,7 +20,7 @@ use crate::model::{
 };
 
 /// How long and how many ids are remembered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// For how long.
     pub time: Duration,
@@ -70,6 +70,11 @@ pub(super) struct Dedup {
 impl Dedup {
     pub(super) fn new(key: IdKey, window: Window) -> Self {
         Self { key, window, map: HashMap::new() }
+    }
+
+    /// Remembers so long and so many from now on.
+    pub(super) const fn set_window(&mut self, window: Window) {
+        self.window = window;
     }
 
     /// Takes over what a scan of `ids` found.

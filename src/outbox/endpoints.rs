@@ -248,7 +248,7 @@ pub(super) fn read_all(txn: &ReadTransaction) -> Result<Vec<(EndpointNumber, End
 
 /// Makes the stored endpoints agree with the configuration (each name once): new ones get a number, those that
 /// disappeared are unavailable (`not_configured`) and keep what their profiles said, those that came back go on, with
-/// a count of failures of 0. Of all others `judged` says whether they can be used. Returns all, by number.
+/// a count of failures of 0, in which nothing counts that was attempted before. Of all others `judged` says whether they can be used. Returns all, by number.
 pub(super) fn reconcile(
     wanted: &[Configured],
     judged: &[Judged],
@@ -299,7 +299,7 @@ fn meet(endpoint: &mut Endpoint, wanted: Option<&Configured>, at: Timestamp) {
         && let Some(before) = url.replace(wanted.url.clone())
         && before != wanted.url
     {
-        endpoint.consecutive_failures = 0;
+        *endpoint = reset(endpoint.clone());
         endpoint.updated_at = at;
     }
     set_unavailable(endpoint, wanted.unavailable, at);
@@ -311,7 +311,7 @@ fn set_unavailable(endpoint: &mut Endpoint, reason: Option<DisableReason>, at: T
     }
     endpoint.unavailable = reason.map(|reason| Disabled { reason, since: at });
     if reason.is_none() {
-        endpoint.consecutive_failures = 0;
+        *endpoint = reset(endpoint.clone());
     }
 }
 

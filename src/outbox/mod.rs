@@ -43,7 +43,12 @@ mod store;
 mod tests;
 mod writer;
 
-use std::{path::Path, sync::Arc, thread, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+    thread,
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -101,6 +106,19 @@ pub struct Options {
     pub in_flight: usize,
 }
 
+/// What of [`Options`] may change while the store is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// How long an outcome may wait for company.
+    pub settle_delay: Duration,
+    /// How long and how many producers' ids are remembered.
+    pub dedup: Window,
+    /// More pending deliveries than these fail at once as `endpoint_full`.
+    pub pending_per_endpoint: u64,
+    /// With so many bytes of rows no more events are taken.
+    pub max_size: u64,
+}
+
 /// A handle of the open store; clones share it.
 #[derive(Clone, Debug)]
 pub struct Outbox {
@@ -109,7 +127,7 @@ pub struct Outbox {
     depths: Depths,
     room: Room,
     id_key: IdKey,
-    dedup: Window,
+    dedup: Arc<RwLock<Window>>,
 }
 
 /// A batch on its way to the disk.
@@ -174,7 +192,8 @@ impl Outbox {
         let (first_attempt, id_key) = (state.next_attempt, state.id_key.clone());
         let queue = Arc::new(Queue::default());
         let (sender, notices) = mpsc::unbounded_channel();
-        let dedup = Window { time: options.dedup_window, entries: options.dedup_entries };
+        let window = Window { time: options.dedup_window, entries: options.dedup_entries };
+        let dedup = Arc::new(RwLock::new(window));
         let outbox = Self { database, queue: Arc::clone(&queue), depths, room, id_key, dedup };
         let writer = Writer::start(store, queue, options.settle_delay, sender).map_err(thread_error)?;
         outbox.start_reading_ids().map_err(thread_error)?;
@@ -309,8 +328,15 @@ impl Outbox {
     }
 
     /// How long and how many producers' ids are to be remembered.
-    pub const fn dedup(&self) -> Window {
-        self.dedup
+    pub fn dedup(&self) -> Window {
+        // It is set in one step.
+        *self.dedup.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the store so from the next commit on.
+    pub fn tune(&self, tuning: Tuning) {
+        *self.dedup.write().unwrap_or_else(PoisonError::into_inner) = tuning.dedup;
+        self.queue.tune(tuning);
     }
 
     /// How many deliveries are pending for each endpoint.

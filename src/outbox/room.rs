@@ -89,7 +89,7 @@ pub struct Room(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    max_size: u64,
+    max_size: AtomicU64,
     in_flight: usize,
     held: AtomicU64,
     door: watch::Sender<Door>,
@@ -153,7 +153,7 @@ impl Room {
                 pause: Pause::default(),
             }),
         };
-        let (max_size, in_flight) = (options.max_size, options.in_flight);
+        let (max_size, in_flight) = (AtomicU64::new(options.max_size), options.in_flight);
         let (held, door) = (AtomicU64::new(0), watch::Sender::default());
         Self(Arc::new(Inner { max_size, in_flight, held, door, disk }))
     }
@@ -188,7 +188,12 @@ impl Room {
 
     /// How many it may hold.
     pub fn max_size(&self) -> u64 {
-        self.0.max_size
+        self.0.max_size.load(Ordering::Relaxed)
+    }
+
+    /// It may hold so many from now on.
+    pub(super) fn set_max_size(&self, bytes: u64) {
+        self.0.max_size.store(bytes, Ordering::Relaxed);
     }
 
     /// The size of the reserve, and whether it is there. Not for the asynchronous: it may wait until it is made.
@@ -257,7 +262,7 @@ impl Room {
     /// The store holds so many bytes of rows now.
     pub(super) fn holds(&self, bytes: u64) {
         self.0.held.store(bytes, Ordering::Relaxed);
-        let max = self.0.max_size;
+        let max = self.max_size();
         self.set(|door| {
             let from = if door.store_full { max / 100 * 95 } else { max };
             door.store_full = bytes >= from;

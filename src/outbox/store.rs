@@ -5,7 +5,7 @@
 use redb::ReadableTable;
 
 use super::{
-    Options,
+    Options, Tuning,
     accept::{Batch, BatchAnswer, FileIdentity, accept},
     append::Added,
     clock,
@@ -155,6 +155,15 @@ impl Store {
     /// Has the clocks' mark written with the next commit.
     pub(super) const fn set_mark(&mut self, mark: Mark) {
         self.mark = Some(mark);
+    }
+
+    /// Keeps itself so from now on.
+    pub(super) fn tune(&mut self, tuning: Tuning) {
+        let Tuning { settle_delay: _, dedup, pending_per_endpoint, max_size } = tuning;
+        self.state.dedup.set_window(dedup);
+        self.state.pending_per_endpoint = pending_per_endpoint;
+        self.state.room.set_max_size(max_size);
+        self.state.room.holds(self.state.held.bytes());
     }
 
     pub(super) const fn state(&self) -> &State {

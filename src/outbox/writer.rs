@@ -20,6 +20,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    Tuning,
     accept::{Batch, BatchAnswer, FileIdentity, Routed},
     endpoints::{Change, Changed, Configured, Judged},
     error::{StoreError, contain},
@@ -95,6 +96,7 @@ struct Work {
     called_off: Vec<(DeliveryKey, Answer<bool>)>,
     /// One at a time goes with a commit, and none of them hurries.
     forgets: VecDeque<(Vec<Due>, Answer<Forgotten>)>,
+    tuning: Option<Tuning>,
     ids: Vec<(u64, Seq)>,
     ids_whole: bool,
     /// Of the clocks; goes with the next commit.
@@ -205,6 +207,11 @@ impl Queue {
 
     pub(super) fn forget(&self, due: Vec<Due>, answer: Answer<Forgotten>) {
         self.add(|work| work.forgets.push_back((due, answer)));
+    }
+
+    /// For the next round; it is no reason for one.
+    pub(super) fn tune(&self, tuning: Tuning) {
+        self.add(|work| work.tuning = Some(tuning));
     }
 
     pub(super) fn mark(&self, mark: Mark, now: bool) {
@@ -339,6 +346,7 @@ struct Round {
     replays: Vec<(Replay, Answer<Replayed>)>,
     called_off: Vec<(DeliveryKey, Answer<bool>)>,
     forget: Option<Answer<Forgotten>>,
+    tuning: Option<Tuning>,
     ids: Vec<(u64, Seq)>,
     mark: Option<Mark>,
     mark_now: bool,
@@ -406,7 +414,7 @@ impl Drop for Ended<'_> {
 fn run(
     mut store: Store,
     queue: &Queue,
-    settle_delay: Duration,
+    mut settle_delay: Duration,
     notices: &mpsc::UnboundedSender<Notice>,
 ) -> Result<(), StoreError> {
     let _ended = Ended(queue);
@@ -415,6 +423,10 @@ fn run(
         let mut round = next_round(queue, settle_delay, spare);
         if let Some(mark) = round.mark {
             store.set_mark(mark);
+        }
+        if let Some(tuning) = round.tuning {
+            settle_delay = tuning.settle_delay;
+            store.tune(tuning);
         }
         let written = match round.failed.take() {
             Some(error) => Err(error),
@@ -488,6 +500,7 @@ fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Roun
         replays: mem::take(&mut work.replays),
         called_off: mem::take(&mut work.called_off),
         forget,
+        tuning: work.tuning.take(),
         ids: mem::take(&mut work.ids),
         mark: work.mark.take(),
         mark_now: mem::take(&mut work.mark_now),

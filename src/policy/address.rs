@@ -31,13 +31,13 @@ pub enum Stance {
 }
 
 /// `allow` and `deny` of `[network]` and of the accounts. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     network: Arc<Lists>,
     accounts: Arc<BTreeMap<AccountName, Arc<Narrowing>>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Lists {
     allow: Vec<IpNet>,
     deny: Vec<IpNet>,
@@ -86,7 +86,7 @@ impl Rules {
 }
 
 /// What holds for an endpoint: the rules, by whose it is and who made it. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     stance: Stance,
     network: Arc<Lists>,

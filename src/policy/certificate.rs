@@ -38,6 +38,13 @@ pub enum TlsVersion {
 #[derive(Clone)]
 pub struct Identity(Arc<CertifiedKey>);
 
+/// The same certificates are the same identity: a key belongs to its certificate.
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.cert == other.0.cert
+    }
+}
+
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Identity(…)")

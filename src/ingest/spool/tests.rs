@@ -16,7 +16,11 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use super::{directory::Directory, *};
 use crate::{
     clock::Chance,
-    ingest::{callbacks::Callbacks, catalogs::Catalogs, intake::Routes},
+    ingest::{
+        callbacks::Callbacks,
+        catalogs::Catalogs,
+        intake::{Course, Routes},
+    },
     metrics::Metrics,
     model::{
         account::AccountName,
@@ -98,16 +102,13 @@ impl World {
         let accounts = ["default", "shop"].map(|name| (account(name), Vec::new()));
         let clock = Clock::start();
         let routes = Routes(HashMap::from(accounts));
-        let (outbox, catalogs) = (opened.outbox.clone(), Catalogs::default());
-        let intake = Intake::new(
-            outbox,
-            routes,
-            (catalogs, Callbacks::default()),
-            &limits,
-            clock,
-            Chance,
-            Metrics::default(),
-        );
+        let course = Course {
+            routes: Arc::new(routes),
+            catalogs: Catalogs::default(),
+            callbacks: Callbacks::default(),
+            limits,
+        };
+        let intake = Intake::new(opened.outbox.clone(), course, clock, Chance, Metrics::default());
         let path = place.path().join("in/spool");
         Self {
             path,

@@ -26,6 +26,7 @@ impl Model {
                     endpoint.lasting = found.lasting.or(endpoint.lasting);
                     if url.as_ref().is_some_and(|url| *url != found.url) {
                         (endpoint.consecutive_failures, endpoint.updated_at) = (0, at);
+                        endpoint.resets = endpoint.resets.wrapping_add(1);
                     }
                     *url = Some(found.url.clone());
                     found.unavailable
@@ -43,6 +44,7 @@ impl Model {
             endpoint.unavailable = reason.map(|reason| Disabled { reason, since: at });
             if reason.is_none() {
                 endpoint.consecutive_failures = 0;
+                endpoint.resets = endpoint.resets.wrapping_add(1);
             }
         }
         for new in wanted {
