@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     body::Body,
     extract::{RawQuery, State},
     http::{HeaderMap, Response, StatusCode},
-    routing::post,
 };
 
 use super::{
@@ -28,13 +26,6 @@ use crate::{
 
 /// So often is a delivery called off that was attempted meanwhile.
 const TRIES: usize = 5;
-
-/// The routes.
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/v1/deliveries/{id}/replay", post(replay))
-        .route("/v1/deliveries/{id}/cancel", post(cancel))
-}
 
 /// A delivery that somebody wants to change, and may.
 struct Asked {
@@ -100,7 +91,7 @@ impl Asked {
 }
 
 /// Has a delivery that has ended delivered again.
-async fn replay(
+pub(super) async fn replay(
     who: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
@@ -132,7 +123,7 @@ async fn replay(
 }
 
 /// Calls a delivery off that is pending.
-async fn cancel(
+pub(super) async fn cancel(
     who: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,

@@ -3,11 +3,9 @@
 use std::cmp::Reverse;
 
 use axum::{
-    Router,
     body::Body,
     extract::{RawQuery, State},
     http::{Response, StatusCode},
-    routing::{get, post},
 };
 
 use super::{
@@ -29,16 +27,8 @@ use crate::{
     outbox::{JobChange, JobChanged},
 };
 
-/// The routes.
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/v1/jobs", get(list))
-        .route("/v1/jobs/{id}", get(show))
-        .route("/v1/jobs/{id}/cancel", post(cancel))
-}
-
 /// The jobs, newest first.
-async fn list(
+pub(super) async fn list(
     _: Operator,
     State(app): State<App>,
     RawQuery(query): RawQuery,
@@ -64,7 +54,7 @@ async fn list(
 }
 
 /// One job.
-async fn show(
+pub(super) async fn show(
     _: Operator,
     State(app): State<App>,
     RawQuery(query): RawQuery,
@@ -77,7 +67,7 @@ async fn show(
 }
 
 /// Calls a job off.
-async fn cancel(
+pub(super) async fn cancel(
     _: Operator,
     State(app): State<App>,
     RawQuery(query): RawQuery,

@@ -15,9 +15,11 @@ mod event_types;
 mod events;
 mod id;
 mod jobs;
+pub mod openapi;
 mod problem;
 mod query;
 mod reload;
+mod routes;
 mod sent;
 mod status;
 pub mod view;
@@ -29,7 +31,6 @@ use axum::{
     body::Body,
     http::{Method, Request, Response, StatusCode, Uri, header},
     response::IntoResponse as _,
-    routing::{get, post},
 };
 use hyper::{
     body::Incoming,
@@ -45,7 +46,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::problem::Problem;
+use self::{problem::Problem, routes::Route};
 use crate::{
     clock::Clock,
     engine::{
@@ -164,19 +165,9 @@ impl Open {
 
 /// All routes.
 pub fn router(app: App) -> Router {
-    Router::new()
-        .route("/v1/events", post(events::hand_in).get(events::list))
-        .route("/v1/events/{id}", get(events::show))
-        .route("/v1/deliveries", get(deliveries::list))
-        .route("/v1/deliveries/{id}", get(deliveries::show))
-        .merge(again::routes())
-        .route("/v1/event-types", get(event_types::list))
-        .merge(endpoints::routes())
-        .merge(jobs::routes())
-        .route("/v1/reload", post(reload::reload))
-        .route("/v1/status", get(status::status))
-        .route("/healthz", get(status::health))
-        .route("/readyz", get(status::ready))
+    let add = |router: Router<App>, route: &Route| router.route(route.path, route.handler());
+    routes::all()
+        .fold(Router::new(), add)
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)
@@ -237,7 +228,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
 async fn no_route(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
     Problem::not_found(format!(
-        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/event-types, /v1/jobs, /v1/reload, /v1/status, /healthz and /readyz"
+        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/event-types, /v1/jobs, /v1/reload, /v1/status, /healthz, /readyz and /openapi.json"
     ))
 }
 

@@ -34,6 +34,7 @@ pub mod input;
 pub mod job;
 pub mod list;
 pub mod listen;
+pub mod openapi;
 pub mod profile;
 pub mod reload;
 pub mod screen;
@@ -113,6 +114,9 @@ enum Command {
     Listen(listen::Args),
     /// Say whether a webhook that came is what it should be
     Verify(verify::command::Args),
+    /// Print what the API is, as OpenAPI
+    #[command(name = "openapi")]
+    OpenApi(openapi::Args),
 }
 
 /// Does what the command line says, its first word being the program's name.
@@ -142,7 +146,7 @@ fn check_socket(cli: &Cli) -> Result<(), CliError> {
     let help = match cli.command {
         _ if cli.global.socket.is_none() => return Ok(()),
         Command::Serve(_) => "the daemon's socket is a matter of its configuration: `socket` in [listen]",
-        Command::Check(_) | Command::Listen(_) | Command::Verify(_) => {
+        Command::Check(_) | Command::Listen(_) | Command::OpenApi(_) | Command::Verify(_) => {
             "this command does not talk to the daemon: leave --socket out"
         }
         Command::Spool(ref command) if command.names_directories() => {
@@ -194,6 +198,7 @@ fn dispatch(command: Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
         Command::Status(_) => status::run(sockets, screen),
         Command::Listen(args) => listen::run(&args, screen),
         Command::Verify(args) => verify::command::run(&args, screen),
+        Command::OpenApi(_) => openapi::run(screen),
     }
 }
 

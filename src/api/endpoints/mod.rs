@@ -12,10 +12,9 @@ mod test;
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Router,
     body::{Body, Bytes},
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
-    routing::{get, post},
+    routing::on,
 };
 
 use super::{
@@ -25,6 +24,7 @@ use super::{
     events::shown,
     problem::Problem,
     query::Query,
+    routes::Route,
     view::{CircuitView, EndpointView},
 };
 use crate::{
@@ -40,17 +40,19 @@ const DOCUMENT: Limit = Limit { bytes: 256 << 10, code: "body_too_large", settin
 const MASK: &str = "••••••";
 
 /// The routes.
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/v1/endpoints", get(read::list).post(make::make))
-        .route("/v1/endpoints/{id}", get(read::show).patch(change::change).delete(change::delete))
-        .route("/v1/endpoints/{id}/enable", post(change::enable))
-        .route("/v1/endpoints/{id}/disable", post(change::disable))
-        .route("/v1/endpoints/{id}/test", post(test::test))
-        .route("/v1/endpoints/{id}/rotate-secret", post(secret::rotate))
-        .route("/v1/endpoints/{id}/secret", get(secret::show))
-        .route("/v1/endpoints/{id}/deliveries", get(deliveries::list_of_endpoint))
-}
+pub(super) const ROUTES: [Route; 11] = [
+    Route::get("/v1/endpoints", |method| on(method, read::list)),
+    Route::post("/v1/endpoints", |method| on(method, make::make)),
+    Route::get("/v1/endpoints/{id}", |method| on(method, read::show)),
+    Route::patch("/v1/endpoints/{id}", |method| on(method, change::change)),
+    Route::delete("/v1/endpoints/{id}", |method| on(method, change::delete)),
+    Route::post("/v1/endpoints/{id}/enable", |method| on(method, change::enable)),
+    Route::post("/v1/endpoints/{id}/disable", |method| on(method, change::disable)),
+    Route::post("/v1/endpoints/{id}/test", |method| on(method, test::test)),
+    Route::post("/v1/endpoints/{id}/rotate-secret", |method| on(method, secret::rotate)),
+    Route::get("/v1/endpoints/{id}/secret", |method| on(method, secret::show)),
+    Route::get("/v1/endpoints/{id}/deliveries", |method| on(method, deliveries::list_of_endpoint)),
+];
 
 /// The endpoint with this id, also one that has been deleted; where callbacks go is none. Where `query` names an account it is that one's.
 ///
