@@ -205,6 +205,11 @@ impl Chance {
         fastrand::f64()
     }
 
+    /// Any word of 64 bits, to tell things apart by; not for secrets.
+    pub fn word(self) -> u64 {
+        fastrand::u64(..)
+    }
+
     /// Strong random bytes, from the kernel.
     ///
     /// # Errors

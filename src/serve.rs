@@ -14,6 +14,7 @@ use std::{
     io::{self, Write as _},
     path::Path,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -25,9 +26,12 @@ use tokio::{
 };
 
 use crate::{
-    api::{self, App, Open},
+    api::{
+        self, App, Open, Service,
+        tcp::{self, Listener},
+    },
     clock::{Chance, Clock},
-    config::{Config, ConfigErrors, DEFAULT_DIRECTORY, Origin},
+    config::{self, Config, ConfigErrors, DEFAULT_DIRECTORY, Http, Origin},
     delivery::tls::RootsError,
     engine::{
         Engine, Stop,
@@ -46,6 +50,7 @@ use crate::{
         catalogs::Catalogs,
         door::Door,
         intake::{Course, Intake},
+        keyring::Keyring,
         socket::{BindError, Doors, Socket},
         spool::{Claims, Spool},
     },
@@ -74,6 +79,9 @@ pub enum ServeError {
     /// The socket cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Nor the address for the API over TCP.
+    #[error(transparent)]
+    Listen(#[from] tcp::BindError),
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -174,6 +182,7 @@ async fn daemon((config, origin): (Config, Origin), asked: Asked, doors: Handle)
         let _doors = doors.enter();
         Socket::bind(&config.listen.socket, config.listen.socket_mode)?
     };
+    let listener = config.listen.http.as_ref().map(|http| listen(http, &config.limits)).transpose()?;
     tracing::info!(socket = %config.listen.socket.display(), "listening");
     let workshop = reach(&config, clock).await?;
     let shared = Shared {
@@ -183,7 +192,10 @@ async fn daemon((config, origin): (Config, Origin), asked: Asked, doors: Handle)
         stopping: watch::Sender::new(false),
     };
     let entrance = Entrance::new(&config.access, config.limits.connections_per_uid, clock);
-    let doors = doors.spawn(serve_socket((socket, entrance.clone()), &shared, clock, metrics.clone()));
+    let service = service(&shared, clock, metrics.clone());
+    let mut doors = vec![doors.spawn(serve_socket((socket, entrance.clone()), &shared, service.clone()))];
+    // Beside that thread: nobody's handshake is to hold up a producer.
+    doors.extend(listener.map(|one| tokio::spawn(one.serve(service, shared.stopping.subscribe()))));
     let opened = tokio::select! {
         opened = open_store(&config, &shared) => opened,
         _ = signal.wait_for(|stop| *stop != Stop::Run) => {
@@ -202,7 +214,7 @@ async fn daemon((config, origin): (Config, Origin), asked: Asked, doors: Handle)
         Ok(parts) => parts,
         Err(error) => {
             shared.stopping.send_replace(true);
-            doors.abort();
+            doors.iter().for_each(JoinHandle::abort);
             return Err(error);
         }
     };
@@ -210,24 +222,45 @@ async fn daemon((config, origin): (Config, Origin), asked: Asked, doors: Handle)
     run_until_stopped(parts, doors, shared, signal).await
 }
 
-fn serve_socket(
-    (socket, entrance): (Socket, Entrance),
-    shared: &Shared,
-    clock: Clock,
-    metrics: Metrics,
-) -> impl Future<Output = ()> + Send + 'static {
-    let stopping = shared.stopping.subscribe();
-    let app = App {
+/// Binds the address for the API over TCP.
+fn listen(http: &Http, limits: &config::Limits) -> Result<Listener, tcp::BindError> {
+    if let Some(path) = &http.open_key {
+        tracing::warn!(
+            "everybody on this machine may read the key of the API's certificate, {}: `chmod o-r` it",
+            path.display()
+        );
+    }
+    let listener = Listener::bind(tcp::Options {
+        address: http.address,
+        identity: http.identity.clone(),
+        names: http.names.clone(),
+        per_address: limits.connections_per_address,
+    })?;
+    let tls = http.identity.is_some();
+    tracing::info!(http = %listener.address(), tls, "listening");
+    Ok(listener)
+}
+
+/// The API, which finds the parts as they come to be.
+fn service(shared: &Shared, clock: Clock, metrics: Metrics) -> Service {
+    Service::new(App {
         clock,
         metrics,
         open: shared.open.subscribe(),
         repair: shared.repair.subscribe(),
-        stopping: stopping.clone(),
-    };
-    let router = api::router(app);
+        stopping: shared.stopping.subscribe(),
+    })
+}
+
+fn serve_socket(
+    (socket, entrance): (Socket, Entrance),
+    shared: &Shared,
+    service: Service,
+) -> impl Future<Output = ()> + Send + 'static {
+    let stopping = shared.stopping.subscribe();
     let http = {
         let stopping = stopping.clone();
-        move |connection, guest| api::serve(connection, guest, router.clone(), stopping.clone())
+        move |connection, guest| service.clone().serve(connection, guest, stopping.clone())
     };
     socket.serve(entrance, Doors { intake: shared.intake.subscribe(), http }, stopping)
 }
@@ -300,8 +333,9 @@ async fn start(
     clock.resume(opened.clocks.mark, opened.clocks.seen);
     // With the commit that follows.
     outbox.mark(clock.mark(), false);
-    let stored = match configure(&outbox, &workshop, clock).await {
-        Ok(stored) => stored,
+    let stored = configure(&outbox, &workshop, clock).await;
+    let (stored, keys) = match stored.and_then(|stored| Ok((stored, outbox.read()?.keys()?))) {
+        Ok(both) => both,
         Err(error) => {
             let error = first_cause(error, &mut opened.notices);
             drop(outbox);
@@ -355,6 +389,7 @@ async fn start(
     shared.open.send_replace(Some(Open {
         intake: intake.clone(),
         door,
+        keys: Keyring::new(outbox.clone(), keys, clock, Chance),
         outbox,
         directory,
         endpoints,
@@ -418,13 +453,13 @@ enum Cause {
 /// Waits for the word to stop, for the store to fail, or for a part to end that should not; then takes the parts apart.
 async fn run_until_stopped(
     mut parts: Parts,
-    mut doors: JoinHandle<()>,
+    mut doors: Vec<JoinHandle<()>>,
     shared: Shared,
     mut signal: watch::Receiver<Stop>,
 ) -> Result<(), ServeError> {
     let cause = tokio::select! {
         ended = &mut parts.engine => Cause::Engine(ended.unwrap_or(Err(StoreError::Stopped))),
-        _ = &mut doors => Cause::Part("the task of the socket"),
+        () = first_end(&mut doors) => Cause::Part("the task of the socket, or of the API over TCP,"),
         Some(_) = parts.intakes.join_next() => Cause::Part("the task of a spool directory, of the door, of reloads or of retention"),
         _ = signal.wait_for(|stop| *stop != Stop::Run) => Cause::Signal,
     };
@@ -439,8 +474,8 @@ async fn run_until_stopped(
     let part = if let Cause::Part(what) = cause { Err(ServeError::Part(what)) } else { Ok(()) };
     let ended = {
         let rest = async {
-            if !doors.is_finished() && timeout(HANG_UP, &mut doors).await.is_err() {
-                doors.abort();
+            if timeout(HANG_UP, all_ends(&mut doors)).await.is_err() {
+                doors.iter().for_each(JoinHandle::abort);
             }
             while parts.intakes.join_next().await.is_some() {}
             match cause {
@@ -471,12 +506,29 @@ async fn run_until_stopped(
     Ok(())
 }
 
+/// Waits until one of these has ended.
+async fn first_end(tasks: &mut [JoinHandle<()>]) {
+    std::future::poll_fn(|context| {
+        let mut ended = tasks.iter_mut().map(|task| std::pin::Pin::new(task).poll(context));
+        if ended.any(|ended| ended.is_ready()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Waits until all of these have ended, of which some may have been waited for.
+async fn all_ends(tasks: &mut [JoinHandle<()>]) {
+    for task in tasks.iter_mut().filter(|task| !task.is_finished()) {
+        // A panic is in the log.
+        let _ = task.await;
+    }
+}
+
 /// Ends what has not ended by itself. What is in flight is attempted again at the next start.
-async fn cut_off(parts: &mut Parts, doors: &JoinHandle<()>) -> Result<(), StoreError> {
+async fn cut_off(parts: &mut Parts, doors: &[JoinHandle<()>]) -> Result<(), StoreError> {
     tracing::warn!(
         "not waiting any longer: attempts in flight are cut off, and made again at the next start"
     );
-    doors.abort();
+    doors.iter().for_each(JoinHandle::abort);
     parts.intakes.shutdown().await;
     parts.stop.send_replace(Stop::Now);
     if parts.engine.is_finished() {

@@ -1,8 +1,8 @@
 //! Who asks, and what only some may ask.
 //!
-//! The socket has judged whose connection it is; a request brings the [`Verdict`] with it. A handler that takes an
-//! [`Operator`] is reached by nobody else, and the body of a request is not even read then. What names an account, or
-//! is of one, is held against the verdict by the handler.
+//! The socket has judged whose connection it is, or the [gate](super::gate) whose key; a request brings the [`Verdict`] with
+//! it. Whether somebody may reach a handler at all has been settled before it, and the body of a request is not even
+//! read then. What names an account, or is of one, is held against the verdict by the handler.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
@@ -13,25 +13,12 @@ use crate::{ingest::access::Verdict, model::account::AccountName};
 #[derive(Clone, Debug)]
 pub(super) struct Asker(pub(super) Verdict);
 
-/// Proof that the request comes from somebody who may do everything.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Operator(());
-
 impl<S: Sync> FromRequestParts<S> for Asker {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let verdict = parts.extensions.get::<Verdict>().cloned();
         Ok(Self(verdict.expect("every request is served with its connection's verdict")))
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Operator {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Asker(verdict) = Asker::from_request_parts(parts, state).await?;
-        if verdict.is_operator() { Ok(Self(())) } else { Err(verdict.not_operator().into()) }
     }
 }
 

@@ -14,7 +14,7 @@ use axum::{
 
 use super::{
     App, Open,
-    access::{Asker, Operator},
+    access::Asker,
     events::{filter, shown, status, wrong_cursor},
     id::Id,
     json,
@@ -43,7 +43,7 @@ use crate::{
         time::Timestamp,
     },
     outbox::{Reader, StoreError},
-    policy::{decide, template::RenderError},
+    policy::{decide, rights::Thing, template::RenderError},
 };
 
 /// Attempts that are shown of a delivery, the newest.
@@ -76,7 +76,6 @@ pub(super) async fn list(
 
 /// Those to one endpoint, which may have been deleted.
 pub(super) async fn list_of_endpoint(
-    _: Operator,
     asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
@@ -84,7 +83,7 @@ pub(super) async fn list_of_endpoint(
 ) -> Result<Response<Body>, Problem> {
     let query = Query::read(query.as_deref(), &FILTERS)?;
     let open = app.open().await?;
-    let target = super::endpoints::find(&open, &id, &query)?;
+    let target = super::endpoints::find(&open, &asker, &id, &query)?;
     listed(&app, &open, &query, Some(vec![target.number]), &asker).await
 }
 
@@ -200,7 +199,7 @@ async fn detail(app: &App, open: &Open, id: &str, who: &Verdict) -> Result<Deliv
     let failed_as_template = found.delivery.state == DeliveryState::Failed(FailReason::Template);
     let body = match (&target, &event) {
         // Of what was sent a producer is shown nothing.
-        (Some(target), Some(event)) if who.is_operator() || failed_as_template => {
+        (Some(target), Some(event)) if who.may(Thing::Exchanges) || failed_as_template => {
             body(key, event, target, open).await
         }
         _ => None,
@@ -208,7 +207,7 @@ async fn detail(app: &App, open: &Open, id: &str, who: &Verdict) -> Result<Deliv
     let message = failed_as_template.then(|| template_message(body.as_ref()));
     let body = body.and_then(Result::ok);
     let shown = attempts.iter().map(|attempt| {
-        if !who.is_operator() {
+        if !who.may(Thing::Exchanges) {
             return redacted(attempt);
         }
         let same = sent_alike(attempt, target.as_deref());
@@ -295,7 +294,7 @@ fn attempt_view(attempt: &Attempt, request: Result<Option<RequestView>, &str>) -
     }
 }
 
-/// What those who are no operators see of an attempt: when it was made and what came of it. Neither where it went, as the
+/// What those see of an attempt who may not see its exchange: when it was made and what came of it. Neither where it went, as the
 /// URL's path may be a secret, nor what the receiver says.
 fn redacted(attempt: &Attempt) -> AttemptView {
     let mut view = attempt_view(attempt, Err(NOT_ALLOWED));

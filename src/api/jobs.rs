@@ -1,4 +1,4 @@
-//! `/v1/jobs` and what is beneath it: for operators alone.
+//! `/v1/jobs` and what is beneath it. A job of an account is seen by whoever sees the account, one of the box by those who see all.
 
 use std::cmp::Reverse;
 
@@ -10,7 +10,7 @@ use axum::{
 
 use super::{
     App, Open,
-    access::Operator,
+    access::Asker,
     events::{shown, wrong_cursor},
     id::Id,
     json,
@@ -29,12 +29,12 @@ use crate::{
 
 /// The jobs, newest first.
 pub(super) async fn list(
-    _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Problem> {
     let query = Query::read(query.as_deref(), &["account", "limit", "cursor"])?;
-    let account: Option<AccountName> = query.value("account")?;
+    let account = asker.account(&query)?;
     let limit = query.limit()?;
     let open = app.open().await?;
     let before = match query.value::<JobId>("cursor")? {
@@ -55,27 +55,27 @@ pub(super) async fn list(
 
 /// One job.
 pub(super) async fn show(
-    _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
     Query::read(query.as_deref(), &[])?;
     let open = app.open().await?;
-    let (number, job) = find(&open, &id).await?;
+    let (number, job) = find(&open, &id, &asker).await?;
     Ok(json(StatusCode::OK, &view(number, &job, &open)))
 }
 
 /// Calls a job off.
 pub(super) async fn cancel(
-    _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
     Query::read(query.as_deref(), &[])?;
     let open = app.open().await?;
-    let (number, _) = find(&open, &id).await?;
+    let (number, _) = find(&open, &id, &asker).await?;
     let (state, at) = (JobState::Cancelled, app.clock.wall());
     let change = JobChange::End { number, state, error: None, at };
     match open.outbox.change_job(change).await? {
@@ -88,12 +88,17 @@ pub(super) async fn cancel(
     }
 }
 
-async fn find(open: &Open, id: &str) -> Result<(JobNumber, Job), Problem> {
+async fn find(open: &Open, id: &str, asker: &Asker) -> Result<(JobNumber, Job), Problem> {
     let parsed: JobId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
     let (started_at, number) = open.outbox.id_key().open_job(parsed).ok_or_else(|| missing(id))?;
     let job = open.read(move |reader| reader.job(number)).await?;
-    let job = job.filter(|job| job.started_at == started_at);
+    let job = job.filter(|job| job.started_at == started_at && sees(asker, job.account.as_ref()));
     job.map(|job| (number, job)).ok_or_else(|| missing(id))
+}
+
+/// Whether a job of `account` is the asker's to see; without one it is the box's.
+fn sees(asker: &Asker, account: Option<&AccountName>) -> bool {
+    account.map_or_else(|| asker.0.account().is_none(), |account| asker.0.sees(account))
 }
 
 fn missing(id: &str) -> Problem {

@@ -1,4 +1,4 @@
-//! The API: JSON under `/v1` over the Unix socket, with problem documents for what goes wrong.
+//! The API: JSON under `/v1` over the Unix socket and TCP, with problem documents for what goes wrong.
 //!
 //! Handlers read the store on blocking threads, in short transactions, and answer from memory: a client that reads
 //! slowly holds nothing but its own connection. While the store is being opened a request waits for it, then is
@@ -13,23 +13,28 @@ mod document;
 mod endpoints;
 mod event_types;
 mod events;
+mod gate;
 mod id;
 mod jobs;
+mod keys;
 pub mod openapi;
 mod problem;
 mod query;
 mod reload;
-mod routes;
+mod request_id;
+pub mod routes;
 mod sent;
 mod status;
+pub mod tcp;
 pub mod view;
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    http::{Method, Request, Response, StatusCode, Uri, header},
+    http::{Request, Response, StatusCode, Uri, header},
+    middleware::from_fn_with_state,
     response::IntoResponse as _,
 };
 use hyper::{
@@ -42,11 +47,12 @@ use hyper_util::{
 };
 use serde::Serialize;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     sync::{Semaphore, watch},
     time::timeout,
 };
 
-use self::{problem::Problem, routes::Route};
+use self::{gate::Gate, problem::Problem, request_id::RequestId, routes::Route};
 use crate::{
     clock::Clock,
     engine::{
@@ -56,6 +62,7 @@ use crate::{
     ingest::{
         door::Door,
         intake::Intake,
+        keyring::Keyring,
         patience::Patient,
         socket::{Guest, HttpConnection, START_TIME, starting},
         spool::SpoolHandle,
@@ -100,6 +107,8 @@ pub struct Open {
     pub door: Door,
     /// The store.
     pub outbox: Outbox,
+    /// The keys.
+    pub keys: Keyring,
     /// The endpoints.
     pub directory: Arc<Directory>,
     /// Makes and changes endpoints.
@@ -163,76 +172,113 @@ impl Open {
     }
 }
 
-/// All routes.
-pub fn router(app: App) -> Router {
+/// All routes, with the [gate](gate) before them.
+fn router(app: App) -> Router {
     let add = |router: Router<App>, route: &Route| router.route(route.path, route.handler());
     routes::all()
         .fold(Router::new(), add)
         .fallback(no_route)
-        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), gate::admit))
         .with_state(app)
 }
 
-/// Speaks HTTP/1.1 on a connection until it is over; when `stopping` says so, after the request in hand.
-/// Handlers find in the verdict of `guest` who asks; somebody who is refused is told why, whatever they ask, and hung up on.
-pub async fn serve(
-    connection: HttpConnection,
-    guest: Guest,
+/// The API, to be served on connections; clones share it.
+#[derive(Clone)]
+pub struct Service {
     router: Router,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let router = TowerToHyperService::new(router);
-    let keep_alive = guest.is_ok();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        let answer = match &guest {
+    clock: Clock,
+}
+
+/// How a connection is served.
+struct Terms {
+    /// A request's head must come within this, also on a connection that is kept open.
+    header_time: Duration,
+    /// Whether there may be a second request.
+    keep_alive: bool,
+}
+
+impl Service {
+    /// The routes, served.
+    pub fn new(app: App) -> Self {
+        let clock = app.clock;
+        Self { router: router(app), clock }
+    }
+
+    /// Speaks HTTP/1.1 on a connection of the Unix socket until it is over; when `stopping` says so, after the request in
+    /// hand. Handlers find in the verdict of `guest` who asks; somebody who is refused is told why, whatever they ask, and
+    /// hung up on.
+    pub async fn serve(self, connection: HttpConnection, guest: Guest, stopping: watch::Receiver<bool>) {
+        let terms = Terms { header_time: HEADER_TIME, keep_alive: guest.is_ok() };
+        let admit = move |request: &mut Request<Incoming>| match &guest {
             Ok(verdict) => {
                 request.extensions_mut().insert(verdict.clone());
-                Ok(router.call(request))
+                request.extensions_mut().insert(Gate::Socket);
+                Ok(())
             }
             Err(refusal) => Err(Problem::from(refusal.clone())),
         };
-        async move {
-            match answer {
-                Ok(answer) => answer.await,
-                Err(problem) => Ok(problem.into_response()),
+        self.speak(connection, terms, admit, stopping).await;
+    }
+
+    /// Speaks HTTP/1.1 on a connection; `admit` notes with each request through which door it has come.
+    async fn speak<T>(
+        self,
+        connection: T,
+        terms: Terms,
+        admit: impl Fn(&mut Request<Incoming>) -> Result<(), Problem>,
+        mut stopping: watch::Receiver<bool>,
+    ) where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (router, clock) = (TowerToHyperService::new(self.router), self.clock);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let id = RequestId::of(request.headers(), clock);
+            let asked = (request.method().clone(), request.uri().clone());
+            let answer = admit(&mut request).map(|()| router.call(request));
+            async move {
+                let answer = match answer {
+                    Ok(answer) => answer.await?,
+                    Err(problem) => problem.into_response(),
+                };
+                Ok::<_, Infallible>(id.mark(answer, (&asked.0, &asked.1)))
             }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(terms.header_time)
+            .max_buf_size(HEADER_BYTES)
+            .keep_alive(terms.keep_alive)
+            .serve_connection(TokioIo::new(Patient::new(connection, ANSWER_TIME)), service);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stopped(&mut stopping) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "an HTTP connection ended early");
         }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
-        .max_buf_size(HEADER_BYTES)
-        .keep_alive(keep_alive)
-        .serve_connection(TokioIo::new(Patient::new(connection, ANSWER_TIME)), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopped(&mut stopping) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an HTTP connection ended early");
     }
 }
 
 /// A JSON answer.
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
-    let mut body = serde_json::to_vec(value).expect("wire types are JSON");
-    body.push(b'\n');
+    let body = to_json(value);
     let response = Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
     response.body(Body::from(body)).expect("a status and a constant header")
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    let mut body = serde_json::to_vec(value).expect("wire types are JSON");
+    body.push(b'\n');
+    body
 }
 
 async fn no_route(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
     Problem::not_found(format!(
-        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/event-types, /v1/jobs, /v1/reload, /v1/status, /healthz, /readyz and /openapi.json"
+        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/event-types, /v1/jobs, /v1/keys, /v1/reload, /v1/status, /healthz, /readyz and /openapi.json"
     ))
-}
-
-async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    let detail = format!("{} does not take {method}", uri.path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }

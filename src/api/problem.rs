@@ -6,7 +6,7 @@ use axum::{
     response::IntoResponse,
 };
 
-use super::view;
+use super::view::{self, ReloadErrorView};
 use crate::{ingest::answer::Refusal, outbox::StoreError};
 
 /// An answer that is not a success.
@@ -20,13 +20,15 @@ pub(super) struct Problem {
     pub(super) detail: String,
     /// Seconds until it may be another answer.
     pub(super) retry_after: Option<u64>,
+    /// Of a configuration: each thing that is wrong with it.
+    pub(super) errors: Vec<ReloadErrorView>,
 }
 
 impl Problem {
     /// A problem with its words.
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
-        Self { status, code, detail: detail.into(), retry_after }
+        Self { status, code, detail: detail.into(), retry_after, errors: Vec::new() }
     }
 
     /// Something in the request cannot be understood.
@@ -59,26 +61,41 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl From<&Problem> for view::Problem {
-    fn from(problem: &Problem) -> Self {
-        Self {
-            kind: format!("urn:posthaste:problem:{}", problem.code),
-            title: problem.status.canonical_reason().unwrap_or("Error").to_owned(),
-            status: problem.status.as_u16(),
-            detail: problem.detail.clone(),
-            code: problem.code.to_owned(),
+impl Problem {
+    fn document(self) -> view::Problem {
+        view::Problem {
+            kind: format!("urn:posthaste:problem:{}", self.code),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code.to_owned(),
+            request_id: None,
+            errors: self.errors,
         }
     }
 }
 
+/// An answer whose document is still to be told the request's id, and to be written then: see
+/// [`RequestId`](super::request_id::RequestId), which every answer comes by.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
-        let mut response = super::json(self.status, &view::Problem::from(&self));
+        let (status, retry_after) = (self.status, self.retry_after);
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        response.extensions_mut().insert(self.document());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"posthaste\""));
         }
         response
     }
+}
+
+/// The document as it is sent.
+pub(super) fn render(document: &view::Problem) -> Body {
+    Body::from(super::to_json(document))
 }

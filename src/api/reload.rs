@@ -3,23 +3,22 @@
 use axum::{
     body::Body,
     extract::{RawQuery, State},
-    http::{HeaderValue, Response, StatusCode, header},
-    response::IntoResponse as _,
+    http::{Response, StatusCode},
 };
 
 use super::{
     App,
-    access::Operator,
+    gate::Local,
     json,
     problem::Problem,
     query::Query,
-    view::{self, ReloadErrorView, ReloadFailed, ReloadedView},
+    view::{ReloadErrorView, ReloadedView},
 };
 use crate::engine::reload::{ReloadError, Reloaded, errors, said};
 
 /// Has the configuration read again, and says what is different.
 pub(super) async fn reload(
-    _: Operator,
+    _: Local,
     State(app): State<App>,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Problem> {
@@ -30,20 +29,13 @@ pub(super) async fn reload(
             Ok(json(StatusCode::OK, &ReloadedView { changed, needs_restart }))
         }
         Err(ReloadError::Store(error)) => Err(error.into()),
-        Err(error) => Ok(refused(&error)),
+        Err(error) => Err(refused(&error)),
     }
 }
 
-fn refused(error: &ReloadError) -> Response<Body> {
+fn refused(error: &ReloadError) -> Problem {
     let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_configuration", said(error));
-    let document = ReloadFailed {
-        problem: view::Problem::from(&problem),
-        errors: errors(error).map(error_view).collect(),
-    };
-    let mut answer = json(problem.status, &document).into_response();
-    let kind = HeaderValue::from_static("application/problem+json");
-    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
-    answer
+    Problem { errors: errors(error).map(error_view).collect(), ..problem }
 }
 
 fn error_view(error: crate::engine::reload::Wrong<'_>) -> ReloadErrorView {

@@ -1,72 +1,124 @@
-//! The routes: one table, of which the router is made and against which the OpenAPI document is held.
+//! The routes: one table. The router is made of it, the OpenAPI document is held against it, and every request as well, before
+//! its handler is reached (see [`gate`](super::gate)): with each route stands whom it is for.
 
-use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::{
+    http::Method,
+    routing::{MethodFilter, MethodRouter, on},
+};
 
-use super::{App, again, deliveries, endpoints, event_types, events, jobs, openapi, reload, status};
+use super::{App, again, deliveries, endpoints, event_types, events, jobs, keys, openapi, reload, status};
+use crate::policy::rights::Thing;
 
 /// A method of a path.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Route {
+pub struct Route {
     /// As a request has it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the router goes by the filter"))]
-    pub(super) method: &'static str,
-    /// What stands for an id is `{id}`.
-    pub(super) path: &'static str,
+    pub method: &'static str,
+    /// The path, with `{id}` in the place of an id.
+    pub path: &'static str,
+    /// What one must be allowed to do.
+    pub thing: Thing,
     filter: MethodFilter,
     handler: Handler,
 }
 
 /// What answers, for the method that it is given.
-type Handler = fn(MethodFilter) -> MethodRouter<App>;
+pub(super) type Handler = fn(MethodFilter) -> MethodRouter<App>;
 
 /// Those that no module has for itself.
 const ROUTES: [Route; 16] = [
-    Route::post("/v1/events", |method| on(method, events::hand_in)),
-    Route::get("/v1/events", |method| on(method, events::list)),
-    Route::get("/v1/events/{id}", |method| on(method, events::show)),
-    Route::get("/v1/deliveries", |method| on(method, deliveries::list)),
-    Route::get("/v1/deliveries/{id}", |method| on(method, deliveries::show)),
-    Route::post("/v1/deliveries/{id}/replay", |method| on(method, again::replay)),
-    Route::post("/v1/deliveries/{id}/cancel", |method| on(method, again::cancel)),
-    Route::get("/v1/event-types", |method| on(method, event_types::list)),
-    Route::get("/v1/jobs", |method| on(method, jobs::list)),
-    Route::get("/v1/jobs/{id}", |method| on(method, jobs::show)),
-    Route::post("/v1/jobs/{id}/cancel", |method| on(method, jobs::cancel)),
-    Route::post("/v1/reload", |method| on(method, reload::reload)),
-    Route::get("/v1/status", |method| on(method, status::status)),
-    Route::get("/healthz", |method| on(method, status::health)),
-    Route::get("/readyz", |method| on(method, status::ready)),
-    Route::get("/openapi.json", |method| on(method, openapi::show)),
+    Route::post("/v1/events", Thing::HandIn, |method| on(method, events::hand_in)),
+    Route::get("/v1/events", Thing::History, |method| on(method, events::list)),
+    Route::get("/v1/events/{id}", Thing::History, |method| on(method, events::show)),
+    Route::get("/v1/deliveries", Thing::History, |method| on(method, deliveries::list)),
+    Route::get("/v1/deliveries/{id}", Thing::History, |method| on(method, deliveries::show)),
+    Route::post("/v1/deliveries/{id}/replay", Thing::Replay, |method| on(method, again::replay)),
+    Route::post("/v1/deliveries/{id}/cancel", Thing::Replay, |method| on(method, again::cancel)),
+    Route::get("/v1/event-types", Thing::Catalog, |method| on(method, event_types::list)),
+    Route::get("/v1/jobs", Thing::Jobs, |method| on(method, jobs::list)),
+    Route::get("/v1/jobs/{id}", Thing::Jobs, |method| on(method, jobs::show)),
+    Route::post("/v1/jobs/{id}/cancel", Thing::Jobs, |method| on(method, jobs::cancel)),
+    Route::post("/v1/reload", Thing::Machine, |method| on(method, reload::reload)),
+    Route::get("/v1/status", Thing::Status, |method| on(method, status::status)),
+    Route::get("/healthz", Thing::Health, |method| on(method, status::health)),
+    Route::get("/readyz", Thing::Health, |method| on(method, status::ready)),
+    Route::get("/openapi.json", Thing::Health, |method| on(method, openapi::show)),
 ];
 
 /// All of them.
-pub(super) fn all() -> impl Iterator<Item = &'static Route> {
-    ROUTES.iter().chain(&endpoints::ROUTES)
+pub fn all() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().chain(&endpoints::ROUTES).chain(&keys::ROUTES)
 }
 
 impl Route {
     /// `GET`, and `HEAD` with it.
-    pub(super) const fn get(path: &'static str, handler: Handler) -> Self {
-        Self { method: "GET", path, filter: MethodFilter::GET, handler }
+    pub(super) const fn get(path: &'static str, thing: Thing, handler: Handler) -> Self {
+        Self { method: "GET", path, thing, filter: MethodFilter::GET, handler }
     }
 
     /// `POST`.
-    pub(super) const fn post(path: &'static str, handler: Handler) -> Self {
-        Self { method: "POST", path, filter: MethodFilter::POST, handler }
+    pub(super) const fn post(path: &'static str, thing: Thing, handler: Handler) -> Self {
+        Self { method: "POST", path, thing, filter: MethodFilter::POST, handler }
     }
 
     /// `PATCH`.
-    pub(super) const fn patch(path: &'static str, handler: Handler) -> Self {
-        Self { method: "PATCH", path, filter: MethodFilter::PATCH, handler }
+    pub(super) const fn patch(path: &'static str, thing: Thing, handler: Handler) -> Self {
+        Self { method: "PATCH", path, thing, filter: MethodFilter::PATCH, handler }
     }
 
     /// `DELETE`.
-    pub(super) const fn delete(path: &'static str, handler: Handler) -> Self {
-        Self { method: "DELETE", path, filter: MethodFilter::DELETE, handler }
+    pub(super) const fn delete(path: &'static str, thing: Thing, handler: Handler) -> Self {
+        Self { method: "DELETE", path, thing, filter: MethodFilter::DELETE, handler }
     }
 
     /// What answers.
     pub(super) fn handler(&self) -> MethodRouter<App> {
         (self.handler)(self.filter)
+    }
+}
+
+/// What there is at a path of the router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It is for this.
+    For(Thing),
+    /// Nothing is done there by this method; by these something is.
+    Methods(Vec<&'static str>),
+}
+
+/// What there is to reach by `method` at `path`, as the router has it.
+pub(super) fn find(method: &Method, path: &str) -> Found {
+    // What answers a GET answers a HEAD.
+    let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    let at = || all().filter(|route| route.path == path);
+    match at().find(|route| route.method == method) {
+        Some(route) => Found::For(route.thing),
+        None => Found::Methods(at().map(|route| route.method).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_listed_is_not_found() {
+        for (method, path, found) in [
+            (Method::GET, "/v1/events/{id}", Found::For(Thing::History)),
+            (Method::HEAD, "/v1/events", Found::For(Thing::History)),
+            (Method::POST, "/v1/events", Found::For(Thing::HandIn)),
+            (Method::DELETE, "/v1/events", Found::Methods(vec!["POST", "GET"])),
+            (Method::OPTIONS, "/healthz", Found::Methods(vec!["GET"])),
+        ] {
+            assert_eq!(find(&method, path), found, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn each_is_there_once() {
+        for (at, route) in all().enumerate() {
+            let same = |other: &Route| (other.method, other.path) == (route.method, route.path);
+            assert_eq!(all().position(same), Some(at), "{route:?}");
+        }
     }
 }

@@ -33,7 +33,7 @@ use crate::{
         time::{Timestamp, format_duration},
     },
     outbox::{Forgotten, Remembered},
-    policy::{access::Role, outage::Shared, retention::Ages},
+    policy::{outage::Shared, retention::Ages, rights::Thing},
 };
 
 /// The process answers.
@@ -72,13 +72,17 @@ pub(super) async fn status(
     let open = app.open().await?;
     let overview = open.engine.overview().await;
     let at_door = open.clone();
-    let door = open.read(move |_| Ok(door(&at_door))).await?;
+    let mut door = open.read(move |_| Ok(door(&at_door))).await?;
+    if who.key().is_some() && !who.may(Thing::Machine) {
+        // It says how full the box is, and what to do there.
+        door.help = None;
+    }
     let state = match (*app.stopping.borrow(), overview.running) {
         (true, _) => DaemonState::Stopping,
         (false, true) => DaemonState::Running,
         (false, false) => DaemonState::Starting,
     };
-    let inside = if who.is_operator() { Some(inside(&app, &open, &overview).await?) } else { None };
+    let inside = if who.may(Thing::Machine) { Some(inside(&app, &open, &overview).await?) } else { None };
     let view = StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: app.clock.wall_of(app.clock.started_at()),
@@ -92,11 +96,13 @@ pub(super) async fn status(
 }
 
 fn you(who: &Verdict) -> YouView {
-    let role = match who.role() {
-        Role::Operator => "operator",
-        Role::Producer(_) => "producer",
-    };
-    YouView { uid: who.uid(), role: role.to_owned(), account: who.account().cloned(), rule: who.rule() }
+    YouView {
+        uid: who.uid(),
+        key: who.key(),
+        role: who.role().word().to_owned(),
+        account: who.account().cloned(),
+        rule: who.rule(),
+    }
 }
 
 async fn inside(app: &App, open: &Open, overview: &Overview) -> Result<InsideView, Problem> {

@@ -4,6 +4,7 @@
 
 mod endpoint;
 mod job;
+mod key;
 mod reload;
 
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -19,7 +20,7 @@ use crate::model::{
     delivery::Status,
     endpoint::DisableReason,
     event::{Effect, EventType},
-    id::{DeliveryId, EndpointId, EventId},
+    id::{DeliveryId, EndpointId, EventId, KeyId},
     time::Timestamp,
 };
 
@@ -27,6 +28,7 @@ pub use self::endpoint::{
     DeletedEndpoint, EnabledEndpoint, MadeEndpoint, SecretView, SecretsView, ShownSecret, TestView,
 };
 pub use self::job::{JobView, ProgressView};
+pub use self::key::{KeyView, MadeKey, RevokedKey};
 pub use crate::ingest::answer::{Accepted, Answer, ErrorView, Refused};
 
 /// The answer to a batch: one [`Answer`] for each event, in order.
@@ -50,6 +52,12 @@ pub struct Problem {
     pub detail: String,
     /// The stable word at the end of `type`.
     pub code: String,
+    /// The request's id, as the answer's `X-Request-Id` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Of `invalid_configuration`: each thing that is wrong with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ReloadErrorView>,
 }
 
 /// A page of a list, newest first.
@@ -409,12 +417,15 @@ pub struct StatusView {
     pub inside: Option<InsideView>,
 }
 
-/// Who asks, as the socket has judged them.
+/// Who asks, as the socket has judged them, or their key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct YouView {
-    /// The user.
-    pub uid: u32,
-    /// `operator` or `producer`.
+    /// The user; `null`: somebody with a key.
+    pub uid: Option<u32>,
+    /// The key; `null`: somebody at the socket.
+    #[serde(default)]
+    pub key: Option<KeyId>,
+    /// `operator`, `producer` or `subscriber`.
     pub role: String,
     /// The only account that they may touch; `null`: any.
     pub account: Option<AccountName>,
@@ -454,7 +465,7 @@ pub struct InsideView {
     pub configuration: ConfigurationView,
 }
 
-pub use self::reload::{ConfigurationView, ReloadErrorView, ReloadFailed, ReloadFailedView, ReloadedView};
+pub use self::reload::{ConfigurationView, ReloadErrorView, ReloadFailedView, ReloadedView};
 
 /// The producers' ids that are remembered: an event whose id is among them is not taken again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -136,6 +136,8 @@ fn read_answer(mut answer: Response<Body>) -> Result<Vec<u8>, CliError> {
         title,
         status: status.as_u16(),
         code: String::new(),
+        request_id: None,
+        errors: Vec::new(),
     });
     // The status line is what counts, whatever the document says of it.
     Err(CliError::Refused(Box::new(Problem { status: status.as_u16(), ..problem })))

@@ -117,6 +117,8 @@ mod tests {
             status: 507,
             detail: "the store is full".to_owned(),
             code: "store_full".to_owned(),
+            request_id: None,
+            errors: Vec::new(),
         };
         let error = CliError::Refused(Box::new(problem.clone()));
         assert_eq!((error.to_string().as_str(), error.exit()), ("the store is full", Exit::TryAgain));

@@ -32,6 +32,7 @@ pub mod exit;
 mod fake;
 pub mod input;
 pub mod job;
+pub mod key;
 pub mod list;
 pub mod listen;
 pub mod openapi;
@@ -103,6 +104,9 @@ enum Command {
     /// Look at jobs, and call them off
     #[command(subcommand)]
     Job(job::Command),
+    /// Make and revoke keys for the API over TCP
+    #[command(subcommand)]
+    Key(key::Command),
     /// Look after files that were not taken
     #[command(subcommand)]
     Spool(spool::Command),
@@ -193,6 +197,7 @@ fn dispatch(command: Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
         Command::Delivery(command) => delivery::run(&command, sockets, screen),
         Command::Endpoint(command) => endpoint::run(&command, sockets, screen),
         Command::Job(command) => job::run(&command, sockets, screen),
+        Command::Key(command) => key::run(&command, sockets, screen),
         Command::Spool(command) => spool::run(&command, sockets, screen),
         Command::Reload(_) => reload::run(sockets, screen),
         Command::Status(_) => status::run(sockets, screen),
@@ -264,6 +269,10 @@ mod tests {
             "posthaste job list --account a --limit 5",
             "posthaste job show job_01hqr2p1qq8k3v7r5m6n0x9y2z --watch",
             "posthaste job cancel job_01hqr2p1qq8k3v7r5m6n0x9y2z",
+            "posthaste key list --account a",
+            "posthaste key add --role subscriber --account a --expires 90d --name n",
+            "posthaste key add --role operator --json",
+            "posthaste key revoke key_01hqr2p1qq8k3v7r5m6n0x9y2z",
             "posthaste spool list --json",
             "posthaste spool list --directory d",
             "posthaste spool retry a.json b.json --config a.toml",
@@ -304,6 +313,10 @@ mod tests {
             "posthaste endpoint enable erp --pending drop",
             "posthaste endpoint rotate-secret erp --overlap 5",
             "posthaste endpoint test erp --type a..b",
+            "posthaste key add",
+            "posthaste key add --role root",
+            "posthaste key add --role subscriber",
+            "posthaste key revoke portal",
             "posthaste spool retry",
             "posthaste spool remove a.json --all",
             "posthaste spool list --directory d --config a.toml",

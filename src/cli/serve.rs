@@ -6,6 +6,7 @@ use clap::Args as ClapArgs;
 
 use super::{error::CliError, exit::Exit};
 use crate::{
+    api::tcp,
     config::Origin,
     ingest::socket::BindError,
     logging,
@@ -32,8 +33,14 @@ pub fn run(args: Args) -> Result<(), CliError> {
 fn exit(error: &ServeError) -> Exit {
     match error {
         ServeError::Config(_) | ServeError::Open(OpenError::Format { .. }) => Exit::Config,
-        ServeError::Open(OpenError::InUse { .. }) | ServeError::Bind(BindError::InUse(_)) => Exit::TryAgain,
-        ServeError::Bind(_) | ServeError::Open(_) | ServeError::Roots(_) | ServeError::Store(_) => Exit::Io,
+        ServeError::Open(OpenError::InUse { .. })
+        | ServeError::Bind(BindError::InUse(_))
+        | ServeError::Listen(tcp::BindError::InUse(_)) => Exit::TryAgain,
+        ServeError::Bind(_)
+        | ServeError::Listen(_)
+        | ServeError::Open(_)
+        | ServeError::Roots(_)
+        | ServeError::Store(_) => Exit::Io,
         ServeError::Part(_) | ServeError::System { .. } => Exit::Software,
     }
 }

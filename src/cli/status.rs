@@ -48,10 +48,15 @@ fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
 
 /// `uid 1000, producer of acme by [[access]] rule 2`.
 fn describe(you: &YouView) -> String {
-    let YouView { uid, role, account, rule } = you;
+    let YouView { uid, key, role, account, rule } = you;
+    let who = match (uid, key) {
+        (Some(uid), _) => format!("uid {uid}"),
+        (None, Some(key)) => key.to_string(),
+        (None, None) => "somebody".to_owned(),
+    };
     let account = account.as_ref().map(|account| format!(" of {account}")).unwrap_or_default();
     let rule = rule.map(|rule| format!(" by [[access]] rule {rule}")).unwrap_or_default();
-    format!("uid {uid}, {}{account}{rule}", text::plain(role))
+    format!("{who}, {}{account}{rule}", text::plain(role))
 }
 
 fn print_inside(status: &InsideView, whole: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {

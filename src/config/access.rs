@@ -136,7 +136,7 @@ fn role(
 ) -> Result<Role, Reported> {
     match (operator, fields.node("account")) {
         (false, _) => Ok(Role::Producer(account)),
-        (true, None) => Ok(Role::Operator),
+        (true, None) => Ok(Role::Operator(None)),
         (true, Some(node)) => {
             let help = "leave it out, or write `role = \"producer\"`";
             let fault = Fault::new("is there, and an operator is one of all accounts", help);

@@ -13,13 +13,14 @@ use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 
 use super::{
-    Account, After, Config, Limits, Listen, Network, Spool, Store,
+    Account, After, Config, Limits, Network, Spool, Store,
     access::access,
     catalog::catalog,
     credential::{self, Found},
     endpoint::{Endpoints, fits},
     error::{Problems, Reported},
     keys::Key,
+    listen::listen,
     profile,
     raw::{Node, Table, Value},
     read::{self, Fault, Fields, choice},
@@ -113,7 +114,7 @@ fn items<'a>(document: &'a Table, name: &str) -> &'a [Node] {
 }
 
 impl Context<'_> {
-    fn path(&self, key: &Key, node: &Node) -> Result<PathBuf, Fault> {
+    pub(super) fn path(&self, key: &Key, node: &Node) -> Result<PathBuf, Fault> {
         read::path(key, node).map(|path| self.directory.join(path))
     }
 
@@ -136,7 +137,7 @@ impl Context<'_> {
         })
     }
 
-    fn socket(&self, key: &Key, node: &Node) -> Result<PathBuf, Fault> {
+    pub(super) fn socket(&self, key: &Key, node: &Node) -> Result<PathBuf, Fault> {
         let path = self.path(key, node)?;
         let length = path.as_os_str().as_bytes().len();
         if length > SOCKET_PATH {
@@ -145,13 +146,6 @@ impl Context<'_> {
         }
         Ok(path)
     }
-}
-
-fn listen(context: &Context<'_>, node: Option<&Node>, problems: &mut Problems) -> Result<Listen, Reported> {
-    let fields = Fields::new("listen", node)?;
-    let socket = fields.get(problems, "socket", |key, node| context.socket(key, node));
-    let socket_mode = fields.get(problems, "socket_mode", read::mode);
-    Ok(Listen { socket: socket?, socket_mode: socket_mode? })
 }
 
 fn store(context: &Context<'_>, node: Option<&Node>, problems: &mut Problems) -> Result<Store, Reported> {
@@ -187,6 +181,7 @@ fn limits(node: Option<&Node>, problems: &mut Problems) -> Result<Limits, Report
     let file_size = fields.get(problems, "file_size", read::size);
     let file_events = fields.get(problems, "file_events", read::integer);
     let connections = fields.get(problems, "connections_per_uid", read::integer);
+    let per_address = fields.get(problems, "connections_per_address", read::integer);
     let pending = fields.get(problems, "pending_per_endpoint", read::integer);
     let in_flight = fields.get(problems, "in_flight", read::integer);
     let in_flight_bytes = fields.get(problems, "in_flight_bytes", read::size);
@@ -204,6 +199,7 @@ fn limits(node: Option<&Node>, problems: &mut Problems) -> Result<Limits, Report
         file_size: file_size?,
         file_events: to_usize(file_events?),
         connections_per_uid: to_usize(connections?),
+        connections_per_address: to_usize(per_address?),
         pending_per_endpoint: pending?,
         in_flight: to_usize(in_flight?),
         in_flight_bytes: to_usize(in_flight_bytes?),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{After, Config, Endpoint};
+use super::{After, Config, Endpoint, Http};
 use crate::{
     model::{quota::Quota, time::format_size},
     policy::{
@@ -19,6 +19,10 @@ pub fn describe(config: &Config) -> String {
         format!("socket    {} (mode {:04o})", config.listen.socket.display(), config.listen.socket_mode),
         format!("store     {} (cache {})", config.store.path.display(), format_size(config.store.cache)),
     ];
+    if let Some(Http { address, identity, .. }) = &config.listen.http {
+        let tls = if identity.is_some() { "https, with keys" } else { "http, with keys" };
+        lines.insert(1, format!("tcp       {address} ({tls})"));
+    }
     for (index, rule) in config.access.iter().enumerate() {
         lines.push(format!(
             "access    {}. {} is {}{}",

@@ -284,6 +284,7 @@ const AT_START: &[(&str, &[&str])] = &[
     (
         "limits",
         &[
+            "connections_per_address",
             "event_size",
             "batch_size",
             "file_size",
@@ -323,26 +324,31 @@ pub const SECTIONS: &[Section] = &[
                 Fallback::Value("\"0660\""),
                 "Permissions of the socket: who may connect to it may hand in events, unless `[[access]]` says otherwise.",
             ),
-            later(
+            key(
                 "http",
                 Kind::Text,
                 NONE,
-                "The API over TCP.",
-                no("use the Unix socket; a reverse proxy can lead to it"),
+                "Serves the API over TCP as well, at this address and port, such as `\"127.0.0.1:8470\"`; each request needs a key. Beyond this machine \
+                 `tls_certificate` and `tls_key` are required. See [api.md](api.md#over-tcp).",
             ),
-            later(
+            key(
+                "http_names",
+                Kind::Texts,
+                NONE,
+                "Names of hosts by which the API over TCP may be asked for while it is bound to a loopback address, besides addresses and `localhost`: those that a \
+                 reverse proxy passes on.",
+            ),
+            key(
                 "tls_certificate",
                 Kind::Path,
                 NONE,
-                "The certificate of the API over TCP.",
-                no("use the Unix socket"),
+                "The certificate of the API over TCP, with those above it, in PEM. Read at the start.",
             ),
-            later(
+            key(
                 "tls_key",
                 Kind::Path,
                 NONE,
-                "The private key of the API over TCP.",
-                no("use the Unix socket"),
+                "The private key that belongs to it, in PEM, without a password. Nobody but the daemon's user should be able to read it.",
             ),
         ],
     },
@@ -475,6 +481,12 @@ pub const SECTIONS: &[Section] = &[
                 Kind::Integer(1..=MAX_CONNECTIONS),
                 Fallback::Value("256"),
                 "Connections to the socket that one user may have open at once, of 1024 for all. Not for root and the daemon's own user.",
+            ),
+            key(
+                "connections_per_address",
+                Kind::Integer(1..=512),
+                Fallback::Value("64"),
+                "Connections to the API over TCP that one address may have open at once, of 512 for all. Of a reverse proxy all of them come from one.",
             ),
             key(
                 "batch_size",

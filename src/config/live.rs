@@ -51,6 +51,7 @@ impl Config {
         self.store.cache = store.cache;
         self.store.quick_repair = store.quick_repair;
         self.store.reserve = store.reserve;
+        self.limits.connections_per_address = limits.connections_per_address;
         self.limits.event_size = limits.event_size;
         self.limits.batch_size = limits.batch_size;
         self.limits.file_size = limits.file_size;
@@ -68,6 +69,8 @@ impl Config {
         vec![
             ("listen.socket", listen.socket == next.listen.socket),
             ("listen.socket_mode", listen.socket_mode == next.listen.socket_mode),
+            // With its names and its certificate.
+            ("listen.http", listen.http == next.listen.http),
             ("access", self.access == next.access),
             ("store.path", store.path == next.store.path),
             ("store.cache", store.cache == next.store.cache),
@@ -85,6 +88,10 @@ impl Config {
             ("limits.file_size", limits.file_size == next.limits.file_size),
             ("limits.file_events", limits.file_events == next.limits.file_events),
             ("limits.connections_per_uid", limits.connections_per_uid == next.limits.connections_per_uid),
+            (
+                "limits.connections_per_address",
+                limits.connections_per_address == next.limits.connections_per_address,
+            ),
             ("limits.pending_per_endpoint", limits.pending_per_endpoint == next.limits.pending_per_endpoint),
             ("limits.in_flight", limits.in_flight == next.limits.in_flight),
             ("limits.in_flight_bytes", limits.in_flight_bytes == next.limits.in_flight_bytes),
@@ -189,6 +196,7 @@ mod tests {
         [listen]
         socket = \"/s\"
         socket_mode = \"0600\"
+        http = \"127.0.0.1:1\"
         [[access]]
         uid = 1
         role = \"operator\"
@@ -210,6 +218,7 @@ mod tests {
         file_size = \"1KiB\"
         file_events = 1
         connections_per_uid = 1
+        connections_per_address = 1
         pending_per_endpoint = 1
         in_flight = 1
         in_flight_bytes = \"64KiB\"
@@ -252,8 +261,14 @@ mod tests {
             }
             for key in section.keys.iter().filter(|key| matches!(key.built, Built::Yes)) {
                 let path = format!("{}.{}", section.path, key.name);
-                let of_proxy = ["network.proxy_authorization", "network.no_proxy"].contains(&path.as_str());
-                assert!(of_proxy || known.contains(&path.as_str()), "{path}");
+                let of_another = [
+                    "listen.http_names",
+                    "listen.tls_certificate",
+                    "listen.tls_key",
+                    "network.proxy_authorization",
+                    "network.no_proxy",
+                ];
+                assert!(of_another.contains(&path.as_str()) || known.contains(&path.as_str()), "{path}");
             }
         }
     }

@@ -19,6 +19,7 @@ mod describe;
 mod endpoint;
 mod error;
 pub mod keys;
+mod listen;
 mod live;
 mod manual;
 mod origin;
@@ -33,6 +34,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     env, fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -116,6 +118,21 @@ pub struct Listen {
     pub socket: PathBuf,
     /// Its permissions, at most `0o777`.
     pub socket_mode: u32,
+    /// The API over TCP, if it is served there.
+    pub http: Option<Http>,
+}
+
+/// Where and how the API is served over TCP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where; beyond this machine never without an identity.
+    pub address: SocketAddr,
+    /// The names by which it may be asked on a loopback address, in lower case; besides `localhost`.
+    pub names: Vec<String>,
+    /// With which certificate and key.
+    pub identity: Option<Identity>,
+    /// The file of the key, if everybody may read it.
+    pub open_key: Option<PathBuf>,
 }
 
 /// The outbox's file and how it is kept.
@@ -156,6 +173,8 @@ pub struct Limits {
     pub file_events: usize,
     /// Connections that one user may have open at once; at least 1.
     pub connections_per_uid: usize,
+    /// Connections over TCP that one address may have open at once; at least 1.
+    pub connections_per_address: usize,
     /// Pending deliveries of one endpoint past which new ones fail; at least 1.
     pub pending_per_endpoint: u64,
     /// Requests open at once; at least 1.

@@ -509,16 +509,7 @@ fn accounts_sign_their_callbacks() {
 }
 
 #[test]
-fn what_this_version_does_not_have() {
-    for (text, place, help) in [
-        ("[listen]\nhttp = '127.0.0.1:8470'", "http", "Unix socket"),
-        ("[listen]\ntls_key = 'x'", "tls_key", "Unix socket"),
-    ] {
-        let (at, message, advice) = marked(text);
-        assert_eq!(at, place, "{text}");
-        assert!(message.ends_with("is not available in this version of posthaste"), "{message}");
-        assert!(advice.contains(help), "{text}: {advice}");
-    }
+fn lists_say_which_entry_is_wrong() {
     let (_, message, _) = marked("[profiles.a]\nprobe = ['x']");
     assert_eq!(message, "`profiles.a.probe` has an entry that is not a duration");
 }
@@ -1361,6 +1352,7 @@ fn what_is_not_written() {
     assert_eq!(config.retention(), Retention { ages: store.retention, accounts: HashMap::new() });
     let limits = Limits {
         connections_per_uid: 256,
+        connections_per_address: 64,
         event_size: 1 << 20,
         batch_size: 16 << 20,
         batch_events: 10_000,

@@ -20,8 +20,14 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::{account::AccountName, cloud::CloudAttributes, event::NewEvent, quota::Quota, time::Timestamp},
-    policy::access::{Judged, Peer, Role, Rule, judge},
+    model::{
+        account::AccountName, cloud::CloudAttributes, event::NewEvent, id::KeyId, quota::Quota,
+        time::Timestamp,
+    },
+    policy::{
+        access::{Judged, Peer, Role, Rule, judge},
+        rights::Thing,
+    },
 };
 
 /// Connections at once.
@@ -34,7 +40,7 @@ const REFUSALS: usize = 64;
 /// What somebody who is let in may do; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    uid: u32,
+    uid: Option<u32>,
     role: Role,
     by: By,
     purse: Option<Arc<Purse>>,
@@ -45,6 +51,8 @@ pub struct Verdict {
 enum By {
     /// Root, or the daemon's own user.
     Itself,
+    /// A key that was shown.
+    Key(KeyId),
     /// A rule, with its number.
     Rule(usize, Arc<Listed>),
     /// There are no rules.
@@ -84,12 +92,25 @@ type Rules = Arc<[Arc<Listed>]>;
 impl Verdict {
     /// Root's, or the daemon's own user's.
     pub const fn operator(uid: u32) -> Self {
-        Self { uid, role: Role::Operator, by: By::Itself, purse: None }
+        Self { uid: Some(uid), role: Role::Operator(None), by: By::Itself, purse: None }
     }
 
-    /// Who it is.
-    pub const fn uid(&self) -> u32 {
+    /// That of whoever shows a key.
+    pub const fn of_key(key: KeyId, role: Role) -> Self {
+        Self { uid: None, role, by: By::Key(key), purse: None }
+    }
+
+    /// Which user it is, if it is one of this machine.
+    pub const fn uid(&self) -> Option<u32> {
         self.uid
+    }
+
+    /// The key that was shown, if one was.
+    pub const fn key(&self) -> Option<KeyId> {
+        match self.by {
+            By::Key(key) => Some(key),
+            By::Itself | By::Rule(..) | By::Unruled => None,
+        }
     }
 
     /// What they may do.
@@ -101,21 +122,35 @@ impl Verdict {
     pub const fn rule(&self) -> Option<usize> {
         match self.by {
             By::Rule(number, _) => Some(number),
-            By::Itself | By::Unruled => None,
+            By::Itself | By::Key(_) | By::Unruled => None,
         }
     }
 
     /// Whether they may do everything.
     pub const fn is_operator(&self) -> bool {
-        matches!(self.role, Role::Operator)
+        matches!(self.role, Role::Operator(None))
+    }
+
+    /// Whether they may do this with what is theirs to touch.
+    pub const fn may(&self, thing: Thing) -> bool {
+        thing.is_for(&self.role)
+    }
+
+    /// Passes on that they may do this.
+    ///
+    /// # Errors
+    /// They may not.
+    pub fn check(&self, thing: Thing) -> Result<(), Refusal> {
+        if self.may(thing) {
+            return Ok(());
+        }
+        let message = format!("this is for {} alone: {self}", thing.is_meant_for(&self.role));
+        Err(Refusal::new(Code::NotAllowed, message))
     }
 
     /// The only account that they may touch, if they may touch but one.
     pub const fn account(&self) -> Option<&AccountName> {
-        match &self.role {
-            Role::Operator | Role::Producer(None) => None,
-            Role::Producer(Some(account)) => Some(account),
-        }
+        self.role.account()
     }
 
     /// Whose that is which names no account.
@@ -142,7 +177,7 @@ impl Verdict {
 
     /// Why they may not do what only operators may.
     pub fn not_operator(&self) -> Refusal {
-        let message = format!("this is for operators alone: {self}");
+        let message = format!("this is for {} alone: {self}", Thing::Machine.is_meant_for(&self.role));
         Refusal::new(Code::NotAllowed, message)
     }
 
@@ -185,7 +220,7 @@ impl Verdict {
 
     fn take_unpaid(&self, event: NewEvent) -> Result<NewEvent, Refusal> {
         self.check_account(&event.account)?;
-        Ok(NewEvent { uid: Some(self.uid), ..event })
+        Ok(NewEvent { uid: self.uid, ..event })
     }
 
     fn pay(&self, events: u64, bytes: u64, now: Timestamp) -> Result<(), Refusal> {
@@ -206,8 +241,12 @@ fn weight(event: &NewEvent) -> u64 {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { uid, role, by, .. } = self;
-        write!(f, "you are uid {uid}, {role}")?;
+        match uid {
+            Some(uid) => write!(f, "you are uid {uid}, {role}")?,
+            None => write!(f, "you are {role}")?,
+        }
         match by {
+            By::Key(key) => write!(f, " by the key {key}"),
             By::Itself => f.write_str(" before any rule"),
             By::Rule(_, listed) => write!(f, " by the {}", listed.name),
             By::Unruled => f.write_str(" since there are no [[access]] rules"),
@@ -269,7 +308,7 @@ impl Entrance {
 
     fn judged(&self, peer: Peer, groups: Option<&[u32]>) -> Option<Result<Verdict, Refusal>> {
         let uid = peer.uid;
-        let verdict = |role: Role, by| Verdict { uid, role, by, purse: None };
+        let verdict = |role: Role, by| Verdict { uid: Some(uid), role, by, purse: None };
         let rules = self.rules();
         Some(Ok(match judge(rules.iter().map(|listed| &listed.rule), self.own, peer, groups) {
             Judged::Groups => return None,
@@ -293,13 +332,13 @@ impl Entrance {
         verdict: &Verdict,
         door: Option<OwnedSemaphorePermit>,
     ) -> Result<Place, Refusal> {
-        let connected = match verdict.by {
-            By::Itself => None,
-            By::Rule(_, ref listed) => {
+        let connected = match (&verdict.by, verdict.uid) {
+            (By::Rule(_, listed), Some(uid)) => {
                 let quota: &Quota = &listed.rule.quota;
-                Some(self.quotas.connect(verdict.uid, Some((&listed.name, quota)))?)
+                Some(self.quotas.connect(uid, Some((&listed.name, quota)))?)
             }
-            By::Unruled => Some(self.quotas.connect(verdict.uid, None)?),
+            (By::Unruled, Some(uid)) => Some(self.quotas.connect(uid, None)?),
+            _ => None,
         };
         let free = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
         let kept = || verdict.is_operator().then(|| door.or_else(|| free(&self.kept))).flatten();

@@ -199,6 +199,11 @@ impl Intake {
         Arc::clone(&self.0.course.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether there is such an account.
+    pub fn has_account(&self, account: &AccountName) -> bool {
+        self.course().routes.0.contains_key(account)
+    }
+
     /// The limits of what is handed in.
     pub fn limits(&self) -> config::Limits {
         self.course().limits

@@ -14,6 +14,7 @@ pub mod event;
 mod groups;
 pub mod intake;
 pub mod items;
+pub mod keyring;
 pub mod lines;
 pub mod msgpack;
 pub mod patience;

@@ -19,7 +19,10 @@ use std::{fmt, hash::Hasher, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use siphasher::sip::SipHasher24;
 
-use super::{delivery::DeliveryKey, endpoint::EndpointNumber, event::Seq, job::JobNumber, time::Timestamp};
+use super::{
+    bearer::KeyNumber, delivery::DeliveryKey, endpoint::EndpointNumber, event::Seq, job::JobNumber,
+    time::Timestamp,
+};
 
 /// Bits of a number (an event's or endpoint's): 17 trillion of them.
 pub const NUMBER_BITS: u32 = 44;
@@ -47,7 +50,7 @@ macro_rules! id {
                 // In one piece: a string that is made of it is allocated once.
                 let mut text = [b'_'; $prefix.len() + 27];
                 text[..$prefix.len()].copy_from_slice($prefix.as_bytes());
-                text[$prefix.len() + 1..].copy_from_slice(&encode(self.0));
+                text[$prefix.len() + 1..].copy_from_slice(&base32(self.0));
                 f.write_str(std::str::from_utf8(&text).expect("prefix and base32 are ASCII"))
             }
         }
@@ -58,7 +61,7 @@ macro_rules! id {
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
                 let error = ParseIdError { prefix: $prefix };
                 let suffix = text.strip_prefix(concat!($prefix, "_")).ok_or(error)?;
-                decode(suffix).map(Self).ok_or(error)
+                read_base32(suffix).map(Self).ok_or(error)
             }
         }
 
@@ -92,6 +95,10 @@ id! {
 id! {
     /// A job's id, `job_…`.
     JobId, "job", 5
+}
+id! {
+    /// A key's id, `key_…`.
+    KeyId, "key", 4
 }
 
 /// A text that is not an id of the kind asked for.
@@ -167,6 +174,18 @@ impl IdKey {
         (slot == 0).then_some((at, JobNumber::new(number)))
     }
 
+    /// The id of key `number`, made at `at`.
+    pub fn key_id(&self, at: Timestamp, number: KeyNumber) -> KeyId {
+        KeyId(self.seal(KeyId::TWEAK, at, u64::from(number.get()), 0))
+    }
+
+    /// When the key was made, and its number; `None` for an id that this store did not give.
+    pub fn open_key(&self, id: KeyId) -> Option<(Timestamp, KeyNumber)> {
+        let (at, number, slot) = self.open(KeyId::TWEAK, id.0)?;
+        let number = u32::try_from(number).ok()?;
+        (slot == 0).then_some((at, KeyNumber::new(number)))
+    }
+
     /// Eight base62 characters of a keyed hash of the delivery's id, for the placeholder `{delivery_short}`.
     pub fn delivery_short(&self, id: DeliveryId) -> String {
         const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -230,7 +249,8 @@ fn truncate(wide: u128) -> u64 {
     u64::try_from(wide & u128::from(u64::MAX)).expect("masked to 64 bits")
 }
 
-fn encode(id: u128) -> [u8; 26] {
+/// The 26 characters of Crockford's base32, in lower case, that stand for these bits.
+pub fn base32(id: u128) -> [u8; 26] {
     let mut text = [0; 26];
     let mut rest = id;
     for place in text.iter_mut().rev() {
@@ -240,7 +260,8 @@ fn encode(id: u128) -> [u8; 26] {
     text
 }
 
-fn decode(text: &str) -> Option<u128> {
+/// The bits that such characters stand for.
+pub fn read_base32(text: &str) -> Option<u128> {
     let bytes = text.as_bytes();
     if bytes.len() != 26 || bytes[0] > b'7' {
         return None;

@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod attempt;
+pub mod bearer;
 pub mod cloud;
 pub mod content;
 pub mod delivery;
@@ -17,5 +18,6 @@ pub mod numbers;
 pub mod pattern;
 pub mod profile;
 pub mod quota;
+pub mod role;
 pub mod secret;
 pub mod time;

@@ -27,6 +27,7 @@ mod ground;
 mod guarded;
 mod held;
 mod jobs;
+mod keys;
 mod open;
 mod order;
 mod origins;
@@ -61,6 +62,7 @@ pub use self::{
     error::{OpenError, StoreError},
     forget::{Due, Forgotten},
     jobs::{JobChange, JobChanged},
+    keys::{KeyChange, KeyChanged},
     origins::{Callback, OriginNews},
     parked::Loaded,
     read::{Backlog, Dated, Ended, EndedPage, Heads, Placed, Reader},
@@ -73,6 +75,7 @@ pub use self::{
 use self::{database::Shared, error::contain, store::Store, writer::Queue};
 use crate::model::{
     attempt::AttemptRow,
+    bearer::KeyNumber,
     delivery::{Delivery, DeliveryKey, Group, Load, Order, Scheduled},
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
@@ -312,6 +315,21 @@ impl Outbox {
         let (sender, receiver) = oneshot::channel();
         self.queue.forget(due, sender);
         receiver.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Makes or revokes a key, in a commit of its own; the answer comes when it is durable.
+    ///
+    /// # Errors
+    /// The store failed or is closed.
+    pub async fn change_key(&self, change: KeyChange) -> Result<KeyChanged, StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        self.queue.change_key(change, sender);
+        receiver.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Has it written when a key was last used, with a commit that others share.
+    pub fn key_used(&self, number: KeyNumber, at: Timestamp) {
+        self.queue.key_used(number, at);
     }
 
     /// A view of the store as it is now.

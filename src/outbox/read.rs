@@ -1,6 +1,6 @@
 //! Reading: short read transactions, never held over a network write or an await.
 
-use std::sync::OnceLock;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use redb::{
     AccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
@@ -13,7 +13,9 @@ use super::{
     dedup::Remembered,
     endpoints,
     error::StoreError,
-    jobs, order, parked,
+    jobs,
+    keys::Keys,
+    order, parked,
     record::{
         Brief, Head, IdRow, Row, all_succeeded, decode_attempt, decode_brief, decode_delivery, decode_event,
         decode_head, decode_row, decode_times, decode_url, delivery_bytes,
@@ -26,6 +28,7 @@ use super::{
 use crate::model::{
     account::AccountName,
     attempt::{Attempt, AttemptRow},
+    bearer::{KeyNumber, StoredKey},
     delivery::{Delivery, DeliveryKey, Group, Order, Scheduled, State},
     endpoint::{Endpoint, EndpointNumber},
     event::{Event, Seq},
@@ -79,6 +82,11 @@ impl Reader {
         let Some(row) = events.get(seq.get())? else { return Ok(None) };
         let missing = StoreError::Row { table: "events", key: seq.get() };
         Ok(decode_url(row.value()).map_err(|()| missing)?.map(str::to_owned))
+    }
+
+    /// The keys of the API, by number.
+    pub fn keys(&self) -> Result<BTreeMap<KeyNumber, StoredKey>, StoreError> {
+        Keys::read(&self.txn).map(Keys::into_all)
     }
 
     /// One delivery, with what an attempt needs to know of its event before it reads that.

@@ -30,11 +30,13 @@ use crate::model::{
     attempt::{
         Attempt, AttemptRow, Failure, FailureKind, Fingerprint, Outcome, Phases, Report, Response, Why,
     },
+    bearer::{KeyHash, StoredKey},
     delivery::{CancelReason, Delivery, DeliveryKey, FailReason, Group, Order, State},
     endpoint::{Disabled, Discard, Endpoint, EndpointNumber, Own, Source},
     event::{Effect, Event, EventType, NewEvent, NotBefore, Seq},
     pattern::TypePattern,
     profile::Lasting,
+    role::Role,
     secret::{DatedSecret, Secret},
     time::Timestamp,
 };
@@ -855,6 +857,54 @@ impl IdRow {
             at: Timestamp::from_millis(read_six(row[32..38].try_into().ok()?)),
         })
     }
+}
+
+/// A row of `keys`. One that was revoked has no field.
+#[derive(Serialize, Deserialize)]
+struct KeyRecord<'a> {
+    #[serde(rename = "ro", default, borrow, skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
+    #[serde(rename = "ac", default, skip_serializing_if = "Option::is_none")]
+    account: Option<AccountName>,
+    #[serde(rename = "ha", default, borrow, with = "serde_bytes", skip_serializing_if = "<[u8]>::is_empty")]
+    hash: &'a [u8],
+    #[serde(rename = "no", default, borrow, skip_serializing_if = "Option::is_none")]
+    name: Option<Cow<'a, str>>,
+    #[serde(rename = "at", default, skip_serializing_if = "Option::is_none")]
+    created_at: Option<u64>,
+    #[serde(rename = "ex", default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<u64>,
+    #[serde(rename = "us", default, skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<u64>,
+}
+
+/// `None`: one that was revoked.
+pub(super) fn encode_key(key: Option<&StoredKey>) -> Vec<u8> {
+    let record = KeyRecord {
+        role: key.map(|key| key.role.word()),
+        account: key.and_then(|key| key.role.account().cloned()),
+        hash: key.map_or(&[], |key| &key.hash.0),
+        name: key.and_then(|key| key.name.as_deref()).map(Cow::Borrowed),
+        created_at: key.map(|key| key.created_at.as_millis()),
+        expires_at: key.and_then(|key| key.expires_at).map(Timestamp::as_millis),
+        last_used_at: key.and_then(|key| key.last_used_at).map(Timestamp::as_millis),
+    };
+    encode_map(&record, 128)
+}
+
+/// The key of a row, which is none where it was revoked; `None` when the row is not of our form.
+#[allow(clippy::option_option, reason = "a row that is not of our form, and one of a key that was revoked")]
+pub(super) fn decode_key(row: &[u8]) -> Option<Option<StoredKey>> {
+    let record: KeyRecord<'_> = decode_map(row)?;
+    let Some(role) = record.role else { return Some(None) };
+    Some(Some(StoredKey {
+        role: Role::new(role, record.account)?,
+        hash: KeyHash(record.hash.try_into().ok()?),
+        name: record.name.map(Cow::into_owned),
+        created_at: Timestamp::from_millis(record.created_at?),
+        expires_at: record.expires_at.map(Timestamp::from_millis),
+        last_used_at: record.last_used_at.map(Timestamp::from_millis),
+    }))
 }
 
 pub(super) fn encode_map<T: Serialize>(record: &T, capacity: usize) -> Vec<u8> {

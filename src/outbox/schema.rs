@@ -12,6 +12,7 @@
 //! | `fifo` | endpoint, group, place | seq and slot of the delivery, packed | accept, join; removed by settle. Not there until a delivery keeps an order |
 //! | `endpoints` | number | version byte, MessagePack map; secrets among it | configuration, changes; settle when a count changes; accept of the first callback to an origin, which may remove another |
 //! | `jobs` | number | version byte, MessagePack map | changes of jobs; the oldest that have ended are removed. Not there until there is one |
+//! | `keys` | number | version byte, MessagePack map; empty of one that was revoked | changes; when one was last used with any commit. Not there until a key is made |
 //! | `meta` | name | bytes | creation, open, close; the clocks' mark and the count of bytes with any commit |
 //!
 //! Packed, a delivery's key is `seq << 16 | slot`. A *row key* is `seq << 16 | slot` of the row's first delivery; a row holds at most [`ROW_DELIVERIES`] of them.
@@ -42,6 +43,7 @@ pub(super) const PARKED: TableDefinition<ParkedKey, u64> = TableDefinition::new(
 pub(super) const FIFO: TableDefinition<FifoKey, u64> = TableDefinition::new("fifo");
 pub(super) const ENDPOINTS: TableDefinition<u32, &[u8]> = TableDefinition::new("endpoints");
 pub(super) const JOBS: TableDefinition<u64, &[u8]> = TableDefinition::new("jobs");
+pub(super) const KEYS: TableDefinition<u32, &[u8]> = TableDefinition::new("keys");
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 /// Rows of `meta`.
@@ -117,6 +119,7 @@ pub(super) struct Tables<'txn> {
     fifo: Option<Table<'txn, FifoKey, u64>>,
     endpoints: Option<Table<'txn, u32, &'static [u8]>>,
     jobs: Option<Table<'txn, u64, &'static [u8]>>,
+    keys: Option<Table<'txn, u32, &'static [u8]>>,
 }
 
 macro_rules! table {
@@ -144,6 +147,7 @@ impl<'txn> Tables<'txn> {
             fifo: None,
             endpoints: None,
             jobs: None,
+            keys: None,
         }
     }
 
@@ -157,4 +161,5 @@ impl<'txn> Tables<'txn> {
     table!(fifo, FIFO, FifoKey, u64);
     table!(endpoints, ENDPOINTS, u32, &'static [u8]);
     table!(jobs, JOBS, u64, &'static [u8]);
+    table!(keys, KEYS, u32, &'static [u8]);
 }

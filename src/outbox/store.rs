@@ -17,6 +17,7 @@ use super::{
     forget::{Due, Forgotten, forget, most},
     held::Held,
     jobs::{JobChange, JobChanged, Jobs},
+    keys::{KeyChange, KeyChanged, Keys},
     order::{Advancing, GroupOf, advance, join},
     origins::OriginNews,
     parked::{Loaded, load, park},
@@ -28,6 +29,7 @@ use super::{
 };
 use crate::model::{
     attempt::AttemptRow,
+    bearer::KeyNumber,
     delivery::{DeliveryKey, Load, Scheduled},
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
@@ -44,6 +46,7 @@ pub(super) struct State {
     pub(super) dedup: Dedup,
     pub(super) endpoints: Endpoints,
     pub(super) jobs: Jobs,
+    pub(super) keys: Keys,
     pub(super) depths: Depths,
     pub(super) pending_per_endpoint: u64,
     pub(super) held: Held,
@@ -64,6 +67,8 @@ pub(super) struct Group {
     pub(super) loads: Vec<Load>,
     /// Events that are to be forgotten.
     pub(super) forget: Vec<Due>,
+    /// When keys were last used.
+    pub(super) used: Vec<(KeyNumber, Timestamp)>,
 }
 
 impl Group {
@@ -72,9 +77,10 @@ impl Group {
     }
 
     fn has_only_batches(&self) -> bool {
-        let Self { settles, stuck, joins, batches: _, unlinked, park, loads, forget } = self;
+        let Self { settles, stuck, joins, batches: _, unlinked, park, loads, forget, used } = self;
         let nothing_ended = settles.is_empty() && stuck.is_empty() && joins.is_empty();
-        nothing_ended && unlinked.is_empty() && park.is_empty() && loads.is_empty() && forget.is_empty()
+        let nothing_kept = unlinked.is_empty() && park.is_empty() && used.is_empty();
+        nothing_ended && nothing_kept && loads.is_empty() && forget.is_empty()
     }
 
     /// Whether somebody waits for its commit besides who wants events forgotten.
@@ -131,6 +137,7 @@ impl Store {
         let last_attempt = txn.open_table(ATTEMPTS)?.last()?.map_or(0, |(row, _)| row.value());
         let endpoints = Endpoints::read(&txn)?;
         let jobs = Jobs::read(&txn)?;
+        let keys = Keys::read(&txn)?;
         let next_seq = Seq::new(after("events", last_seq, Seq::MAX.get())?);
         let next_attempt = AttemptRow::new(after("attempts", last_attempt, AttemptRow::MAX.get())?);
         let (held, next_attempt) = Held::read(&txn, next_seq, next_attempt)?;
@@ -144,6 +151,7 @@ impl Store {
             next_attempt,
             endpoints,
             jobs,
+            keys,
             depths,
             pending_per_endpoint: options.pending_per_endpoint,
             held,
@@ -197,6 +205,7 @@ impl Store {
                 done.answers.push(accept(batch, full, state, tables, &mut added, &mut done.scheduled)?);
             }
             done.parked = park(&group.park, tables)?;
+            state.keys.used(&group.used, tables)?;
             for one in &group.loads {
                 done.loaded.push(load(*one, tables)?);
             }
@@ -262,6 +271,11 @@ impl Store {
             let wrote = !again.scheduled.is_empty() || !again.origins.is_empty();
             Ok((again, wrote))
         })
+    }
+
+    /// Makes or revokes a key.
+    pub(super) fn change_key(&mut self, one: KeyChange) -> Result<KeyChanged, StoreError> {
+        self.write(|state, tables| state.keys.change(one, tables))
     }
 
     /// Says in the store that it is closed cleanly, and closes it.

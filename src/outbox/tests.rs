@@ -4,6 +4,7 @@ mod backend;
 mod crash;
 mod forgetting;
 mod jobs;
+mod keys;
 mod model;
 mod opening;
 mod order;

@@ -26,6 +26,7 @@ use super::{
     error::{StoreError, contain},
     forget::{Due, Forgotten},
     jobs::{JobChange, JobChanged},
+    keys::{KeyChange, KeyChanged},
     order::GroupOf,
     origins::OriginNews,
     parked::Loaded,
@@ -34,6 +35,7 @@ use super::{
     store::{Again, Group, Store},
 };
 use crate::model::{
+    bearer::KeyNumber,
     delivery::{DeliveryKey, Load, Order, Scheduled},
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
@@ -97,6 +99,8 @@ struct Work {
     /// One at a time goes with a commit, and none of them hurries.
     forgets: VecDeque<(Vec<Due>, Answer<Forgotten>)>,
     tuning: Option<Tuning>,
+    key_changes: Vec<(KeyChange, Answer<KeyChanged>)>,
+    used: Vec<(KeyNumber, Timestamp)>,
     ids: Vec<(u64, Seq)>,
     ids_whole: bool,
     /// Of the clocks; goes with the next commit.
@@ -214,6 +218,14 @@ impl Queue {
         self.add(|work| work.tuning = Some(tuning));
     }
 
+    pub(super) fn change_key(&self, change: KeyChange, answer: Answer<KeyChanged>) {
+        self.add(|work| work.key_changes.push((change, answer)));
+    }
+
+    pub(super) fn key_used(&self, number: KeyNumber, at: Timestamp) {
+        self.add(|work| work.used.push((number, at)));
+    }
+
     pub(super) fn mark(&self, mark: Mark, now: bool) {
         self.add(|work| {
             work.mark = Some(mark);
@@ -276,7 +288,7 @@ impl Queue {
 impl Work {
     fn is_empty(&self) -> bool {
         let nothing = self.settles.is_empty() && self.unlinked.is_empty() && self.park.is_empty();
-        nothing && self.forgets.is_empty() && !self.is_urgent()
+        nothing && self.forgets.is_empty() && self.used.is_empty() && !self.is_urgent()
     }
 
     /// Whether there is something to do that must not wait for company.
@@ -290,6 +302,7 @@ impl Work {
             || !self.jobs.is_empty()
             || !self.replays.is_empty()
             || !self.called_off.is_empty()
+            || !self.key_changes.is_empty()
             || !self.ids.is_empty()
             || self.mark_now
             || !self.loads.is_empty()
@@ -347,6 +360,7 @@ struct Round {
     called_off: Vec<(DeliveryKey, Answer<bool>)>,
     forget: Option<Answer<Forgotten>>,
     tuning: Option<Tuning>,
+    key_changes: Vec<(KeyChange, Answer<KeyChanged>)>,
     ids: Vec<(u64, Seq)>,
     mark: Option<Mark>,
     mark_now: bool,
@@ -454,13 +468,10 @@ fn end(store: Store, stop: Stop) -> Result<(), StoreError> {
 impl Round {
     /// Whether the store is to be closed and nothing is left to write.
     fn is_last(&self) -> bool {
-        let nothing = self.group.is_empty() && self.configure.is_empty() && self.changes.is_empty();
-        matches!(self.stop, Stop::Close(_))
-            && nothing
-            && self.jobs.is_empty()
-            && self.replays.is_empty()
-            && self.called_off.is_empty()
-            && !self.mark_now
+        let unchanged = self.configure.is_empty() && self.changes.is_empty() && self.key_changes.is_empty();
+        let nothing_again = self.jobs.is_empty() && self.replays.is_empty() && self.called_off.is_empty();
+        let nothing = self.group.is_empty() && unchanged && nothing_again;
+        matches!(self.stop, Stop::Close(_)) && nothing && !self.mark_now
     }
 }
 
@@ -490,6 +501,7 @@ fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Roun
         park: work.take_park(),
         loads: work.take_loads(),
         forget: due.unwrap_or_default(),
+        used: mem::take(&mut work.used),
     };
     Round {
         group,
@@ -501,6 +513,7 @@ fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Roun
         called_off: mem::take(&mut work.called_off),
         forget,
         tuning: work.tuning.take(),
+        key_changes: mem::take(&mut work.key_changes),
         ids: mem::take(&mut work.ids),
         mark: work.mark.take(),
         mark_now: mem::take(&mut work.mark_now),
@@ -522,6 +535,9 @@ fn write(
     }
     for (change, answer) in round.changes {
         let _ = answer.send(Ok(store.change(change)?));
+    }
+    for (change, answer) in round.key_changes {
+        let _ = answer.send(Ok(store.change_key(change)?));
     }
     for (change, answer) in round.jobs {
         let _ = answer.send(Ok(store.change_job(change)?));

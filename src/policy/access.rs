@@ -1,4 +1,4 @@
-//! Who may do what on the Unix socket: which rule is for whom.
+//! Who somebody on the Unix socket is: which rule is for whom. What a role may do says [`rights`](super::rights).
 //!
 //! Root and the daemon's own user are operators before any rule. The first rule that matches decides; whom none matches is
 //! not let in. Without any rule everybody else is a producer of the account `default`. A rule for a group is for
@@ -7,7 +7,8 @@
 
 use std::fmt;
 
-use crate::model::{account::AccountName, quota::Quota};
+use crate::model::quota::Quota;
+pub use crate::model::role::Role;
 
 /// Who has connected, by the kernel's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,15 +26,6 @@ pub enum Who {
     Group(u32, Option<String>),
     /// A user.
     User(u32, Option<String>),
-}
-
-/// What somebody may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Everything.
-    Operator,
-    /// Hand in events and see what becomes of them; where an account is named, of that one alone.
-    Producer(Option<AccountName>),
 }
 
 /// One rule.
@@ -103,17 +95,6 @@ impl fmt::Display for Who {
     }
 }
 
-/// `an operator`, `a producer of default`, `a producer of any account`.
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Operator => f.write_str("an operator"),
-            Self::Producer(Some(account)) => write!(f, "a producer of `{account}`"),
-            Self::Producer(None) => f.write_str("a producer of any account"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,7 +109,7 @@ mod tests {
     fn rules() -> Vec<Rule> {
         vec![
             rule(Who::User(1_000, None), Role::Producer(Some("acme".parse().expect("a name")))),
-            rule(Who::Group(44, None), Role::Operator),
+            rule(Who::Group(44, None), Role::Operator(None)),
             rule(Who::User(1_001, None), Role::Producer(None)),
             rule(Who::Group(45, None), Role::Producer(None)),
         ]
@@ -170,8 +151,10 @@ mod tests {
 
     #[test]
     fn without_a_group_that_can_matter_nobody_is_asked() {
-        let users =
-            [rule(Who::User(1_000, None), Role::Operator), rule(Who::User(1_001, None), Role::Operator)];
+        let users = [
+            rule(Who::User(1_000, None), Role::Operator(None)),
+            rule(Who::User(1_001, None), Role::Operator(None)),
+        ];
         let peer = |uid| Peer { uid, gid: 44 };
         assert_eq!(judge(&users, OWN, peer(1_001), None), Judged::Rule(2, &users[1]));
         assert_eq!(judge(&users, OWN, peer(1_002), None), Judged::Nobody);

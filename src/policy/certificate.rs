@@ -1,4 +1,4 @@
-//! Certificates as people hand them in: a bundle of roots, and what a client shows of itself; from PEM to what TLS takes.
+//! Certificates as people hand them in: a bundle of roots, and what a client or the API shows of itself; from PEM to what TLS takes.
 //!
 //! What is made here can be used: roots are usable as roots, and a key belongs to its certificate. No error shows
 //! anything of a key.
@@ -33,17 +33,19 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// What a client shows of itself: a certificate, perhaps with those above it, and the key that belongs to it. Clones
+/// What a client, or a server, shows of itself: a certificate, perhaps with those above it, and the key that belongs to it. Clones
 /// share it.
 #[derive(Clone)]
 pub struct Identity(Arc<CertifiedKey>);
 
-/// The same certificates are the same identity: a key belongs to its certificate.
+/// The same where the certificates are: a key belongs to its certificate.
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
         self.0.cert == other.0.cert
     }
 }
+
+impl Eq for Identity {}
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -32,15 +32,18 @@ fn the_first_rule_that_matches_decides() {
     }
     let world = open_world(RULES);
     for (who, you) in [
-        (CAMERA, json!({"uid": 2_001, "role": "producer", "account": "acme", "rule": 1})),
+        (CAMERA, json!({"uid": 2_001, "role": "producer", "key": null, "account": "acme", "rule": 1})),
         // Also a rule by number is not for root.
         (
             Somebody { uid: 0, gid: 3_001 },
-            json!({"uid": 0, "role": "operator", "account": null, "rule": null}),
+            json!({"uid": 0, "role": "operator", "key": null, "account": null, "rule": null}),
         ),
-        (ADMIN, json!({"uid": 2_002, "role": "operator", "account": null, "rule": 2})),
-        (Somebody::new(ADMIN.uid), json!({"uid": 2_002, "role": "producer", "account": null, "rule": 3})),
-        (ANYBODY, json!({"uid": 2_003, "role": "producer", "account": null, "rule": 4})),
+        (ADMIN, json!({"uid": 2_002, "role": "operator", "key": null, "account": null, "rule": 2})),
+        (
+            Somebody::new(ADMIN.uid),
+            json!({"uid": 2_002, "role": "producer", "key": null, "account": null, "rule": 3}),
+        ),
+        (ANYBODY, json!({"uid": 2_003, "role": "producer", "key": null, "account": null, "rule": 4})),
     ] {
         let status = get(who, &world, "/v1/status").expect(200);
         assert_eq!(status["you"], you, "{who:?}");
@@ -54,7 +57,10 @@ fn the_first_rule_that_matches_decides() {
         } else {
             let detail = endpoints.problem(403, "not_allowed");
             let rule = format!("by the [[access]] rule {} (uid = {})", you["rule"], who.uid);
-            assert!(detail.starts_with("this is for operators alone") && detail.ends_with(&rule), "{detail}");
+            assert!(
+                detail.starts_with("this is for subscribers and operators alone") && detail.ends_with(&rule),
+                "{detail}"
+            );
         }
     }
 }
@@ -104,7 +110,10 @@ fn without_rules_everybody_is_a_producer_of_default() {
     }
     let world = open_world("[accounts.acme]\n");
     let you = &get(NOBODY, &world, "/v1/status").expect(200)["you"];
-    assert_eq!(*you, json!({"uid": 65_534, "role": "producer", "account": "default", "rule": null}));
+    assert_eq!(
+        *you,
+        json!({"uid": 65_534, "role": "producer", "key": null, "account": "default", "rule": null})
+    );
     post(NOBODY, &world, "{\"type\":\"a.b\"}").expect(202);
     let refused = post(NOBODY, &world, "{\"type\":\"a.b\",\"account\":\"acme\"}");
     let detail = refused.problem(403, "account_not_allowed");

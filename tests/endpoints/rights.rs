@@ -39,7 +39,9 @@ fn nobody_else_may_do_anything_with_endpoints() {
             let answer = as_nobody(&world, method, &path, &document);
             let detail = answer.problem(403, "not_allowed");
             assert!(
-                detail.starts_with("this is for operators alone: you are uid 65534, a producer of `default`"),
+                detail.starts_with(
+                    "this is for subscribers and operators alone: you are uid 65534, a producer of `default`"
+                ),
                 "{method} {path}: {detail}"
             );
         }
@@ -119,7 +121,11 @@ fn somebody_else_is_refused_by_the_command_line_and_may_still_hand_in_events() {
     for args in [&["endpoint", "list"][..], &["endpoint", "add", "https://a.example/", "--type", "*"]] {
         let refused = nobody(args);
         assert_eq!(refused.status.code(), Some(77), "{}", stderr(&refused));
-        assert!(stderr(&refused).contains("for operators alone: you are uid 65534,"), "{}", stderr(&refused));
+        assert!(
+            stderr(&refused).contains("for subscribers and operators alone: you are uid 65534,"),
+            "{}",
+            stderr(&refused)
+        );
         assert!(refused.stdout.is_empty(), "{}", stdout(&refused));
     }
     assert_eq!(world.list("/v1/endpoints").len(), 0, "nothing was made");

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{Read as _, Write as _},
+    io::{Read, Write as _},
     os::unix::net::UnixStream,
     path::Path,
 };
@@ -89,7 +89,7 @@ pub fn request(
 }
 
 /// Reads one answer; with a length, no further than that, else to the end of the connection.
-pub fn read_answer(stream: &mut UnixStream) -> std::io::Result<Answer> {
+pub fn read_answer(stream: &mut impl Read) -> std::io::Result<Answer> {
     let cut = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     let mut bytes = Vec::new();
     let mut chunk = [0; 16 << 10];

@@ -10,7 +10,7 @@ use super::{asked, make::headers_of, take, view_of};
 use crate::{
     api::{
         App,
-        access::Operator,
+        access::Asker,
         document::{Document, Field},
         id::Id,
         json,
@@ -24,14 +24,14 @@ const FIELDS: [&str; 6] = ["url", "event_types", "description", "profile", "head
 
 /// Changes an endpoint: what is not named stays as it is, `null` is what it would be had it never been said.
 pub(super) async fn change(
-    _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
-    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    let (open, target) = asked(&app, &asker, &id, query.as_deref()).await?;
     let taken = take(&app, &open, &headers, body).await?;
     open.endpoints.change(target.number, patch(&taken.bytes)?).await?;
     Ok(json(StatusCode::OK, &view_of(&open, target.number).await?))
@@ -62,26 +62,26 @@ fn help(name: &str) -> Option<&'static str> {
 
 /// Deletes an endpoint.
 pub(super) async fn delete(
-    _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
-    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    let (open, target) = asked(&app, &asker, &id, query.as_deref()).await?;
     let cancelled = open.endpoints.delete(target.number).await?;
     Ok(json(StatusCode::OK, &DeletedEndpoint { id: target.id, cancelled }))
 }
 
 /// Lets deliveries go on.
 pub(super) async fn enable(
-    _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
-    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    let (open, target) = asked(&app, &asker, &id, query.as_deref()).await?;
     let taken = take(&app, &open, &headers, body).await?;
     let pending = pending(&taken.bytes)?;
     let count = open.endpoints.enable(target.number, pending).await?;
@@ -106,14 +106,14 @@ fn pending(body: &Bytes) -> Result<Pending, Problem> {
 
 /// Holds deliveries.
 pub(super) async fn disable(
-    _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
-    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    let (open, target) = asked(&app, &asker, &id, query.as_deref()).await?;
     let taken = take(&app, &open, &headers, body).await?;
     Document::read(&taken.bytes, &[], |_| None)?;
     open.endpoints.disable(target.number).await?;

@@ -10,7 +10,7 @@ use super::{secret::secrets, secretly, take, view_of};
 use crate::{
     api::{
         App, Open,
-        access::Operator,
+        access::Asker,
         document::{Document, Field},
         json,
         problem::Problem,
@@ -25,14 +25,14 @@ const FIELDS: [&str; 7] = ["url", "event_types", "description", "profile", "head
 
 /// Makes an endpoint.
 pub(super) async fn make(
-    _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
     let query = Query::read(query.as_deref(), &["account"])?;
-    let account: AccountName = query.value("account")?.unwrap_or_default();
+    let account = asker.account(&query)?.unwrap_or_default();
     let open = app.open().await?;
     let taken = take(&app, &open, &headers, body).await?;
     let new = read(&taken.bytes, account)?;

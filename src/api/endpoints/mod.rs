@@ -1,4 +1,4 @@
-//! `/v1/endpoints` and what is beneath it: for operators alone.
+//! `/v1/endpoints` and what is beneath it: for subscribers, of their account, and operators.
 //!
 //! What is asked is read strictly and handed to [`Endpoints`](crate::engine::endpoints::Endpoints), which judges and commits
 //! it; the answer is the endpoint as the directory has it then.
@@ -19,6 +19,7 @@ use axum::{
 
 use super::{
     App, Open,
+    access::Asker,
     body::{self, Limit},
     deliveries,
     events::shown,
@@ -31,7 +32,8 @@ use crate::{
     clock::Clock,
     engine::{LaneView, directory::Target, endpoints::EndpointError, settings::Owner},
     ingest::intake::Permit,
-    model::{account::AccountName, endpoint::EndpointNumber, id::EndpointId},
+    model::{endpoint::EndpointNumber, id::EndpointId},
+    policy::rights::Thing,
 };
 
 /// How large a request's document may be.
@@ -41,26 +43,29 @@ const MASK: &str = "••••••";
 
 /// The routes.
 pub(super) const ROUTES: [Route; 11] = [
-    Route::get("/v1/endpoints", |method| on(method, read::list)),
-    Route::post("/v1/endpoints", |method| on(method, make::make)),
-    Route::get("/v1/endpoints/{id}", |method| on(method, read::show)),
-    Route::patch("/v1/endpoints/{id}", |method| on(method, change::change)),
-    Route::delete("/v1/endpoints/{id}", |method| on(method, change::delete)),
-    Route::post("/v1/endpoints/{id}/enable", |method| on(method, change::enable)),
-    Route::post("/v1/endpoints/{id}/disable", |method| on(method, change::disable)),
-    Route::post("/v1/endpoints/{id}/test", |method| on(method, test::test)),
-    Route::post("/v1/endpoints/{id}/rotate-secret", |method| on(method, secret::rotate)),
-    Route::get("/v1/endpoints/{id}/secret", |method| on(method, secret::show)),
-    Route::get("/v1/endpoints/{id}/deliveries", |method| on(method, deliveries::list_of_endpoint)),
+    Route::get("/v1/endpoints", Thing::Endpoints, |method| on(method, read::list)),
+    Route::post("/v1/endpoints", Thing::Endpoints, |method| on(method, make::make)),
+    Route::get("/v1/endpoints/{id}", Thing::Endpoints, |method| on(method, read::show)),
+    Route::patch("/v1/endpoints/{id}", Thing::Endpoints, |method| on(method, change::change)),
+    Route::delete("/v1/endpoints/{id}", Thing::Endpoints, |method| on(method, change::delete)),
+    Route::post("/v1/endpoints/{id}/enable", Thing::Endpoints, |method| on(method, change::enable)),
+    Route::post("/v1/endpoints/{id}/disable", Thing::Endpoints, |method| on(method, change::disable)),
+    Route::post("/v1/endpoints/{id}/test", Thing::Endpoints, |method| on(method, test::test)),
+    Route::post("/v1/endpoints/{id}/rotate-secret", Thing::Endpoints, |method| on(method, secret::rotate)),
+    Route::get("/v1/endpoints/{id}/secret", Thing::Endpoints, |method| on(method, secret::show)),
+    Route::get("/v1/endpoints/{id}/deliveries", Thing::Endpoints, |method| {
+        on(method, deliveries::list_of_endpoint)
+    }),
 ];
 
-/// The endpoint with this id, also one that has been deleted; where callbacks go is none. Where `query` names an account it is that one's.
+/// The endpoint with this id, also one that has been deleted; where callbacks go is none. It is the
+/// account's that `query` names, or that the asker is bound to: of another there is none.
 ///
 /// # Errors
-/// There is none.
-pub(super) fn find(open: &Open, id: &str, query: &Query) -> Result<Arc<Target>, Problem> {
+/// There is none, or the account is not the asker's to touch.
+pub(super) fn find(open: &Open, asker: &Asker, id: &str, query: &Query) -> Result<Arc<Target>, Problem> {
     let missing = || Problem::not_found(format!("there is no endpoint {}", shown(id)));
-    let account: Option<AccountName> = query.value("account")?;
+    let account = asker.account(query)?;
     let id: EndpointId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
     let (_, number) = open.outbox.id_key().open_endpoint(id).ok_or_else(missing)?;
     let is_it = |target: &Arc<Target>| target.id == id && target.stored.origin().is_none();
@@ -70,10 +75,15 @@ pub(super) fn find(open: &Open, id: &str, query: &Query) -> Result<Arc<Target>, 
 }
 
 /// The endpoint that is asked for; those that have been deleted are not found.
-async fn asked(app: &App, id: &str, query: Option<&str>) -> Result<(Open, Arc<Target>), Problem> {
+async fn asked(
+    app: &App,
+    asker: &Asker,
+    id: &str,
+    query: Option<&str>,
+) -> Result<(Open, Arc<Target>), Problem> {
     let query = Query::read(query, &["account"])?;
     let open = app.open().await?;
-    let target = find(&open, id, &query)?;
+    let target = find(&open, asker, id, &query)?;
     if target.stored.is_deleted() {
         return Err(Problem::not_found(format!("the endpoint {} has been deleted", target.id)));
     }
@@ -147,7 +157,7 @@ fn view(target: &Target, open: &Open, lane: Option<&LaneView>) -> EndpointView {
 }
 
 /// An answer with a secret in it: nobody on the way keeps it.
-fn secretly(mut answer: Response<Body>) -> Response<Body> {
+pub(super) fn secretly(mut answer: Response<Body>) -> Response<Body> {
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }

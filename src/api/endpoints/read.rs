@@ -9,19 +9,19 @@ use axum::{
 use super::{asked, view, view_of};
 use crate::{
     api::{
-        App, access::Operator, events::wrong_cursor, id::Id, json, problem::Problem, query::Query, view::Page,
+        App, access::Asker, events::wrong_cursor, id::Id, json, problem::Problem, query::Query, view::Page,
     },
-    model::{account::AccountName, id::EndpointId},
+    model::id::EndpointId,
 };
 
 /// The endpoints, newest first.
 pub(super) async fn list(
-    _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, Problem> {
     let query = Query::read(query.as_deref(), &["account", "limit", "cursor"])?;
-    let account: Option<AccountName> = query.value("account")?;
+    let account = asker.account(&query)?;
     let limit = query.limit()?;
     let open = app.open().await?;
     let before = match query.value::<EndpointId>("cursor")? {
@@ -43,11 +43,11 @@ pub(super) async fn list(
 
 /// One endpoint.
 pub(super) async fn show(
-    _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
-    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    let (open, target) = asked(&app, &asker, &id, query.as_deref()).await?;
     Ok(json(StatusCode::OK, &view_of(&open, target.number).await?))
 }

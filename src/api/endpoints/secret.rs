@@ -13,7 +13,7 @@ use super::{asked, secretly, take};
 use crate::{
     api::{
         App, Open,
-        access::Operator,
+        access::Asker,
         document::Document,
         id::Id,
         json,
@@ -35,25 +35,25 @@ const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 
 /// Shows the secrets.
 pub(super) async fn show(
-    _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
-    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    let (open, target) = asked(&app, &asker, &id, query.as_deref()).await?;
     answer(&open, target.number)
 }
 
 /// Makes another secret.
 pub(super) async fn rotate(
-    _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
-    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    let (open, target) = asked(&app, &asker, &id, query.as_deref()).await?;
     let taken = take(&app, &open, &headers, body).await?;
     open.endpoints.rotate(target.number, overlap(&taken.bytes)?).await?;
     answer(&open, target.number)

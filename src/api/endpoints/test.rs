@@ -10,7 +10,7 @@ use super::{asked, take};
 use crate::{
     api::{
         App, Open,
-        access::Operator,
+        access::Asker,
         deliveries::{phases, request, response},
         document::{Document, Field},
         id::Id,
@@ -26,14 +26,14 @@ use crate::{
 
 /// Makes one request, and tells all about it.
 pub(super) async fn test(
-    _: Operator,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
-    let (open, target) = asked(&app, &id, query.as_deref()).await?;
+    let (open, target) = asked(&app, &asker, &id, query.as_deref()).await?;
     let taken = take(&app, &open, &headers, body).await?;
     let (event_type, data) = read(&taken.bytes)?;
     let tested = open.endpoints.test(target.number, event_type, data).await?;

@@ -32,6 +32,7 @@ use crate::{
         time::Timestamp,
     },
     outbox::StoreError,
+    policy::rights::Thing,
 };
 use axum::{
     body::Body,
@@ -143,7 +144,7 @@ async fn detail(app: &App, open: &Open, id: &str, who: &Verdict) -> Result<Event
         accepted_at,
         not_before: event.new.not_before.map(|not_before| not_before.time(accepted_at)),
         clock_unset: event.clock_unset,
-        uid: event.new.uid.filter(|_| who.is_operator()),
+        uid: event.new.uid.filter(|_| who.may(Thing::Producers)),
         producer_id: event.new.producer_id,
         url: event.new.url.map(String::from),
         key: event.new.key,

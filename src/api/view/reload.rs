@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Problem;
 use crate::model::time::Timestamp;
 
 /// What came of a reload.
@@ -12,16 +11,6 @@ pub struct ReloadedView {
     pub changed: Vec<String>,
     /// What is different from the next start on.
     pub needs_restart: Vec<String>,
-}
-
-/// A configuration that is not taken: a problem document with every error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReloadFailed {
-    /// `detail` has all of them as `posthaste check` prints them.
-    #[serde(flatten)]
-    pub problem: Problem,
-    /// Each error.
-    pub errors: Vec<ReloadErrorView>,
 }
 
 /// One thing that is wrong with a configuration.

@@ -94,6 +94,7 @@ impl World {
             file_size: 1 << 16,
             file_events: 4_000,
             connections_per_uid: 1,
+            connections_per_address: 64,
             pending_per_endpoint: 1_000,
             in_flight: 1,
             in_flight_bytes: 1 << 20,
