@@ -2,13 +2,21 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use support::{
     config::{endpoint, profile, secret},
     eventually,
-    http::Answer,
+    http::{self, Answer},
+    people,
     receiver::{Receiver, Reply},
     world::{World, json_of, stderr, stdout},
 };
@@ -258,4 +266,202 @@ fn a_head_that_is_cancelled_lets_the_next_go() {
     let order: Vec<_> = receiver.hooks().iter().map(|hook| hook.json().as_u64()).collect();
     assert_eq!(order, [Some(1), Some(3)]);
     assert_eq!(world.get("/v1/status")["pending"]["order"], 0);
+}
+
+fn recover(world: &World, endpoint: &str, document: &Value) -> Answer {
+    post(world, &format!("/v1/endpoints/{endpoint}/recover"), document)
+}
+
+/// Hands in so many events, each with its number.
+fn hand_in(world: &World, event_type: &str, count: usize) {
+    let lines: Vec<_> = (0..count).map(|n| json!({"type": event_type, "data": n}).to_string()).collect();
+    let headers = [("content-type", "application/x-ndjson")];
+    world.request("POST", "/v1/events", &headers, lines.join("\n").as_bytes()).expect(202);
+}
+
+fn job(world: &World, id: &str) -> Value {
+    world.get(&format!("/v1/jobs/{id}"))
+}
+
+fn has_ended(world: &World, id: &str) -> Value {
+    eventually("the job has ended", || {
+        let job = job(world, id);
+        (job["state"] != "running").then_some(job)
+    })
+}
+
+/// How often each event came that was taken, at an endpoint that refuses until it is told to take.
+struct Opening {
+    receiver: Receiver,
+    open: Arc<AtomicBool>,
+}
+
+impl Opening {
+    fn closed() -> Self {
+        let open = Arc::new(AtomicBool::new(false));
+        let is_open = Arc::clone(&open);
+        let status = move || if is_open.load(Ordering::SeqCst) { 204 } else { 503 };
+        Self { receiver: Receiver::answering(move |_| Reply::Status(status())), open }
+    }
+
+    fn open(&self) {
+        self.open.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn two_thousand_failures_are_recovered_over_a_kill() {
+    const COUNT: usize = 2_000;
+    let (shop, other) = (Opening::closed(), Receiver::start());
+    let text = config(&shop.receiver, &["0s"], "concurrency = 64\n")
+        + &endpoint("other", &other.url("/"), &["healthy"], "p");
+    let text = text.replace("event_types = [\"*\"]", "event_types = [\"a.b\"]");
+    let mut world = World::running(&text);
+    hand_in(&world, "a.b", COUNT);
+    world.settled();
+    shop.receiver.wait(COUNT);
+    shop.open();
+    let endpoint = id(&world.endpoint("shop"));
+    let answer = recover(&world, &endpoint, &json!({"since": "2026-01-01T00:00:00Z"}));
+    let begun = answer.expect(202);
+    let begun_id = id(&begun);
+    assert_eq!(answer.header("location"), format!("/v1/jobs/{begun_id}"));
+    assert_eq!((&begun["kind"], &begun["progress"]["total"]), (&json!("recover"), &json!(COUNT)));
+    let taken = |count| shop.receiver.wait_for("so many were taken", |hooks| hooks.len() >= COUNT + count);
+    taken(300);
+    let most = world.get("/v1/status")["pending"]["total"].as_u64().expect("a number");
+    assert!(most <= 512 + 256, "{most} are pending at once");
+    world.kill();
+    world.start();
+    // Another endpoint's go on beside it.
+    let event = world.emit("healthy", &json!(1));
+    other.wait(1);
+    assert_eq!(world.ended(&event)["status"], "succeeded");
+    let ended = has_ended(&world, &begun_id);
+    let progress = &ended["progress"];
+    assert_eq!(
+        (&ended["state"], &progress["replayed"], &progress["done"], &ended["error"]),
+        (&json!("done"), &json!(COUNT), &json!(COUNT), &Value::Null)
+    );
+    world.settled();
+    assert!(world.list("/v1/deliveries?status=failed").is_empty(), "all were taken");
+    let mut times: HashMap<u64, usize> = HashMap::new();
+    for hook in shop.receiver.hooks().iter().skip(COUNT) {
+        *times.entry(hook.json().as_u64().expect("a number")).or_default() += 1;
+    }
+    assert_eq!(times.len(), COUNT, "each has come");
+    // What was being attempted at the kill may come twice; nothing was replayed twice.
+    let repeats: usize = times.values().map(|times| times - 1).sum();
+    assert!(repeats <= 64 + 512 && times.values().all(|times| *times <= 2), "{repeats}");
+    let attempts = world.list("/v1/deliveries?type=a.b").into_iter().map(|one| one["attempt"].as_u64());
+    let counted: Vec<_> = attempts.map(|attempt| attempt.expect("a number")).collect();
+    assert!(counted.len() == COUNT && counted.iter().all(|attempt| *attempt == 2), "one attempt more, each");
+}
+
+#[test]
+fn a_recover_waits_for_a_disabled_endpoint_and_can_be_called_off() {
+    let shop = Opening::closed();
+    let world = World::running(&config(&shop.receiver, &["0s"], ""));
+    hand_in(&world, "a.b", 5);
+    world.settled();
+    let cancelled = world.emit("a.b", &json!(7));
+    world.settled();
+    world.cli(&["endpoint", "disable", "shop"]);
+    let output = json_of(&world.cli(&["endpoint", "recover", "shop", "--since", "1h", "--json"]));
+    let first = id(&output);
+    assert_eq!((&output["state"], &output["waiting"]), (&json!("running"), &json!("disabled")));
+    let endpoint = id(&world.endpoint("shop"));
+    let detail =
+        recover(&world, &endpoint, &json!({"since": "2026-01-01T00:00:00Z"})).problem(409, "recover_running");
+    assert!(detail.contains(&first), "{detail}");
+    let output = world.cli(&["job", "cancel", &first]);
+    assert!(stdout(&output).contains("  state     cancelled"), "{}{}", stdout(&output), stderr(&output));
+    post(&world, &format!("/v1/jobs/{first}/cancel"), &json!({})).problem(409, "job_ended");
+    assert_eq!(world.delivery(&cancelled)["status"], "failed");
+    shop.open();
+    world.cli(&["endpoint", "enable", "shop"]);
+    // Nothing failed in that time.
+    let output = json_of(&world.cli(&["endpoint", "recover", "shop", "--since", "0s", "--wait", "--json"]));
+    assert_eq!((&output["state"], &output["progress"]["replayed"]), (&json!("done"), &json!(0)));
+    let output = world.cli(&["endpoint", "recover", "shop", "--since", "1h", "--wait"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(said.contains("6 of 6 events looked through, 6 deliveries replayed"), "{said}");
+    world.settled();
+    assert_eq!(shop.receiver.hooks().len(), 12);
+    let jobs = world.list("/v1/jobs");
+    let states: Vec<_> = jobs.iter().map(|job| job["state"].as_str().expect("a word")).collect();
+    assert_eq!(states, ["done", "done", "cancelled"]);
+    for (document, part) in [
+        (json!({}), "since"),
+        (json!({"since": "yesterday"}), "since"),
+        (json!({"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}), "later than"),
+    ] {
+        let detail = recover(&world, &endpoint, &document).json()["detail"].to_string();
+        assert!(detail.contains(part), "{detail}");
+    }
+}
+
+#[test]
+fn a_full_endpoint_is_recovered_as_it_drains_and_a_deleted_one_not() {
+    let shop = Opening::closed();
+    let text = "[limits]\npending_per_endpoint = 3\n[network]\nallow = [\"127.0.0.0/8\"]\n[accounts.default]\nhttps_only = false\n";
+    let world = World::running(&(config(&shop.receiver, &["0s"], "") + text));
+    let made =
+        json!({"url": shop.receiver.url("/made"), "event_types": ["c"], "profile": "p", "enabled": false});
+    let made = id(&post(&world, "/v1/endpoints", &made).expect(201));
+    // Of ten, seven find no room at once.
+    world.cli(&["endpoint", "disable", "shop"]);
+    hand_in(&world, "a.b", 10);
+    assert_eq!(world.list("/v1/deliveries?status=failed").len(), 7);
+    shop.open();
+    world.cli(&["endpoint", "enable", "shop"]);
+    let output = world.cli(&["endpoint", "recover", "shop", "--since", "1h", "--wait"]);
+    assert!(stdout(&output).contains(" 7 deliveries replayed"), "{}{}", stdout(&output), stderr(&output));
+    world.settled();
+    assert_eq!(shop.receiver.hooks().len(), 10);
+    let waiting = id(&recover(&world, &made, &json!({"since": "2026-01-01T00:00:00Z"})).expect(202));
+    world.request("DELETE", &format!("/v1/endpoints/{made}"), &[], b"").expect(200);
+    let ended = has_ended(&world, &waiting);
+    assert_eq!((&ended["state"], &ended["error"]), (&json!("cancelled"), &json!("the endpoint was deleted")));
+}
+
+#[test]
+fn only_operators_may() {
+    if !people::is_root() {
+        return;
+    }
+    let receiver = Receiver::answering(|_| Reply::Status(503));
+    let world = people::open_world(&config(&receiver, &["0s"], ""));
+    let failed = world.ended(&world.emit("a.b", &json!(1)));
+    let endpoint = id(&world.endpoint("shop"));
+    let (delivery, socket) = (id(&failed), world.socket());
+    for (method, path) in [
+        ("POST", format!("/v1/deliveries/{delivery}/replay")),
+        ("POST", format!("/v1/deliveries/{delivery}/cancel")),
+        ("POST", format!("/v1/endpoints/{endpoint}/recover")),
+        ("GET", "/v1/jobs".to_owned()),
+        ("GET", "/v1/jobs/job_01hqr2p1qq8k3v7r5m6n0x9y2z".to_owned()),
+        ("POST", "/v1/jobs/job_01hqr2p1qq8k3v7r5m6n0x9y2z/cancel".to_owned()),
+    ] {
+        let headers = [("content-type", "application/json")];
+        let answer = people::NOBODY.does(|| http::request(&socket, method, &path, &headers, b"{}"));
+        answer.expect("the daemon answers").problem(403, "not_allowed");
+    }
+}
+
+#[test]
+fn an_open_circuit_is_probed_with_what_is_recovered() {
+    let shop = Opening::closed();
+    let world = World::running(&config(&shop.receiver, &["0s"], "circuit = 2\nprobe = [\"100ms\"]\n"));
+    hand_in(&world, "a.b", 4);
+    world.settled();
+    assert!(world.endpoint("shop")["circuit"].is_object(), "nothing is left to probe it with");
+    shop.open();
+    let output = world.cli(&["endpoint", "recover", "shop", "--since", "1h", "--wait"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    world.settled();
+    assert!(
+        world.list("/v1/deliveries?status=failed").is_empty() && world.endpoint("shop")["circuit"].is_null()
+    );
 }

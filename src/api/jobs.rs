@@ -113,7 +113,9 @@ pub(super) fn view(number: JobNumber, job: &Job, open: &Open) -> JobView {
         Work::Backup { file } => (None, Some(file.clone())),
     };
     let target = recover.and_then(|recover| open.directory.target(recover.endpoint));
+    let held = job.is_running() && target.as_ref().is_some_and(|target| target.is_held());
     JobView {
+        waiting: held.then(|| "disabled".to_owned()),
         id: open.outbox.id_key().job_id(job.started_at, number),
         kind: job.work.kind(),
         state: job.state,

@@ -111,7 +111,7 @@ pub(super) fn watch(id: JobId, client: &Client, screen: &mut Screen<'_>) -> Resu
         let answer = client.get(&path(id), &Query::default())?;
         let job: JobView = client::parse(&answer)?;
         if job.state == JobState::Running {
-            screen.passing(&format!("{}: {}", job.kind.as_str(), progress(&job)));
+            screen.passing(&format!("{}: {}{}", job.kind.as_str(), progress(&job), waits(&job)));
             pause();
             continue;
         }
@@ -157,12 +157,17 @@ fn print(answer: &[u8], screen: &mut Screen<'_>) -> Result<(), CliError> {
     if let Some(file) = &job.file {
         screen.line(&format!("  file      {}", text::plain(file)))?;
     }
-    screen.line(&format!("  progress  {}", progress(&job)))?;
+    screen.line(&format!("  progress  {}{}", progress(&job), waits(&job)))?;
     screen.line(&format!("  started   {}", text::time_and_relative(job.started_at, now)))
 }
 
 fn ended(job: &JobView, now: Timestamp) -> String {
     job.ended_at.map(|at| format!(", {}", text::time_and_relative(at, now))).unwrap_or_default()
+}
+
+/// What it waits for.
+fn waits(job: &JobView) -> &'static str {
+    if job.waiting.is_some() { "; it waits until its endpoint is enabled" } else { "" }
 }
 
 /// `120 of 2000 events looked through, 40 deliveries replayed` or `3.0 MiB of 12.0 MiB written`.

@@ -18,6 +18,7 @@ pub mod endpoints;
 mod fingerprint;
 mod given;
 mod memory;
+mod recover;
 pub mod reload;
 pub mod retention;
 pub mod settings;
@@ -86,6 +87,8 @@ enum Command {
     Swap(Box<Swap>, Option<bool>, oneshot::Sender<()>),
     /// Deliveries as they are to end.
     End(Vec<(DeliveryKey, Delivery)>, Pass),
+    /// There may be another recover.
+    Recover,
     /// A delivery, as it was read, that is called off.
     Cancel(DeliveryKey, Delivery, Pass, oneshot::Sender<Option<Cancelling>>),
 }
@@ -191,6 +194,12 @@ impl Handle {
         // After the engine's end nobody has it, and nobody needs to.
         let _ = self.0.send(Command::End(found, pass));
         done.recv().await;
+    }
+
+    /// Says that a recover was made.
+    pub fn recover(&self) {
+        // After the engine's end the next one finds it.
+        let _ = self.0.send(Command::Recover);
     }
 
     /// Calls a pending delivery off, which was read as `delivery`; waits until that is on disk. Whoever asks looks whether it
@@ -322,6 +331,8 @@ pub struct Engine {
     running: bool,
     /// Told when an endpoint may have called deliveries off.
     called_off: Arc<Notify>,
+    /// Told when there may be a recover.
+    recovers: Arc<Notify>,
     commands: mpsc::UnboundedReceiver<Command>,
     handle: Handle,
 }
@@ -369,6 +380,7 @@ impl Engine {
             joining: 0,
             running: false,
             called_off: Arc::default(),
+            recovers: Arc::default(),
             commands,
             handle: Handle(sender),
         };
@@ -451,6 +463,9 @@ impl Engine {
         passes.spawn(backlog::sweep(outbox.clone(), directory, self.around.clock, handle));
         let (directory, handle) = (Arc::clone(&self.directory), self.handle.clone());
         passes.spawn(backlog::discard(outbox.clone(), directory, handle, Arc::clone(&self.called_off)));
+        let (directory, handle) = (Arc::clone(&self.directory), self.handle.clone());
+        let told = Arc::clone(&self.recovers);
+        passes.spawn(recover::recover(outbox.clone(), directory, self.around.clock, handle, told));
         passes
     }
 
@@ -923,6 +938,7 @@ impl Engine {
                     down: self.down(),
                 });
             }
+            Command::Recover => self.recovers.notify_one(),
             Command::Clock => self.mind_clock(),
             Command::Changed(number, answer) => {
                 self.changed(number);

@@ -128,6 +128,24 @@ impl Jobs {
         }
     }
 
+    /// One of them.
+    pub(super) fn get(&self, number: JobNumber) -> Option<&Job> {
+        self.all.get(&number)
+    }
+
+    /// Puts a job in the place of what was there of it.
+    pub(super) fn put(
+        &mut self,
+        number: JobNumber,
+        job: Job,
+        tables: &mut Tables<'_>,
+    ) -> Result<JobChanged, StoreError> {
+        self.write(number, job, tables)?;
+        let changed = self.done(number);
+        self.prune(tables)?;
+        Ok(changed)
+    }
+
     /// Says of those that were running when the store was opened, and do not go on, that they have failed.
     pub(super) fn fail_stopped(&mut self, at: Timestamp, tables: &mut Tables<'_>) -> Result<(), StoreError> {
         for number in mem::take(&mut self.stopped) {

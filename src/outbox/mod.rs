@@ -34,6 +34,7 @@ mod origins;
 mod parked;
 mod read;
 mod record;
+mod recover;
 mod replay;
 mod reserve;
 mod room;
@@ -67,6 +68,7 @@ pub use self::{
     parked::Loaded,
     read::{Backlog, Dated, Ended, EndedPage, Heads, Placed, Reader},
     record::{Brief, Head, Row},
+    recover::{DELETED, Failures, Step},
     replay::{Replay, Replayed},
     room::{Door, Full, Room},
     settle::{Count, NotSettled, Settle},
@@ -291,6 +293,17 @@ impl Outbox {
         let (sender, receiver) = oneshot::channel();
         self.queue.call_off(key, sender);
         receiver
+    }
+
+    /// Has a recover do what was read for it, in a commit of its own; the answer comes when it is durable. A job that has come
+    /// further since stays as it is.
+    ///
+    /// # Errors
+    /// The store failed or is closed.
+    pub async fn step(&self, step: Step) -> Result<JobChanged, StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        self.queue.step(step, sender);
+        receiver.await.unwrap_or(Err(StoreError::Stopped))
     }
 
     /// Makes or changes a job, in a commit of its own; the answer comes when it is durable.

@@ -20,6 +20,7 @@ use super::{
         Brief, Head, IdRow, Row, all_succeeded, decode_attempt, decode_brief, decode_delivery, decode_event,
         decode_head, decode_row, decode_times, decode_url, delivery_bytes,
     },
+    recover::{Failures, failures},
     schema::{
         ATTEMPTS, EVENTS, FILES, HISTORY, IDS, PENDING, ROW_DELIVERIES, first_row, pack, row_key, row_seq,
         row_slot,
@@ -32,7 +33,7 @@ use crate::model::{
     delivery::{Delivery, DeliveryKey, Group, Order, Scheduled, State},
     endpoint::{Endpoint, EndpointNumber},
     event::{Event, Seq},
-    job::{Job, JobNumber},
+    job::{Job, JobNumber, Recover},
     time::{Minute, Timestamp},
 };
 
@@ -176,6 +177,17 @@ impl Reader {
     /// One of them.
     pub fn job(&self, number: JobNumber) -> Result<Option<Job>, StoreError> {
         jobs::read_one(&self.txn, number)
+    }
+
+    /// What a recover has next: at most `most` failures, for which `rows` rows are looked at.
+    pub fn failures(&self, recover: &Recover, rows: usize, most: usize) -> Result<Failures, StoreError> {
+        failures(&self.txn, recover, rows, most)
+    }
+
+    /// The first delivery of the oldest event that is kept.
+    pub fn first(&self) -> Result<DeliveryKey, StoreError> {
+        let first = self.txn.open_table(EVENTS)?.first()?.map_or(0, |(seq, _)| seq.value());
+        Ok(DeliveryKey { seq: Seq::new(first), slot: 0 })
     }
 
     /// Rows newest first, at most `limit`, from the one before `before` on; of pending and ended deliveries alike.

@@ -22,6 +22,7 @@ use super::{
     origins::OriginNews,
     parked::{Loaded, load, park},
     record::IdRow,
+    recover::{Step, step},
     replay::{Replay, Replayed, call_off, replay},
     room::Room,
     schema::{ATTEMPTS, EVENTS, IDS, META, Tables, meta},
@@ -34,6 +35,7 @@ use crate::model::{
     endpoint::{Endpoint, EndpointNumber},
     event::Seq,
     id::IdKey,
+    job::{Recover, Work},
     time::{Mark, Minute, Timestamp},
 };
 
@@ -240,7 +242,7 @@ impl Store {
     /// Makes or changes a job.
     pub(super) fn change_job(&mut self, change: JobChange) -> Result<JobChanged, StoreError> {
         self.write_if(|state, tables| {
-            let changed = state.jobs.change(change, tables)?;
+            let changed = state.jobs.change(bounded(change, state.next_seq), tables)?;
             let wrote = matches!(changed, JobChanged::Done(..));
             Ok((changed, wrote))
         })
@@ -276,6 +278,16 @@ impl Store {
     /// Makes or revokes a key.
     pub(super) fn change_key(&mut self, one: KeyChange) -> Result<KeyChanged, StoreError> {
         self.write(|state, tables| state.keys.change(one, tables))
+    }
+
+    /// Has a recover do what was read for it.
+    pub(super) fn step(&mut self, one: &Step) -> Result<Again<JobChanged>, StoreError> {
+        self.write_if(|state, tables| {
+            let mut scheduled = Vec::new();
+            let answers = step(one, state, tables, &mut scheduled)?;
+            let wrote = matches!(answers, JobChanged::Done(..));
+            Ok((Again { answers, origins: OriginNews::default(), scheduled }, wrote))
+        })
     }
 
     /// Says in the store that it is closed cleanly, and closes it.
@@ -375,4 +387,15 @@ fn read_id_key(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result
     let row = meta.get(meta::ID_KEY)?;
     let key = row.and_then(|row| row.value().try_into().ok());
     key.map(IdKey::new).ok_or(StoreError::Row { table: "meta", key: 0 })
+}
+
+/// A recover looks at what was accepted before it was made: at what comes before `next`.
+fn bounded(change: JobChange, next: Seq) -> JobChange {
+    match change {
+        JobChange::Make { account, work: Work::Recover(recover), total: _, at } => {
+            let total = Some(next.get().saturating_sub(recover.next.seq.get()));
+            JobChange::Make { account, work: Work::Recover(Recover { below: next, ..recover }), total, at }
+        }
+        change => change,
+    }
 }

@@ -11,6 +11,7 @@ mod order;
 mod origins;
 mod parked;
 mod random;
+mod recover;
 mod writing;
 
 use std::{error::Error, fmt::Write as _, future::Future, path::Path, time::Duration};

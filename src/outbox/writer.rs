@@ -30,6 +30,7 @@ use super::{
     order::GroupOf,
     origins::OriginNews,
     parked::Loaded,
+    recover::Step,
     replay::{Replay, Replayed},
     settle::{NotSettled, Settle},
     store::{Again, Group, Store},
@@ -101,6 +102,7 @@ struct Work {
     tuning: Option<Tuning>,
     key_changes: Vec<(KeyChange, Answer<KeyChanged>)>,
     used: Vec<(KeyNumber, Timestamp)>,
+    steps: Vec<(Step, Answer<JobChanged>)>,
     ids: Vec<(u64, Seq)>,
     ids_whole: bool,
     /// Of the clocks; goes with the next commit.
@@ -226,6 +228,10 @@ impl Queue {
         self.add(|work| work.used.push((number, at)));
     }
 
+    pub(super) fn step(&self, step: Step, answer: Answer<JobChanged>) {
+        self.add(|work| work.steps.push((step, answer)));
+    }
+
     pub(super) fn mark(&self, mark: Mark, now: bool) {
         self.add(|work| {
             work.mark = Some(mark);
@@ -303,6 +309,7 @@ impl Work {
             || !self.replays.is_empty()
             || !self.called_off.is_empty()
             || !self.key_changes.is_empty()
+            || !self.steps.is_empty()
             || !self.ids.is_empty()
             || self.mark_now
             || !self.loads.is_empty()
@@ -361,6 +368,7 @@ struct Round {
     forget: Option<Answer<Forgotten>>,
     tuning: Option<Tuning>,
     key_changes: Vec<(KeyChange, Answer<KeyChanged>)>,
+    steps: Vec<(Step, Answer<JobChanged>)>,
     ids: Vec<(u64, Seq)>,
     mark: Option<Mark>,
     mark_now: bool,
@@ -469,8 +477,8 @@ impl Round {
     /// Whether the store is to be closed and nothing is left to write.
     fn is_last(&self) -> bool {
         let unchanged = self.configure.is_empty() && self.changes.is_empty() && self.key_changes.is_empty();
-        let nothing_again = self.jobs.is_empty() && self.replays.is_empty() && self.called_off.is_empty();
-        let nothing = self.group.is_empty() && unchanged && nothing_again;
+        let nothing_again = self.replays.is_empty() && self.called_off.is_empty() && self.steps.is_empty();
+        let nothing = self.group.is_empty() && unchanged && self.jobs.is_empty() && nothing_again;
         matches!(self.stop, Stop::Close(_)) && nothing && !self.mark_now
     }
 }
@@ -514,6 +522,7 @@ fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Roun
         forget,
         tuning: work.tuning.take(),
         key_changes: mem::take(&mut work.key_changes),
+        steps: mem::take(&mut work.steps),
         ids: mem::take(&mut work.ids),
         mark: work.mark.take(),
         mark_now: mem::take(&mut work.mark_now),
@@ -555,6 +564,11 @@ fn write(
         for (asker, answer) in askers.into_iter().zip(answers) {
             let _ = asker.send(Ok(answer));
         }
+    }
+    for (step, asker) in mem::take(&mut round.steps) {
+        let Again { answers, origins, scheduled } = store.step(&step)?;
+        tell(origins, scheduled, notices);
+        let _ = asker.send(Ok(answers));
     }
     if round.group.is_empty() && !round.mark_now {
         return Ok(round.group.settles);

@@ -6,6 +6,7 @@
 mod change;
 mod make;
 mod read;
+mod recover;
 mod secret;
 mod test;
 
@@ -42,7 +43,7 @@ const DOCUMENT: Limit = Limit { bytes: 256 << 10, code: "body_too_large", settin
 const MASK: &str = "••••••";
 
 /// The routes.
-pub(super) const ROUTES: [Route; 11] = [
+pub(super) const ROUTES: [Route; 12] = [
     Route::get("/v1/endpoints", Thing::Endpoints, |method| on(method, read::list)),
     Route::post("/v1/endpoints", Thing::Endpoints, |method| on(method, make::make)),
     Route::get("/v1/endpoints/{id}", Thing::Endpoints, |method| on(method, read::show)),
@@ -50,6 +51,7 @@ pub(super) const ROUTES: [Route; 11] = [
     Route::delete("/v1/endpoints/{id}", Thing::Endpoints, |method| on(method, change::delete)),
     Route::post("/v1/endpoints/{id}/enable", Thing::Endpoints, |method| on(method, change::enable)),
     Route::post("/v1/endpoints/{id}/disable", Thing::Endpoints, |method| on(method, change::disable)),
+    Route::post("/v1/endpoints/{id}/recover", Thing::Endpoints, |method| on(method, recover::recover)),
     Route::post("/v1/endpoints/{id}/test", Thing::Endpoints, |method| on(method, test::test)),
     Route::post("/v1/endpoints/{id}/rotate-secret", Thing::Endpoints, |method| on(method, secret::rotate)),
     Route::get("/v1/endpoints/{id}/secret", Thing::Endpoints, |method| on(method, secret::show)),

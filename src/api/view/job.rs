@@ -32,6 +32,9 @@ pub struct JobView {
     /// Of a backup: where to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// What it waits for, if so: `disabled`, that its endpoint is enabled.
+    #[serde(default)]
+    pub waiting: Option<String>,
     /// How far it has come.
     pub progress: ProgressView,
     /// When it was made.

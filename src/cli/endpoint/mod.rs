@@ -2,6 +2,7 @@
 
 mod change;
 mod find;
+mod recover;
 mod secret;
 mod settings;
 mod show;
@@ -42,6 +43,8 @@ pub enum Command {
     Disable(change::DisableArgs),
     /// Send one request to an endpoint, and show what comes back
     Test(test::TestArgs),
+    /// Have all delivered again that an endpoint has failed
+    Recover(recover::RecoverArgs),
     /// Make another secret for an endpoint; the one before signs on for a while
     RotateSecret(secret::RotateArgs),
     /// Print an endpoint's secret
@@ -81,6 +84,7 @@ pub fn run(command: &Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
         Command::Enable(args) => change::enable(args, &client, screen),
         Command::Disable(args) => change::disable(args, &client, screen),
         Command::Test(args) => test::run(args, &client, screen),
+        Command::Recover(args) => recover::run(args, &client, screen),
         Command::RotateSecret(args) => secret::rotate(args, &client, screen),
         Command::Secret(args) => secret::show(args, &client, screen),
     }

@@ -6,6 +6,7 @@ pub(super) mod forgetting;
 mod order;
 pub(super) mod origins;
 pub(super) mod parked;
+mod recover;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -20,6 +21,7 @@ use crate::{
         endpoint::{Endpoint, EndpointNumber},
         event::{Event, EventType, NewEvent, NotBefore, Seq},
         id::{EventId, IdKey},
+        job::{Job, JobNumber},
         time::{Mark, Timestamp},
     },
     outbox::{
@@ -59,6 +61,7 @@ pub(super) struct Model {
     pub(super) origins: Origins,
     /// Of deliveries that keep an order.
     pub(super) queues: Queues,
+    pub(super) jobs: BTreeMap<JobNumber, Job>,
     /// How the clocks stood, as it was last said.
     pub(super) mark: Option<Mark>,
     /// Attempts are numbered from here on, whatever has been forgotten.
@@ -82,6 +85,7 @@ impl Model {
             parked: Parked::default(),
             origins: Origins::default(),
             queues: Queues::default(),
+            jobs: BTreeMap::new(),
             mark: None,
             least_attempt: AttemptRow::new(1),
             gone: 0,

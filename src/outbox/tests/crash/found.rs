@@ -14,6 +14,7 @@ use crate::{
         delivery::{Delivery, DeliveryKey, Group, Order, Scheduled},
         endpoint::{Endpoint, EndpointNumber},
         event::{Event, Seq},
+        job::{Job, JobNumber},
     },
     outbox::{
         Clocks, FileIdentity, Reader, Row, clock,
@@ -41,6 +42,7 @@ pub(super) struct Found {
     /// By endpoint, group and place.
     pub(super) fifo: BTreeMap<(EndpointNumber, Group, u64), DeliveryKey>,
     pub(super) clocks: Clocks,
+    pub(super) jobs: Vec<(JobNumber, Job)>,
 }
 
 impl Found {
@@ -61,6 +63,7 @@ impl Found {
             parked: Parked::expected(model),
             fifo: queues(model),
             clocks: model.clocks(),
+            jobs: model.jobs.clone().into_iter().collect(),
         }
     }
 
@@ -101,6 +104,7 @@ impl Found {
             parked: Parked::read(database, &backlog),
             fifo: fifo(database),
             clocks: clock::read(&txn).expect("it is read"),
+            jobs: Reader::new(database).and_then(|reader| reader.jobs()).expect("they are read"),
             backlog,
         }
     }
@@ -246,6 +250,7 @@ impl Found {
             ("files", self.files == expected.files),
             ("the backlog", self.backlog == expected.backlog),
             ("the clocks", self.clocks == expected.clocks),
+            ("jobs", self.jobs == expected.jobs),
             ("the order", self.fifo == expected.fifo),
             ("parked", self.parked.rows == expected.parked.rows),
             ("what a start schedules", self.parked.scheduled == expected.parked.scheduled),

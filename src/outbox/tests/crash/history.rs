@@ -21,11 +21,12 @@ use crate::{
         delivery::{DeliveryKey, FailReason, Load, Scheduled, State},
         endpoint::DisableReason,
         event::NewEvent,
+        job::Job,
         time::Timestamp,
     },
     outbox::{
-        Acceptance, Addressed, Batch, BatchAnswer, Configured, Entry, FileIdentity, Forgotten, Options, Room,
-        Routed, Settle, StoreError,
+        Acceptance, Addressed, Batch, BatchAnswer, Configured, Entry, FileIdentity, Forgotten, Options,
+        Reader, Room, Routed, Settle, Step, StoreError,
         database::Shared,
         depths::Depths,
         forget::most,
@@ -202,11 +203,18 @@ impl History {
             match self.random.u8(..20) {
                 0 => self.configure(),
                 1..4 => self.reopen(),
-                4..7 => {
+                4..8 => {
                     self.change();
                     self.work();
                 }
-                7 | 8 => self.replay(),
+                8 => {
+                    self.replay();
+                    self.work();
+                }
+                9 => {
+                    self.replay_failures();
+                    self.work();
+                }
                 _ => self.work(),
             }
         }
@@ -364,6 +372,33 @@ impl History {
         let again = self.store.as_mut().expect("it is open").replay(&replays).expect("it commits");
         assert_eq!((again.answers, again.scheduled), (expected, scheduled));
         self.promise(model);
+    }
+
+    /// Some steps of a recover, the one that runs or another.
+    fn replay_failures(&mut self) {
+        let mut model = Model::clone(&self.last().model);
+        if !model.jobs.values().any(Job::is_running) {
+            let make = model.random_recover(&mut self.random, self.now);
+            let expected = model.make_job(&make);
+            let changed = self.store.as_mut().expect("it is open").change_job(make).expect("it commits");
+            assert_eq!(changed, expected);
+            self.promise(model.clone());
+        }
+        for _ in 0..self.random.usize(1..4) {
+            let Some((number, recover)) = model.running_recover() else { break };
+            let most = self.random.usize(1..30);
+            let read = Reader::new(&self.database).expect("a reader");
+            let failures = read.failures(&recover, usize::MAX, most).expect("they are read");
+            drop(read);
+            assert_eq!(failures, model.failures(&recover, most));
+            let (at, wall) = (self.now, Timestamp::from_millis(self.now.as_millis() + 5));
+            let step = Step { number, from: recover.next, failures, at, wall };
+            let mut scheduled = Vec::new();
+            let expected = model.step(&step, &mut scheduled);
+            let again = self.store.as_mut().expect("it is open").step(&step).expect("it commits");
+            assert_eq!((again.answers, again.scheduled), (expected, scheduled));
+            self.promise(model.clone());
+        }
     }
 
     fn batch(&mut self) -> Batch {
