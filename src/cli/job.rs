@@ -122,7 +122,7 @@ pub(super) fn watch(id: JobId, client: &Client, screen: &mut Screen<'_>) -> Resu
             JobState::Failed | JobState::Cancelled => {
                 let why = job.error.as_deref().map(|error| format!(": {}", text::plain(error)));
                 let message = format!("the job is {}{}", job.state.as_str(), why.unwrap_or_default());
-                Err(CliError::Unfinished { exit: Exit::Software, message })
+                Err(CliError::Unfinished { exit: Exit::TryAgain, message })
             }
         };
     }

@@ -60,7 +60,7 @@ impl Tally {
             ("keys that were loaded again", &mut self.taken, 8_000),
             ("origins", &mut self.origins, 2_000),
             ("of them forgotten", &mut self.forgotten, 100),
-            ("callbacks without a place", &mut self.without_place, 150),
+            ("callbacks without a place", &mut self.without_place, 20),
             ("deliveries behind others", &mut self.behind, 20_000),
             ("of them behind newer ones", &mut self.joined, 1_000),
             ("events forgotten", &mut self.gone, 1_000),
