@@ -3,6 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use support::{
     api::Api,
     eventually,
@@ -130,6 +131,32 @@ fn who_shows_no_key_learns_nothing() {
         api.request("GET", "/v1/events", &[("authorization", &value)], b"").expect(200);
     }
     api.request("POST", "/healthz", &[], b"{}").problem(401, "key_required");
+}
+
+/// A key with another secret, as whoever knows its id could write it down.
+fn forged(key: &str, secret: &str) -> String {
+    let checked = format!("{}{secret}", &key[..30]);
+    let digest: [u8; 32] = Sha256::digest(checked.as_bytes()).into();
+    let sum = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) >> 2;
+    let digit =
+        |place: u32| char::from(b"0123456789abcdefghjkmnpqrstvwxyz"[(sum >> (5 * place) & 31) as usize]);
+    let sum: String = (0..6).rev().map(digit).collect();
+    checked + &sum
+}
+
+#[test]
+fn whoever_knows_of_a_key_does_not_have_it() {
+    let world = World::running(CONFIGURATION);
+    let (api, known, own) = (Api::of(&world), key(&world, "operator", None), key(&world, "producer", None));
+    assert_eq!(forged(&known, &known[30..82]), known, "this is how keys are written");
+    for secret in [&own[30..82], &"0".repeat(52)] {
+        api.with_key(&forged(&known, secret)).get("/v1/keys").problem(401, "key_unknown");
+    }
+    // Nor does an id that has never been lead anywhere.
+    let mut other = own.clone();
+    other.replace_range(20..24, if &own[20..24] == "0000" { "1111" } else { "0000" });
+    api.with_key(&forged(&other, &own[30..82])).get("/v1/events").problem(401, "key_unknown");
+    api.with_key(&own).get("/v1/events").expect(200);
 }
 
 #[test]

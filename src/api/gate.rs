@@ -169,3 +169,50 @@ impl From<Unadmitted> for Problem {
         Self::new(StatusCode::UNAUTHORIZED, code, why.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_for_the_machine_itself_is_not_done_over_tcp() {
+        for (gate, local) in [
+            (Some(Gate::Socket), true),
+            (Some(Gate::Tcp(IpAddr::from([127, 0, 0, 1]))), false),
+            (None, false),
+        ] {
+            let mut request = Request::new(Body::empty());
+            if let Some(gate) = gate {
+                request.extensions_mut().insert(gate);
+            }
+            let (mut parts, _) = request.into_parts();
+            let found = Local::from_request_parts(&mut parts, &()).await;
+            assert_eq!(
+                found.as_ref().map_err(|problem| problem.code).err(),
+                (!local).then_some("socket_only")
+            );
+        }
+    }
+
+    #[test]
+    fn one_key_by_its_scheme() {
+        let read = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, value.parse().expect("a header's value"));
+            }
+            bearer(&headers).map(|key| key.map(str::to_owned)).map_err(|problem| problem.code)
+        };
+        for (values, key) in [
+            (&[][..], Ok(None)),
+            (&["Bearer phk_1"], Ok(Some("phk_1"))),
+            (&["bEARER  phk_1 "], Ok(Some("phk_1"))),
+            (&["Bearer"], Ok(Some(""))),
+            (&["phk_1"], Ok(None)),
+            (&["Basic phk_1"], Ok(None)),
+            (&["Bearer phk_1", "Bearer phk_1"], Err("bad_request")),
+        ] {
+            assert_eq!(read(values).as_ref().map(Option::as_deref).map_err(|code| *code), key, "{values:?}");
+        }
+    }
+}

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{StatusCode, header, uri::Authority};
+use axum::http::{StatusCode, Version, header, uri::Authority};
 use hyper::{Request, body::Incoming};
 use rustls::{ServerConfig, server::ResolvesServerCert, sign::SingleCertAndKey};
 use tokio::{
@@ -213,7 +213,9 @@ impl Door {
         let hosts =
             request.headers().get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
         let hosts: Vec<_> = hosts.chain(request.uri().authority().map(Authority::as_str)).collect();
-        if !hosts.is_empty() && hosts.iter().all(|host| is_ours(host, names)) {
+        // No browser sends none; what looks after a proxy's servers may, in HTTP/1.0.
+        let may_be_none = request.version() == Version::HTTP_10;
+        if (may_be_none || !hosts.is_empty()) && hosts.iter().all(|host| is_ours(host, names)) {
             return Ok(());
         }
         let detail = "the `Host` of this request is neither an address nor `localhost`; if posthaste is to be reached by a name here, put it into `http_names` under [listen]";
