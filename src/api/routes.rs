@@ -1,5 +1,5 @@
 //! The routes: one table. The router is made of it, the OpenAPI document is held against it, and every request as well, before
-//! its handler is reached (see [`gate`](super::gate)): with each route stands whom it is for.
+//! its handler is reached (see `gate`): with each route stands whom it is for.
 
 use axum::{
     http::Method,

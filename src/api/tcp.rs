@@ -1,13 +1,13 @@
 //! The API over TCP: a listener, TLS, and the bounds on whoever connects.
 //!
-//! HTTP/1.1 alone is spoken here, and each request shows a key (see [`gate`](super::gate)). Beyond this machine it is
+//! HTTP/1.1 alone is spoken here, and each request shows a key (see `gate`). Beyond this machine it is
 //! HTTPS. On a loopback address without a name of its own, any page in a browser on this machine can send requests here
 //! under a name of its own choosing that leads to it; so a `Host` must be an address, `localhost`, or one of the
 //! configured names.
 //!
 //! Bounds: [`PLACES`] connections, of which one address has a part, so that they take nothing from the Unix socket's;
 //! whoever finds no place is hung up on without a word, as there is no answer before TLS. A handshake has
-//! [`HANDSHAKE_TIME`], a request's head [`HEADER_TIME`], its body and the taking of its answer what they have over the socket.
+//! 10 s (`HANDSHAKE_TIME`), a request's head 30 s (`HEADER_TIME`), its body and the taking of its answer what they have over the socket.
 //! It all runs beside the thread of the Unix socket, whose producers do not wait for anybody's handshake.
 
 use std::{

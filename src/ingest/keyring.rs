@@ -8,7 +8,7 @@
 //! of: it is to keep the noise of somebody's mistake, or malice, out of the log and away from the box. So a key that is
 //! right lets its holder in all the same, whatever others at the same address (a proxy, a NAT) do.
 //!
-//! Memory: all keys, some 300 bytes each, [`MOST`] of them; [`ADDRESSES`] addresses that have failed lately.
+//! Memory: all keys, some 300 bytes each, [`MOST`] of them; 4,096 addresses that have failed lately.
 
 use std::{
     collections::{BTreeMap, HashMap},
