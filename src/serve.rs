@@ -10,6 +10,7 @@
 //! and says so.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     io::{self, Write as _},
     path::Path,
@@ -318,7 +319,7 @@ fn abandon(opened: outbox::Opened) -> Result<(), StoreError> {
 async fn reach(config: &Config, clock: Clock) -> Result<Workshop, ServeError> {
     let own = config.clone();
     let client = tokio::task::spawn_blocking(move || client(&own, clock)).await.map_err(panicked)??;
-    Ok(Workshop::new(config, client, None)?)
+    Ok(Workshop::new(config, &client, BTreeMap::new(), None)?)
 }
 
 async fn start(
@@ -333,24 +334,27 @@ async fn start(
     clock.resume(opened.clocks.mark, opened.clocks.seen);
     // With the commit that follows.
     outbox.mark(clock.mark(), false);
-    let stored = configure(&outbox, &workshop, clock).await;
-    let (stored, keys) = match stored.and_then(|stored| Ok((stored, outbox.read()?.keys()?))) {
-        Ok(both) => both,
-        Err(error) => {
-            let error = first_cause(error, &mut opened.notices);
-            drop(outbox);
-            // It has failed already.
-            let _ = tokio::task::spawn_blocking(move || abandon(opened)).await;
-            return Err(error.into());
-        }
-    };
+    let configured = configure(&outbox, workshop, clock).await;
+    let (workshop, stored, keys) =
+        match configured.and_then(|(workshop, stored)| Ok((workshop, stored, outbox.read()?.keys()?))) {
+            Ok(all) => all,
+            Err(error) => {
+                let error = first_cause(error, &mut opened.notices);
+                drop(outbox);
+                // It has failed already.
+                let _ = tokio::task::spawn_blocking(move || abandon(opened)).await;
+                return Err(error.into());
+            }
+        };
     // Nothing fails from here on: the store would have to be closed.
     let workshop = Arc::new(workshop);
     let directory = Arc::new(Directory::new(stored, Arc::clone(&workshop), outbox.id_key()));
     warn_disabled(&directory);
     warn_unsigned(&directory);
-    let course =
-        Course { routes: Arc::new(directory.routes()), ..course(&workshop, &config, &Catalogs::default()) };
+    let course = Course {
+        routes: Arc::new(directory.routes()),
+        ..course(&workshop, config.limits, &Catalogs::default())
+    };
     let intake = Intake::new(outbox.clone(), course, clock, Chance, metrics.clone());
     let timing = (clock, config.network.require_clock);
     let engine = Engine::new(&opened, Arc::clone(&directory), &config.limits, timing, Chance, metrics);
@@ -408,14 +412,21 @@ async fn start(
     Ok(Parts { engine, stop, intakes, writer: opened.writer, clock })
 }
 
-/// Makes the store agree with the configuration.
+/// Makes the store agree with the configuration, and takes in the accounts that it has besides.
 async fn configure(
     outbox: &Outbox,
-    workshop: &Workshop,
+    workshop: Workshop,
     clock: Clock,
-) -> Result<Vec<(EndpointNumber, Endpoint)>, StoreError> {
-    let judged = workshop.judge(&outbox.read()?.endpoints()?);
-    outbox.configure(workshop.wanted(), judged, clock.wall()).await
+) -> Result<(Workshop, Vec<(EndpointNumber, Endpoint)>), StoreError> {
+    let (tenants, endpoints) = {
+        let reader = outbox.read()?;
+        (reader.accounts()?, reader.endpoints()?)
+    };
+    let tenants = tenants.into_iter().map(|(name, tenant)| (name, Arc::new(tenant))).collect();
+    let workshop = workshop.with_tenants(tenants);
+    let judged = workshop.judge(&endpoints);
+    let stored = outbox.configure(workshop.wanted(), judged, clock.wall()).await?;
+    Ok((workshop, stored))
 }
 
 fn no_notices() -> mpsc::UnboundedReceiver<Notice> {

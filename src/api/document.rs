@@ -99,6 +99,15 @@ impl<'a> Field<'a> {
         serde_json::from_str(self.value.get()).map_err(|_| self.mismatch("a text"))
     }
 
+    /// A value of any kind.
+    ///
+    /// # Errors
+    /// It is none such as `expected` says.
+    pub(super) fn value<T: serde::de::DeserializeOwned>(self, expected: &str) -> Result<T, Problem> {
+        serde_json::from_str(self.value.get())
+            .map_err(|_| Problem::bad_request(format!("{} must be {expected}", self.place)))
+    }
+
     /// `true` or `false`.
     ///
     /// # Errors

@@ -6,7 +6,9 @@ use axum::{
     routing::{MethodFilter, MethodRouter, on},
 };
 
-use super::{App, again, deliveries, endpoints, event_types, events, jobs, keys, openapi, reload, status};
+use super::{
+    App, accounts, again, deliveries, endpoints, event_types, events, jobs, keys, openapi, reload, status,
+};
 use crate::policy::rights::Thing;
 
 /// A method of a path.
@@ -47,7 +49,7 @@ const ROUTES: [Route; 16] = [
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    ROUTES.iter().chain(&endpoints::ROUTES).chain(&keys::ROUTES)
+    ROUTES.iter().chain(&endpoints::ROUTES).chain(&accounts::ROUTES).chain(&keys::ROUTES)
 }
 
 impl Route {

@@ -2,6 +2,7 @@
 //!
 //! Never the store's rows: those may change without a word, these are the contract.
 
+mod account;
 mod endpoint;
 mod job;
 mod key;
@@ -24,6 +25,9 @@ use crate::model::{
     time::Timestamp,
 };
 
+pub use self::account::{
+    AccountDetailsView, AccountSecretView, AccountView, DeletedAccount, KnownTypeView, MadeAccount,
+};
 pub use self::endpoint::{
     DeletedEndpoint, EnabledEndpoint, MadeEndpoint, SecretView, SecretsView, ShownSecret, TestView,
 };

@@ -19,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::clock::Clock;
 
+pub mod account;
 mod again;
 pub mod check;
 pub mod client;
@@ -107,6 +108,9 @@ enum Command {
     /// Make and revoke keys for the API over TCP
     #[command(subcommand)]
     Key(key::Command),
+    /// Look at accounts, make and change them
+    #[command(subcommand)]
+    Account(account::Command),
     /// Look after files that were not taken
     #[command(subcommand)]
     Spool(spool::Command),
@@ -198,6 +202,7 @@ fn dispatch(command: Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
         Command::Endpoint(command) => endpoint::run(&command, sockets, screen),
         Command::Job(command) => job::run(&command, sockets, screen),
         Command::Key(command) => key::run(&command, sockets, screen),
+        Command::Account(command) => account::run(&command, sockets, screen),
         Command::Spool(command) => spool::run(&command, sockets, screen),
         Command::Reload(_) => reload::run(sockets, screen),
         Command::Status(_) => status::run(sockets, screen),

@@ -312,6 +312,15 @@ fn accounts(written: Option<&Table>, shared: Shared<'_>, problems: &mut Problems
     accounts
 }
 
+/// An account that stands in no file, by itself.
+pub(super) fn account_alone(
+    written: (&AccountName, &Node),
+    (forms, rules): (&Forms, &Rules),
+    problems: &mut Problems,
+) -> Result<Account, Reported> {
+    account(Some(written), Shared { forms, rules: Some(rules), credentials: None }, problems)
+}
+
 fn account(
     written: Option<(&AccountName, &Node)>,
     shared: Shared<'_>,
@@ -345,7 +354,7 @@ fn account(
         None => (None, None),
     };
     Ok(Account {
-        form: form??,
+        form: Some(form??),
         catalog: catalog?,
         max_endpoints: max_endpoints?,
         https_only: https_only?,

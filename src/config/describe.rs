@@ -48,7 +48,8 @@ pub fn describe(config: &Config) -> String {
         lines.push(format!("proxy     {proxy}"));
     }
     for (name, account) in &config.accounts {
-        lines.push(format!("account   {name} (profile {})", account.form.profile().name));
+        let profile = account.form.as_ref().map_or("-", |form| &form.profile().name);
+        lines.push(format!("account   {name} (profile {profile})"));
         if let Some(credential) = &account.missing_credential {
             lines.push(format!("          callbacks held, credential missing: {credential}"));
         }

@@ -112,7 +112,7 @@ impl Endpoints<'_, '_> {
         match fields.given(self.problems, "profile", |key, node| known_profile(forms, key, node))? {
             Some(form) => form,
             None => match account.and_then(|account| self.accounts.get(account)) {
-                Some(Ok(account)) => Ok(Arc::clone(&account.form)),
+                Some(Ok(account)) => account.form.clone().ok_or(Reported),
                 _ => Err(Reported),
             },
         }

@@ -626,7 +626,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "accounts.NAME",
         repeated: false,
-        doc: "An account: the tenant that events and endpoints belong to. `default` is always there.",
+        doc: "An account: the tenant that events and endpoints belong to. `default` is always there. Others can be made over the API, too ([api.md](api.md#accounts)); one that stands here wins over one of its name there.",
         built: Built::Yes,
         keys: &[
             key(

@@ -3,10 +3,10 @@
 //! Which keys wait for a start stands in the table of keys ([`keys::is_live`]). A value that waits stays as it was, while the
 //! rest is taken: [`Config::retaining`] is the configuration that a daemon then runs with.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Account, Config, Endpoint, keys};
-use crate::model::account::AccountName;
+use crate::{model::account::AccountName, policy::form::Form};
 
 /// What is different in another configuration, by key, name or section: `store.settle_delay`, `accounts.media`, `access`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,7 +143,8 @@ fn same_account(one: &Account, other: &Account) -> bool {
         retention,
         retention_failed,
     } = one;
-    form.profile().name == other.form.profile().name
+    let profile = |form: &Option<_>| form.as_ref().map(|form: &Arc<Form>| form.profile().name.clone());
+    profile(form) == profile(&other.form)
         && *max_endpoints == other.max_endpoints
         && *catalog == other.catalog
         && *https_only == other.https_only

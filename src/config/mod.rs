@@ -28,6 +28,7 @@ mod raw;
 mod read;
 mod shape;
 mod source;
+mod tenant;
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +54,7 @@ pub use self::{
     live::Difference,
     manual::{manual, profiles},
     origin::{DEFAULT_DIRECTORY, DEFAULT_FILE, Origin},
+    tenant::{Given, Wrong, tenant},
 };
 use self::{error::Problems, raw::Table, source::Place, source::Sources};
 use crate::{
@@ -96,7 +98,12 @@ impl Config {
     /// Where deliveries may go, by address.
     pub fn rules(&self) -> Rules {
         let narrowed = self.accounts.iter().map(|(name, account)| (name.clone(), account.narrowing.clone()));
-        Rules::new(self.network.allow.clone(), self.network.deny.clone()).narrowed(narrowed)
+        self.network_rules().narrowed(narrowed)
+    }
+
+    /// The same, whatever accounts say.
+    pub fn network_rules(&self) -> Rules {
+        Rules::new(self.network.allow.clone(), self.network.deny.clone())
     }
 
     /// How long events are kept.
@@ -237,8 +244,9 @@ pub struct Network {
 /// An account.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// The profile of its endpoints that name none.
-    pub form: Arc<Form>,
+    /// The profile of its endpoints that name none. `None`: it was made over the API, with a profile that is not in the
+    /// configuration any more.
+    pub form: Option<Arc<Form>>,
     /// How many endpoints the API may make.
     pub max_endpoints: u64,
     /// Its event types; without a catalog every type is taken.

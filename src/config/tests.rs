@@ -1374,8 +1374,11 @@ fn what_is_not_written() {
     };
     assert_eq!(config.network, network);
     assert!(config.spools.is_empty() && config.endpoints.is_empty());
-    let accounts: Vec<_> =
-        config.accounts.iter().map(|(n, a)| (n.as_str(), a.form.profile().name.as_str())).collect();
+    let accounts: Vec<_> = config
+        .accounts
+        .iter()
+        .map(|(n, a)| (n.as_str(), a.form.as_ref().expect("it is there").profile().name.as_str()))
+        .collect();
     assert_eq!(accounts, [("default", "posthaste")]);
 
     let config = defaults(Path::new("./posthaste-data"));

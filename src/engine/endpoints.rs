@@ -6,6 +6,7 @@
 //! is on disk is in the directory.
 
 pub mod adopt;
+pub mod tenants;
 
 use std::{sync::Arc, time::Duration};
 
@@ -169,7 +170,7 @@ pub enum EndpointError {
     },
     /// The account has as many endpoints as it may have.
     #[error(
-        "the account has as many endpoints made over the API as it may have, {most}: delete one, or raise `max_endpoints` under its [accounts.NAME]"
+        "the account has as many endpoints made over the API as it may have, {most}: delete one, or raise its `max_endpoints` (under its [accounts.NAME], or `posthaste account update NAME --max-endpoints N`)"
     )]
     TooMany {
         /// How many.
@@ -515,7 +516,7 @@ impl Inner {
         let known = workshop.accounts().map(AccountName::as_str);
         let near = suggestion(nearest(account.as_str(), known));
         let message = format!(
-            "names the account `{account}`, which the configuration does not have{near}; add it as [accounts.{account}]"
+            "names the account `{account}`, which there is not{near}; add it as [accounts.{account}] to the configuration, or with `posthaste account add {account}`"
         );
         field("account", message)
     }
@@ -540,9 +541,13 @@ impl Inner {
     }
 
     fn make_secret(&self, form: &Form) -> Result<Secret, EndpointError> {
+        self.strong_secret(form).map_err(|message| EndpointError::SecretUnfit { message })
+    }
+
+    /// A secret that nobody has, in the form that `form` wants; or why there is none.
+    fn strong_secret(&self, form: &Form) -> Result<Secret, String> {
         let strong = self.parts.chance.bytes().map(Zeroizing::new).map_err(|error| {
-            let message = format!("the system gives no random numbers for a secret ({error}): try again");
-            EndpointError::SecretUnfit { message }
+            format!("the system gives no random numbers for a secret ({error}): try again")
         })?;
         let rule = &form.profile().signature;
         Ok(key::make(rule.key, rule.algorithm, &strong))

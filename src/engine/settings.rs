@@ -2,7 +2,7 @@
 //! here on nobody can tell.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -24,10 +24,11 @@ use crate::{
         id::IdKey,
         pattern::TypePattern,
         secret::{DatedSecret, Secret},
+        tenant::Tenant,
     },
     outbox::{Configured, Judged},
     policy::{
-        address::{Refusals, Scope, Stance},
+        address::{Refusals, Rules, Scope, Stance},
         destination::{self, Problem},
         form::Form,
         key::KeyError,
@@ -124,15 +125,26 @@ pub enum Unusable {
 
 /// Makes targets of what the store keeps, with what the configuration has.
 pub struct Workshop {
+    /// Its rules are those of the accounts.
     client: Client,
+    configuration: Arc<Configuration>,
+    /// Those of the configuration, and of those that were made over the API the ones that it does not have.
+    accounts: BTreeMap<AccountName, Arc<config::Account>>,
+    /// Those that were made over the API, all of them.
+    tenants: BTreeMap<AccountName, Arc<Tenant>>,
+    /// What signs each account's callbacks.
+    callbacks: BTreeMap<AccountName, Arc<CallbackKey>>,
+}
+
+/// What stays as it is while accounts are made and changed.
+struct Configuration {
     forms: BTreeMap<String, Arc<Form>>,
-    accounts: BTreeMap<AccountName, config::Account>,
-    /// In the order of the configuration.
-    configured: Vec<Ready>,
+    rules: Rules,
+    accounts: BTreeSet<AccountName>,
+    /// In its order.
+    endpoints: Vec<Ready>,
     /// Where among them an endpoint is, by account and name.
     places: HashMap<(AccountName, String), usize>,
-    /// What signs each account's callbacks.
-    callbacks: BTreeMap<AccountName, CallbackKey>,
 }
 
 /// What signs an account's callbacks.
@@ -144,12 +156,13 @@ struct CallbackKey {
 
 impl CallbackKey {
     fn of(account: &config::Account) -> Self {
-        let needed = account.form.needs_secret();
+        let Some(form) = &account.form else { return Self { missing_credentials: Vec::new(), signer: None } };
+        let needed = form.needs_secret();
         let secrets: Vec<_> = account.secret.iter().cloned().map(DatedSecret::lasting).collect();
         let missing_credentials: Vec<_> =
             account.missing_credential.iter().filter(|_| needed).cloned().collect();
         let there = !needed || !secrets.is_empty();
-        let signer = if there { Signer::new(&account.form, &secrets).ok().map(Arc::new) } else { None };
+        let signer = if there { Signer::new(form, &secrets).ok().map(Arc::new) } else { None };
         Self { missing_credentials, signer }
     }
 }
@@ -169,7 +182,19 @@ impl Workshop {
     ///
     /// # Errors
     /// Every endpoint whose URL or secret cannot be used.
-    pub fn new(config: &Config, client: Client, before: Option<&Self>) -> Result<Self, ConfigErrors> {
+    pub fn new(
+        config: &Config,
+        client: &Client,
+        tenants: BTreeMap<AccountName, Arc<Tenant>>,
+        before: Option<&Self>,
+    ) -> Result<Self, ConfigErrors> {
+        let of = |(name, tenant): (&AccountName, &Arc<Tenant>)| {
+            (name.clone(), Arc::new(config::Account::of(tenant, &config.forms)))
+        };
+        let mut accounts: BTreeMap<_, _> = tenants.iter().map(of).collect();
+        accounts.extend(config.accounts.iter().map(|(name, one)| (name.clone(), Arc::new(one.clone()))));
+        let rules = config.network_rules();
+        let client = client.with_rules(narrowed(&rules, &accounts));
         let (mut configured, mut errors) = (Vec::with_capacity(config.endpoints.len()), Vec::new());
         for endpoint in &config.endpoints {
             match ready(endpoint, &client, before) {
@@ -185,10 +210,70 @@ impl Workshop {
         }
         let places = configured.iter().enumerate();
         let places = places.map(|(at, ready)| ((ready.account.clone(), ready.name.clone()), at)).collect();
-        let (forms, accounts) = (config.forms.clone(), config.accounts.clone());
-        let callbacks =
-            accounts.iter().map(|(name, account)| (name.clone(), CallbackKey::of(account))).collect();
-        Ok(Self { client, forms, accounts, configured, places, callbacks })
+        let callbacks = accounts
+            .iter()
+            .map(|(name, account)| (name.clone(), Arc::new(CallbackKey::of(account))))
+            .collect();
+        let configuration = Configuration {
+            forms: config.forms.clone(),
+            rules,
+            accounts: config.accounts.keys().cloned().collect(),
+            endpoints: configured,
+            places,
+        };
+        Ok(Self { client, configuration: Arc::new(configuration), accounts, tenants, callbacks })
+    }
+
+    /// The same with these accounts that were made over the API, for a start that has none yet.
+    #[must_use]
+    pub fn with_tenants(mut self, tenants: BTreeMap<AccountName, Arc<Tenant>>) -> Self {
+        for (name, tenant) in tenants.iter().filter(|(name, _)| !self.configuration.accounts.contains(*name))
+        {
+            let account = config::Account::of(tenant, &self.configuration.forms);
+            self.callbacks.insert(name.clone(), Arc::new(CallbackKey::of(&account)));
+            self.accounts.insert(name.clone(), Arc::new(account));
+        }
+        self.client = self.client.with_rules(narrowed(&self.configuration.rules, &self.accounts));
+        Self { tenants, ..self }
+    }
+
+    /// The same with an account that was made over the API, as it is now; `None`: there is none any more. One of the
+    /// configuration with its name wins.
+    #[must_use]
+    pub fn with_tenant(&self, name: &AccountName, tenant: Option<Arc<Tenant>>) -> Self {
+        let (mut accounts, mut tenants) = (self.accounts.clone(), self.tenants.clone());
+        let mut callbacks = self.callbacks.clone();
+        let account = tenant.as_ref().map(|one| config::Account::of(one, &self.configuration.forms));
+        match tenant {
+            Some(tenant) => tenants.insert(name.clone(), tenant),
+            None => tenants.remove(name),
+        };
+        if !self.is_configured(name) {
+            accounts.remove(name);
+            callbacks.remove(name);
+            if let Some(account) = account {
+                callbacks.insert(name.clone(), Arc::new(CallbackKey::of(&account)));
+                accounts.insert(name.clone(), Arc::new(account));
+            }
+        }
+        let client = self.client.with_rules(narrowed(&self.configuration.rules, &accounts));
+        let configuration = Arc::clone(&self.configuration);
+        Self { client, configuration, accounts, tenants, callbacks }
+    }
+
+    /// Whether an account stands in the configuration.
+    pub fn is_configured(&self, account: &AccountName) -> bool {
+        self.configuration.accounts.contains(account)
+    }
+
+    /// The accounts that were made over the API, also those of which the configuration has one of their name.
+    pub const fn tenants(&self) -> &BTreeMap<AccountName, Arc<Tenant>> {
+        &self.tenants
+    }
+
+    /// Where deliveries may go, whatever accounts say.
+    pub fn network(&self) -> &Rules {
+        &self.configuration.rules
     }
 
     /// What its endpoints are reached with.
@@ -196,9 +281,9 @@ impl Workshop {
         &self.client
     }
 
-    /// The accounts with their settings.
-    pub fn tenants(&self) -> impl Iterator<Item = (&AccountName, &config::Account)> {
-        self.accounts.iter()
+    /// The accounts with their settings, in the order of their names.
+    pub fn all_accounts(&self) -> impl Iterator<Item = (&AccountName, &config::Account)> {
+        self.accounts.iter().map(|(name, account)| (name, &**account))
     }
 
     /// The accounts that there are.
@@ -208,7 +293,7 @@ impl Workshop {
 
     /// An account, if there is one of this name.
     pub fn account(&self, name: &AccountName) -> Option<&config::Account> {
-        self.accounts.get(name)
+        self.accounts.get(name).map(|account| &**account)
     }
 
     /// Where endpoints of this account that are made over the API may be.
@@ -217,18 +302,18 @@ impl Workshop {
     }
 
     /// The profiles that there are, by name.
-    pub const fn forms(&self) -> &BTreeMap<String, Arc<Form>> {
-        &self.forms
+    pub fn forms(&self) -> &BTreeMap<String, Arc<Form>> {
+        &self.configuration.forms
     }
 
     fn ready(&self, account: &AccountName, name: &str) -> Option<&Ready> {
-        let place = self.places.get(&(account.clone(), name.to_owned()));
-        place.map(|place| &self.configured[*place])
+        let place = self.configuration.places.get(&(account.clone(), name.to_owned()));
+        place.map(|place| &self.configuration.endpoints[*place])
     }
 
     /// How many of the configuration's endpoints are of this account.
     pub fn configured_of(&self, account: &AccountName) -> usize {
-        self.configured.iter().filter(|ready| ready.account == *account).count()
+        self.configuration.endpoints.iter().filter(|ready| ready.account == *account).count()
     }
 
     /// The configuration's endpoints, as the store wants to know them.
@@ -240,7 +325,7 @@ impl Workshop {
             unavailable: lacks(&ready.settings),
             lasting: ready.settings.form.as_ref().map(|form| form.profile().lasting()),
         };
-        self.configured.iter().map(one).collect()
+        self.configuration.endpoints.iter().map(one).collect()
     }
 
     /// Whether the endpoints that were made over the API, and the origins of callbacks, can be used as the configuration is.
@@ -312,8 +397,8 @@ impl Workshop {
     pub fn form(&self, account: &AccountName, profile: Option<&str>) -> Option<Arc<Form>> {
         let account = self.accounts.get(account)?;
         match profile {
-            Some(name) => self.forms.get(name).cloned(),
-            None => Some(Arc::clone(&account.form)),
+            Some(name) => self.configuration.forms.get(name).cloned(),
+            None => account.form.clone(),
         }
     }
 
@@ -438,6 +523,12 @@ impl Settings {
 
 fn lacks(settings: &Settings) -> Option<DisableReason> {
     (!settings.missing_credentials.is_empty()).then_some(DisableReason::NoCredential)
+}
+
+fn narrowed(rules: &Rules, accounts: &BTreeMap<AccountName, Arc<config::Account>>) -> Rules {
+    let narrowing =
+        |(name, account): (&AccountName, &Arc<config::Account>)| (name.clone(), account.narrowing.clone());
+    rules.clone().narrowed(accounts.iter().map(narrowing))
 }
 
 /// An endpoint of the configuration, which goes over the same connections as before if it goes where it went.

@@ -4,7 +4,7 @@ mod callbacks;
 mod changes;
 mod clock;
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -62,7 +62,7 @@ fn config(directory: &Path, receiver: &TcpListener) -> Config {
 
 fn workshop(config: &Config) -> Workshop {
     let client = Client::new(config.rules(), Clock::start(), client::Options::default()).expect("a client");
-    Workshop::new(config, client, None).expect("endpoints")
+    Workshop::new(config, &client, BTreeMap::new(), None).expect("endpoints")
 }
 
 /// A running engine.
@@ -105,7 +105,7 @@ impl Running {
         );
         let course = Course {
             routes: Arc::new(directory.routes()),
-            ..course(&workshop, config, &Catalogs::default())
+            ..course(&workshop, config.limits, &Catalogs::default())
         };
         let intake = Intake::new(outbox.clone(), course, clock, Chance, metrics.clone());
         let endpoints = Endpoints::new(Parts {

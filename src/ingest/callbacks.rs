@@ -46,22 +46,23 @@ impl Callbacks {
     /// Those of these accounts, which may go where `rules` say.
     pub fn new<'a>(accounts: impl Iterator<Item = (&'a AccountName, &'a Account)>, rules: &Rules) -> Self {
         let rule = |(name, account): (&AccountName, &Account)| {
+            let form = account.form.as_ref()?;
             let key = match (&account.secret, &account.missing_credential) {
-                _ if !account.form.needs_secret() => Key::There,
+                _ if !form.needs_secret() => Key::There,
                 (Some(_), _) => Key::There,
                 (None, Some(_)) => Key::Missing,
                 (None, None) => Key::None,
             };
             let rule = Rule {
-                form: Arc::clone(&account.form),
+                form: Arc::clone(form),
                 max_origins: account.max_origins,
                 https_only: account.https_only,
                 scope: rules.scope(Stance::Outside, name),
                 key,
             };
-            (name.clone(), rule)
+            Some((name.clone(), rule))
         };
-        Self(Arc::new(accounts.map(rule).collect()))
+        Self(Arc::new(accounts.filter_map(rule).collect()))
     }
 
     /// Judges the URL of a callback of this account's.
@@ -70,12 +71,12 @@ impl Callbacks {
     /// It may not go there, or could not be signed.
     pub(super) fn judge(&self, account: &AccountName, text: &str) -> Result<(Url, &Rule), Refusal> {
         // Whoever asks has looked for the account already.
-        let rule = self.0.get(account).ok_or_else(|| no_secret(account, None))?;
+        let rule = self.0.get(account).ok_or_else(|| no_profile(account))?;
         let url = destination::admit(text, rule.https_only, &rule.scope)
             .map_err(|error| Refusal::new(Code::UrlRefused, error.to_string()))?;
         match rule.key {
             Key::There | Key::Missing => Ok((url, rule)),
-            Key::None => Err(no_secret(account, Some(&rule.form))),
+            Key::None => Err(no_secret(account, &rule.form)),
         }
     }
 }
@@ -87,13 +88,18 @@ impl Rule {
     }
 }
 
-fn no_secret(account: &AccountName, form: Option<&Form>) -> Refusal {
-    let why = form.map_or_else(String::new, |form| {
-        let does = if form.signs() { "signs" } else { "sends a secret" };
-        format!(", and its profile `{}` {does}", form.profile().name)
-    });
+fn no_profile(account: &AccountName) -> Refusal {
     let message = format!(
-        "the account `{account}` has no secret for callbacks{why}: write `secret = \"@credential:NAME\"` under [accounts.{account}], or leave `url` out"
+        "the account `{account}` has a profile that is not in the configuration: give it another (`posthaste account update {account} --profile NAME`), or leave `url` out"
+    );
+    Refusal::new(Code::SecretMissing, message)
+}
+
+fn no_secret(account: &AccountName, form: &Form) -> Refusal {
+    let does = if form.signs() { "signs" } else { "sends a secret" };
+    let profile = &form.profile().name;
+    let message = format!(
+        "the account `{account}` has no secret for callbacks, and its profile `{profile}` {does}: write `secret = \"@credential:NAME\"` under [accounts.{account}], or give it one where it was made over the API (`posthaste account update {account} --secret @FILE`); or leave `url` out"
     );
     Refusal::new(Code::SecretMissing, message)
 }

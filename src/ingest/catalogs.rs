@@ -108,7 +108,7 @@ impl Catalogs {
                 String::new()
             };
             let message = format!(
-                "the account `{account}` has no event type `{event_type}`: {unknown}Its catalog is in the configuration, [[accounts.{account}.event_type]]"
+                "the account `{account}` has no event type `{event_type}`: {unknown}Its catalog is in the configuration, [[accounts.{account}.event_type]], or shown by `posthaste account show {account}`"
             );
             Refusal::new(Code::UnknownEventType, message)
         })?;

@@ -400,7 +400,7 @@ impl Intake {
         let near = may_search.then(|| nearest(account.as_str(), known)).flatten();
         let near = near.map(|near| format!(" did you mean `{near}`?")).unwrap_or_default();
         let message = format!(
-            "there is no account `{account}`:{near} accounts are made in the configuration, [accounts.{account}]"
+            "there is no account `{account}`:{near} accounts are made in the configuration, [accounts.{account}], or with `posthaste account add {account}`"
         );
         Refusal::new(Code::UnknownAccount, message)
     }

@@ -20,4 +20,5 @@ pub mod profile;
 pub mod quota;
 pub mod role;
 pub mod secret;
+pub mod tenant;
 pub mod time;

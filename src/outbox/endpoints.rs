@@ -268,8 +268,7 @@ pub(super) fn reconcile(
             }
             Source::Api(_) | Source::Callback { .. } => {
                 if let Some(judged) = judged.get(number) {
-                    endpoint.lasting = judged.lasting.or(endpoint.lasting);
-                    set_unavailable(&mut endpoint, judged.unavailable, at);
+                    take_judged(&mut endpoint, judged, at);
                 }
             }
             Source::Deleted { .. } => {}
@@ -286,6 +285,31 @@ pub(super) fn reconcile(
         endpoints.write(endpoints.next()?, endpoint, tables)?;
     }
     Ok(endpoints.all.iter().map(|(number, endpoint)| (*number, endpoint.clone())).collect())
+}
+
+/// Writes of each of these how it is judged.
+pub(super) fn judge(
+    judged: &[Judged],
+    at: Timestamp,
+    endpoints: &mut Endpoints,
+    tables: &mut Tables<'_>,
+) -> Result<(), StoreError> {
+    for one in judged {
+        let Some(before) = endpoints.all.get(&one.number).filter(|endpoint| !endpoint.is_deleted()) else {
+            continue;
+        };
+        let mut endpoint = before.clone();
+        take_judged(&mut endpoint, one, at);
+        if endpoint != *before {
+            endpoints.write(one.number, endpoint, tables)?;
+        }
+    }
+    Ok(())
+}
+
+fn take_judged(endpoint: &mut Endpoint, judged: &Judged, at: Timestamp) {
+    endpoint.lasting = judged.lasting.or(endpoint.lasting);
+    set_unavailable(endpoint, judged.unavailable, at);
 }
 
 /// Takes into `endpoint` what the configuration has for it, if it has it.

@@ -41,6 +41,7 @@ mod room;
 mod schema;
 mod settle;
 mod store;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -72,10 +73,17 @@ pub use self::{
     replay::{Replay, Replayed},
     room::{Door, Full, Room},
     settle::{Count, NotSettled, Settle},
+    tenants::{MAX_ACCOUNTS, TenantChange, TenantChanged},
     writer::{End, Notice, Writer},
 };
-use self::{database::Shared, error::contain, store::Store, writer::Queue};
+use self::{
+    database::Shared,
+    error::contain,
+    store::Store,
+    writer::{ChangeTenant, Queue},
+};
 use crate::model::{
+    account::AccountName,
     attempt::AttemptRow,
     bearer::KeyNumber,
     delivery::{Delivery, DeliveryKey, Group, Load, Order, Scheduled},
@@ -343,6 +351,23 @@ impl Outbox {
     /// Has it written when a key was last used, with a commit that others share.
     pub fn key_used(&self, number: KeyNumber, at: Timestamp) {
         self.queue.key_used(number, at);
+    }
+
+    /// Changes an account that was, or is to be, made over the API, in a commit of its own, together with how its endpoints and
+    /// origins are judged under it; the answer comes when it is durable.
+    ///
+    /// # Errors
+    /// The store failed or is closed.
+    pub async fn change_account(
+        &self,
+        name: AccountName,
+        change: TenantChange,
+        judged: Vec<Judged>,
+        at: Timestamp,
+    ) -> Result<TenantChanged, StoreError> {
+        let (answer, receiver) = oneshot::channel();
+        self.queue.change_tenant(ChangeTenant { change: (name, change), judged, at, answer });
+        receiver.await.unwrap_or(Err(StoreError::Stopped))
     }
 
     /// A view of the store as it is now.

@@ -25,6 +25,7 @@ use super::{
         ATTEMPTS, EVENTS, FILES, HISTORY, IDS, PENDING, ROW_DELIVERIES, first_row, pack, row_key, row_seq,
         row_slot,
     },
+    tenants,
 };
 use crate::model::{
     account::AccountName,
@@ -34,6 +35,7 @@ use crate::model::{
     endpoint::{Endpoint, EndpointNumber},
     event::{Event, Seq},
     job::{Job, JobNumber, Recover},
+    tenant::Tenant,
     time::{Minute, Timestamp},
 };
 
@@ -188,6 +190,11 @@ impl Reader {
     pub fn first(&self) -> Result<DeliveryKey, StoreError> {
         let first = self.txn.open_table(EVENTS)?.first()?.map_or(0, |(seq, _)| seq.value());
         Ok(DeliveryKey { seq: Seq::new(first), slot: 0 })
+    }
+
+    /// All accounts that were made over the API, in the order of their names.
+    pub fn accounts(&self) -> Result<Vec<(AccountName, Tenant)>, StoreError> {
+        tenants::read_all(&self.txn)
     }
 
     /// Rows newest first, at most `limit`, from the one before `before` on; of pending and ended deliveries alike.

@@ -16,10 +16,14 @@
 //! ```
 //!
 //! so that neither lists nor the order read payloads, and a settle patches 40 bytes. The second version is that of
-//! events with a key of which a delivery keeps an order. Events, attempts and endpoints are a version byte and a
+//! events with a key of which a delivery keeps an order. Events, attempts, endpoints and accounts are a version byte and a
 //! MessagePack map with short names: fields can be added, unknown ones are passed over.
 
-use std::{borrow::Cow, net::SocketAddr, time::Duration};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -38,6 +42,7 @@ use crate::model::{
     profile::Lasting,
     role::Role,
     secret::{DatedSecret, Secret},
+    tenant::{KnownType, Tenant},
     time::Timestamp,
 };
 
@@ -819,6 +824,116 @@ impl OwnRecord<'_> {
     }
 }
 
+/// An account that was made over the API. Borrowed from the row, as is what has secrets of an endpoint.
+#[derive(Serialize, Deserialize)]
+struct TenantRecord<'a> {
+    #[serde(rename = "de", default, borrow, skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(rename = "pr", borrow)]
+    profile: &'a str,
+    #[serde(rename = "me")]
+    max_endpoints: u64,
+    #[serde(rename = "ho")]
+    https_only: bool,
+    #[serde(rename = "mo")]
+    max_origins: u64,
+    #[serde(rename = "se", default, borrow, skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
+    #[serde(rename = "al", default, skip_serializing_if = "Option::is_none")]
+    allow: Option<Vec<(IpAddr, u8)>>,
+    #[serde(rename = "dn", default, skip_serializing_if = "Vec::is_empty")]
+    deny: Vec<(IpAddr, u8)>,
+    /// Each with its groups, description and effect.
+    #[serde(rename = "ty", default, borrow, skip_serializing_if = "Option::is_none")]
+    event_types: Option<Vec<KnownTypeRecord<'a>>>,
+    #[serde(rename = "at")]
+    created_at: u64,
+    #[serde(rename = "up", default, skip_serializing_if = "Option::is_none")]
+    updated_at: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KnownTypeRecord<'a> {
+    #[serde(rename = "na", borrow)]
+    name: &'a str,
+    #[serde(rename = "gr", default, borrow, skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<&'a str>,
+    #[serde(rename = "de", default, borrow, skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    #[serde(rename = "ef", default, skip_serializing_if = "Option::is_none")]
+    effect: Option<u8>,
+}
+
+/// Holds a secret: wiped when it has been written.
+pub(super) fn encode_tenant(tenant: &Tenant) -> Zeroizing<Vec<u8>> {
+    let known = |one: &'_ KnownType| {
+        48 + one.name.as_str().len()
+            + one.description.len()
+            + one.groups.iter().map(|group| group.len() + 5).sum::<usize>()
+    };
+    let types: usize = tenant.event_types.iter().flatten().map(known).sum();
+    let networks = tenant.deny.len() + tenant.allow.as_ref().map_or(0, Vec::len);
+    let texts =
+        [tenant.description.as_deref(), Some(&tenant.profile), tenant.secret.as_ref().map(Secret::expose)];
+    let texts: usize = texts.into_iter().flatten().map(str::len).sum();
+    // With room for all of it: a row that grows leaves its old bytes behind.
+    let size = 256 + types + networks * 80 + texts;
+    let record = TenantRecord {
+        description: tenant.description.as_deref(),
+        profile: &tenant.profile,
+        max_endpoints: tenant.max_endpoints,
+        https_only: tenant.https_only,
+        max_origins: tenant.max_origins,
+        secret: tenant.secret.as_ref().map(Secret::expose),
+        allow: tenant.allow.clone(),
+        deny: tenant.deny.clone(),
+        event_types: tenant.event_types.as_ref().map(|types| types.iter().map(known_type_record).collect()),
+        created_at: tenant.created_at.as_millis(),
+        updated_at: (tenant.updated_at != tenant.created_at).then_some(tenant.updated_at.as_millis()),
+    };
+    let row = encode_map(&record, size);
+    debug_assert!(row.capacity() == size, "a row of {} bytes has outgrown {size}", row.len());
+    Zeroizing::new(row)
+}
+
+fn known_type_record(known: &KnownType) -> KnownTypeRecord<'_> {
+    KnownTypeRecord {
+        name: known.name.as_str(),
+        groups: known.groups.iter().map(String::as_str).collect(),
+        description: &known.description,
+        effect: effect_code(known.effect),
+    }
+}
+
+pub(super) fn decode_tenant(row: &[u8]) -> Option<Tenant> {
+    let record: TenantRecord<'_> = decode_map(row)?;
+    let known = |one: KnownTypeRecord<'_>| {
+        Some(KnownType {
+            name: one.name.parse().ok()?,
+            groups: one.groups.into_iter().map(str::to_owned).collect(),
+            description: one.description.to_owned(),
+            effect: effect(one.effect)?,
+        })
+    };
+    let event_types = match record.event_types {
+        Some(types) => Some(types.into_iter().map(known).collect::<Option<_>>()?),
+        None => None,
+    };
+    Some(Tenant {
+        description: record.description.map(str::to_owned),
+        profile: record.profile.to_owned(),
+        max_endpoints: record.max_endpoints,
+        https_only: record.https_only,
+        max_origins: record.max_origins,
+        secret: record.secret.map(|secret| Secret::new(secret.to_owned())),
+        allow: record.allow,
+        deny: record.deny,
+        event_types,
+        created_at: Timestamp::from_millis(record.created_at),
+        updated_at: Timestamp::from_millis(record.updated_at.unwrap_or(record.created_at)),
+    })
+}
+
 /// A row of `ids`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IdRow {
@@ -1157,6 +1272,47 @@ mod tests {
             wanted.lasting = random.bool().then_some(lasting);
             wanted.discard = random.bool().then(|| Discard { below: Seq::new(random.u64(..1 << 48)), at });
             assert_eq!(decode_endpoint(&encode_endpoint(&wanted)), Some(wanted));
+        }
+    }
+
+    #[test]
+    fn accounts_read_back() {
+        let mut random = fastrand::Rng::with_seed(11);
+        for _ in 0..300 {
+            let network = |random: &mut fastrand::Rng| -> (IpAddr, u8) {
+                if random.bool() {
+                    ([10, 0, 0, 0].into(), 8)
+                } else {
+                    ([0xfd00, 0, 0, 0, 0, 0, 0, 0].into(), 64)
+                }
+            };
+            let networks =
+                |random: &mut fastrand::Rng| (0..random.usize(..9)).map(|_| network(random)).collect();
+            let known = |random: &mut fastrand::Rng| KnownType {
+                name: format!("a.b{}", random.u32(..)).parse().expect("a type"),
+                groups: (0..random.usize(..4)).map(|_| text(random, 40)).collect(),
+                description: text(random, 300),
+                effect: [Effect::Live, Effect::Partial, Effect::None][random.usize(..3)],
+            };
+            let at = Timestamp::from_millis(random.u64(..1 << 40));
+            let tenant = Tenant {
+                description: random.bool().then(|| text(&mut random, 1_000)),
+                profile: text(&mut random, 64),
+                max_endpoints: random.u64(..),
+                https_only: random.bool(),
+                max_origins: random.u64(..),
+                secret: random.bool().then(|| Secret::new(text(&mut random, 200))),
+                allow: random.bool().then(|| networks(&mut random)),
+                deny: networks(&mut random),
+                event_types: random
+                    .bool()
+                    .then(|| (0..random.usize(..50)).map(|_| known(&mut random)).collect()),
+                created_at: at,
+                updated_at: if random.bool() { at } else { at.plus(Duration::from_secs(1)) },
+            };
+            let row = encode_tenant(&tenant);
+            assert_eq!(decode_tenant(&row), Some(tenant));
+            assert_eq!(decode_tenant(&row[..row.len() - 1]), None);
         }
     }
 

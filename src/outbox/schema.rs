@@ -13,6 +13,7 @@
 //! | `endpoints` | number | version byte, MessagePack map; secrets among it | configuration, changes; settle when a count changes; accept of the first callback to an origin, which may remove another |
 //! | `jobs` | number | version byte, MessagePack map | changes of jobs; the oldest that have ended are removed. Not there until there is one |
 //! | `keys` | number | version byte, MessagePack map; empty of one that was revoked | changes; when one was last used with any commit. Not there until a key is made |
+//! | `accounts` | name | version byte, MessagePack map; a secret among it | changes of accounts over the API. Not there until one is made |
 //! | `meta` | name | bytes | creation, open, close; the clocks' mark and the count of bytes with any commit |
 //!
 //! Packed, a delivery's key is `seq << 16 | slot`. A *row key* is `seq << 16 | slot` of the row's first delivery; a row holds at most [`ROW_DELIVERIES`] of them.
@@ -44,6 +45,7 @@ pub(super) const FIFO: TableDefinition<FifoKey, u64> = TableDefinition::new("fif
 pub(super) const ENDPOINTS: TableDefinition<u32, &[u8]> = TableDefinition::new("endpoints");
 pub(super) const JOBS: TableDefinition<u64, &[u8]> = TableDefinition::new("jobs");
 pub(super) const KEYS: TableDefinition<u32, &[u8]> = TableDefinition::new("keys");
+pub(super) const ACCOUNTS: TableDefinition<&str, &[u8]> = TableDefinition::new("accounts");
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 /// Rows of `meta`.
@@ -120,6 +122,7 @@ pub(super) struct Tables<'txn> {
     endpoints: Option<Table<'txn, u32, &'static [u8]>>,
     jobs: Option<Table<'txn, u64, &'static [u8]>>,
     keys: Option<Table<'txn, u32, &'static [u8]>>,
+    accounts: Option<Table<'txn, &'static str, &'static [u8]>>,
 }
 
 macro_rules! table {
@@ -148,6 +151,7 @@ impl<'txn> Tables<'txn> {
             endpoints: None,
             jobs: None,
             keys: None,
+            accounts: None,
         }
     }
 
@@ -162,4 +166,5 @@ impl<'txn> Tables<'txn> {
     table!(endpoints, ENDPOINTS, u32, &'static [u8]);
     table!(jobs, JOBS, u64, &'static [u8]);
     table!(keys, KEYS, u32, &'static [u8]);
+    table!(accounts, ACCOUNTS, &'static str, &'static [u8]);
 }

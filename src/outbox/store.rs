@@ -27,8 +27,10 @@ use super::{
     room::Room,
     schema::{ATTEMPTS, EVENTS, IDS, META, Tables, meta},
     settle::{NotSettled, Settle, settle},
+    tenants::{self, TenantChange, TenantChanged, Tenants},
 };
 use crate::model::{
+    account::AccountName,
     attempt::AttemptRow,
     bearer::KeyNumber,
     delivery::{DeliveryKey, Load, Scheduled},
@@ -49,6 +51,7 @@ pub(super) struct State {
     pub(super) endpoints: Endpoints,
     pub(super) jobs: Jobs,
     pub(super) keys: Keys,
+    pub(super) tenants: Tenants,
     pub(super) depths: Depths,
     pub(super) pending_per_endpoint: u64,
     pub(super) held: Held,
@@ -140,6 +143,7 @@ impl Store {
         let endpoints = Endpoints::read(&txn)?;
         let jobs = Jobs::read(&txn)?;
         let keys = Keys::read(&txn)?;
+        let tenants = Tenants::read(&txn)?;
         let next_seq = Seq::new(after("events", last_seq, Seq::MAX.get())?);
         let next_attempt = AttemptRow::new(after("attempts", last_attempt, AttemptRow::MAX.get())?);
         let (held, next_attempt) = Held::read(&txn, next_seq, next_attempt)?;
@@ -154,6 +158,7 @@ impl Store {
             endpoints,
             jobs,
             keys,
+            tenants,
             depths,
             pending_per_endpoint: options.pending_per_endpoint,
             held,
@@ -288,6 +293,16 @@ impl Store {
             let wrote = matches!(answers, JobChanged::Done(..));
             Ok((Again { answers, origins: OriginNews::default(), scheduled }, wrote))
         })
+    }
+
+    /// Changes an account that was, or is to be, made over the API.
+    pub(super) fn change_tenant(
+        &mut self,
+        one: (AccountName, TenantChange),
+        judged: &[Judged],
+        at: Timestamp,
+    ) -> Result<TenantChanged, StoreError> {
+        self.write(|state, tables| tenants::change(one, judged, at, state, tables))
     }
 
     /// Says in the store that it is closed cleanly, and closes it.

@@ -12,6 +12,7 @@ mod origins;
 mod parked;
 mod random;
 mod recover;
+mod tenants;
 mod writing;
 
 use std::{error::Error, fmt::Write as _, future::Future, path::Path, time::Duration};

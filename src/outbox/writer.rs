@@ -34,8 +34,10 @@ use super::{
     replay::{Replay, Replayed},
     settle::{NotSettled, Settle},
     store::{Again, Group, Store},
+    tenants::{TenantChange, TenantChanged},
 };
 use crate::model::{
+    account::AccountName,
     bearer::KeyNumber,
     delivery::{DeliveryKey, Load, Order, Scheduled},
     endpoint::{Endpoint, EndpointNumber},
@@ -70,7 +72,7 @@ pub enum Notice {
     Failed(StoreError),
 }
 
-type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// The queue before the thread; shared with every handle.
 #[derive(Debug, Default)]
@@ -99,6 +101,7 @@ struct Work {
     called_off: Vec<(DeliveryKey, Answer<bool>)>,
     /// One at a time goes with a commit, and none of them hurries.
     forgets: VecDeque<(Vec<Due>, Answer<Forgotten>)>,
+    tenants: Vec<ChangeTenant>,
     tuning: Option<Tuning>,
     key_changes: Vec<(KeyChange, Answer<KeyChanged>)>,
     used: Vec<(KeyNumber, Timestamp)>,
@@ -134,6 +137,14 @@ struct Configure {
     judged: Vec<Judged>,
     at: Timestamp,
     answer: Answer<Vec<(EndpointNumber, Endpoint)>>,
+}
+
+#[derive(Debug)]
+pub(super) struct ChangeTenant {
+    pub(super) change: (AccountName, TenantChange),
+    pub(super) judged: Vec<Judged>,
+    pub(super) at: Timestamp,
+    pub(super) answer: Answer<TenantChanged>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -213,6 +224,10 @@ impl Queue {
 
     pub(super) fn forget(&self, due: Vec<Due>, answer: Answer<Forgotten>) {
         self.add(|work| work.forgets.push_back((due, answer)));
+    }
+
+    pub(super) fn change_tenant(&self, change: ChangeTenant) {
+        self.add(|work| work.tenants.push(change));
     }
 
     /// For the next round; it is no reason for one.
@@ -310,6 +325,7 @@ impl Work {
             || !self.called_off.is_empty()
             || !self.key_changes.is_empty()
             || !self.steps.is_empty()
+            || !self.tenants.is_empty()
             || !self.ids.is_empty()
             || self.mark_now
             || !self.loads.is_empty()
@@ -366,6 +382,7 @@ struct Round {
     replays: Vec<(Replay, Answer<Replayed>)>,
     called_off: Vec<(DeliveryKey, Answer<bool>)>,
     forget: Option<Answer<Forgotten>>,
+    tenants: Vec<ChangeTenant>,
     tuning: Option<Tuning>,
     key_changes: Vec<(KeyChange, Answer<KeyChanged>)>,
     steps: Vec<(Step, Answer<JobChanged>)>,
@@ -476,9 +493,10 @@ fn end(store: Store, stop: Stop) -> Result<(), StoreError> {
 impl Round {
     /// Whether the store is to be closed and nothing is left to write.
     fn is_last(&self) -> bool {
-        let unchanged = self.configure.is_empty() && self.changes.is_empty() && self.key_changes.is_empty();
+        let unchanged = self.configure.is_empty() && self.changes.is_empty() && self.tenants.is_empty();
         let nothing_again = self.replays.is_empty() && self.called_off.is_empty() && self.steps.is_empty();
-        let nothing = self.group.is_empty() && unchanged && self.jobs.is_empty() && nothing_again;
+        let nothing_else = self.key_changes.is_empty() && self.jobs.is_empty();
+        let nothing = self.group.is_empty() && unchanged && nothing_again && nothing_else;
         matches!(self.stop, Stop::Close(_)) && nothing && !self.mark_now
     }
 }
@@ -520,6 +538,7 @@ fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Roun
         replays: mem::take(&mut work.replays),
         called_off: mem::take(&mut work.called_off),
         forget,
+        tenants: mem::take(&mut work.tenants),
         tuning: work.tuning.take(),
         key_changes: mem::take(&mut work.key_changes),
         steps: mem::take(&mut work.steps),
@@ -569,6 +588,9 @@ fn write(
         let Again { answers, origins, scheduled } = store.step(&step)?;
         tell(origins, scheduled, notices);
         let _ = asker.send(Ok(answers));
+    }
+    for ChangeTenant { change, judged, at, answer } in round.tenants {
+        let _ = answer.send(Ok(store.change_tenant(change, &judged, at)?));
     }
     if round.group.is_empty() && !round.mark_now {
         return Ok(round.group.settles);

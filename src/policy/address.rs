@@ -56,6 +56,16 @@ impl Narrowing {
     pub fn new(allow: Option<Vec<IpNet>>, deny: Vec<IpNet>) -> Self {
         Self { allow: allow.map(canonical), deny: canonical(deny) }
     }
+
+    /// What of `[network] allow` holds; `None`: all of it.
+    pub fn allow(&self) -> Option<&[IpNet]> {
+        self.allow.as_deref()
+    }
+
+    /// What is closed besides.
+    pub fn deny(&self) -> &[IpNet] {
+        &self.deny
+    }
 }
 
 impl Rules {

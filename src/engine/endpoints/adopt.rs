@@ -10,7 +10,7 @@ use tokio::task;
 
 use super::{Endpoints, Inner, Parts};
 use crate::{
-    config::{Config, ConfigErrors},
+    config::{Config, ConfigErrors, Limits},
     delivery::{
         client::{Client, Options},
         tls::RootsError,
@@ -62,11 +62,12 @@ impl Inner {
         let config = Arc::clone(&next);
         let made = task::spawn_blocking(move || {
             let client = if same_network {
-                before.client().with_rules(config.rules())
+                before.client().clone()
             } else {
-                before.client().renewed(config.rules(), client_options(&config))?
+                before.client().renewed(config.network_rules(), client_options(&config))?
             };
-            Ok::<_, AdoptError>(Workshop::new(&config, client, Some(&before))?)
+            let tenants = before.tenants().clone();
+            Ok::<_, AdoptError>(Workshop::new(&config, &client, tenants, Some(&before))?)
         });
         let workshop = Arc::new(made.await.map_err(|_| StoreError::Stopped)??);
         let outbox = self.parts.outbox.clone();
@@ -80,12 +81,12 @@ impl Inner {
         let swap = Swap { workshop: Arc::clone(&workshop), of: None, targets };
         engine.swap(swap, Some(next.network.require_clock)).await;
         let routes = Arc::new(directory.routes());
-        intake.steer(|course| Course { routes, ..self::course(&workshop, &next, &course.catalogs) });
+        intake.steer(|course| Course { routes, ..self::course(&workshop, next.limits, &course.catalogs) });
         Ok(())
     }
 
     /// What is made of what the store keeps, aside from everything else. Of what was deleted nothing is.
-    async fn targets(
+    pub(super) async fn targets(
         &self,
         workshop: Arc<Workshop>,
         stored: Vec<(EndpointNumber, Endpoint)>,
@@ -121,14 +122,14 @@ fn tuning(config: &Config) -> Tuning {
 }
 
 /// By what events are taken, but for who wants them; the types of `before` are counted on.
-pub fn course(workshop: &Workshop, config: &Config, before: &Catalogs) -> Course {
+pub fn course(workshop: &Workshop, limits: Limits, before: &Catalogs) -> Course {
     let catalogs =
-        workshop.tenants().filter_map(|(name, account)| Some((name.clone(), account.catalog.clone()?)));
+        workshop.all_accounts().filter_map(|(name, account)| Some((name.clone(), account.catalog.clone()?)));
     Course {
         routes: Arc::default(),
         catalogs: before.renewed(catalogs),
-        callbacks: Callbacks::new(workshop.tenants(), workshop.client().rules()),
-        limits: config.limits,
+        callbacks: Callbacks::new(workshop.all_accounts(), workshop.client().rules()),
+        limits,
     }
 }
 
@@ -137,5 +138,5 @@ pub fn course(workshop: &Workshop, config: &Config, before: &Catalogs) -> Course
 /// # Errors
 /// They cannot be read.
 pub fn client(config: &Config, clock: crate::clock::Clock) -> Result<Client, RootsError> {
-    Client::new(config.rules(), clock, client_options(config))
+    Client::new(config.network_rules(), clock, client_options(config))
 }
