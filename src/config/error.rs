@@ -1,6 +1,10 @@
 //! What is wrong with a configuration: all of it at once, each error with its place.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::source::{Place, Shown, Sources};
 
@@ -26,7 +30,7 @@ pub struct Position {
     pub line: usize,
     /// The character in the line, from 1.
     pub column: usize,
-    /// The line itself, without what may be secret in it.
+    /// The line itself, without what may be secret in it; empty where it is not there any more.
     pub text: String,
     indent: String,
     carets: usize,
@@ -39,23 +43,27 @@ impl ConfigError {
     }
 }
 
-/// Where something stands that an error may be about only later.
+/// Where something stands that an error may be about only later, when the text is not there any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
-    file: PathBuf,
-    position: Position,
+    file: Arc<Path>,
+    line: usize,
+    column: usize,
 }
 
 impl Written {
     pub(super) fn new(place: Place, sources: &Sources) -> Self {
-        let ConfigError { file, position, .. } = located(Problem::at(place), sources);
-        Self { file, position: position.expect("a place has one") }
+        let (file, line, column) = sources.locate(place);
+        Self { file, line, column }
     }
 
-    /// What is wrong there, and what to do.
+    /// What is wrong there, and what to do; without the line itself.
     pub fn error(&self, message: String, help: &str) -> ConfigError {
-        let (file, position) = (self.file.clone(), Some(self.position.clone()));
-        ConfigError { message, help: help.to_owned(), file, position, notes: Vec::new() }
+        let Self { file, line, column } = self;
+        let position =
+            Position { line: *line, column: *column, text: String::new(), indent: String::new(), carets: 0 };
+        let help = help.to_owned();
+        ConfigError { message, help, file: file.to_path_buf(), position: Some(position), notes: Vec::new() }
     }
 }
 
@@ -63,7 +71,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "error: {}", self.message)?;
         let file = self.file.display();
-        let gutter = if let Some(at) = &self.position {
+        let gutter = if let Some(at) = self.position.as_ref().filter(|at| at.carets > 0) {
             let number = at.line.to_string();
             let gutter = " ".repeat(number.len());
             writeln!(f, "{gutter}--> {file}:{}:{}", at.line, at.column)?;
@@ -73,7 +81,8 @@ impl fmt::Display for ConfigError {
             writeln!(f, "{}", line.trim_end())?;
             gutter
         } else {
-            writeln!(f, " --> {file}")?;
+            let at = self.position.as_ref().map(|at| format!(":{}:{}", at.line, at.column));
+            writeln!(f, " --> {file}{}", at.unwrap_or_default())?;
             if !self.help.is_empty() {
                 writeln!(f, "  = {}", self.help)?;
             }
@@ -130,12 +139,6 @@ struct Problem {
     message: String,
     help: String,
     related: Vec<(String, Place)>,
-}
-
-impl Problem {
-    const fn at(place: Place) -> Self {
-        Self { place, message: String::new(), help: String::new(), related: Vec::new() }
-    }
 }
 
 /// Collects what is wrong.

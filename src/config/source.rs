@@ -3,7 +3,11 @@
 //! A line is shown as it was written, except that what may be a secret in it is replaced by `"…"`, control
 //! characters by `\u{fffd}`, and that of a very long line only the part around the place is shown.
 
-use std::{ops::Range, path::PathBuf};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use zeroize::Zeroizing;
 
@@ -32,7 +36,9 @@ impl Place {
 
 /// A file's name and text.
 struct Source {
-    path: PathBuf,
+    path: Arc<Path>,
+    /// Where each line begins but the first.
+    lines: Vec<usize>,
     /// Wiped when dropped, since secrets may stand in it.
     text: Zeroizing<String>,
     /// Byte ranges that are never shown, ascending.
@@ -64,7 +70,8 @@ pub(super) struct Shown {
 impl Sources {
     /// Adds a file and returns its number.
     pub(super) fn add(&mut self, path: PathBuf, text: Zeroizing<String>) -> usize {
-        self.files.push(Source { path, text, hidden: Vec::new() });
+        let lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        self.files.push(Source { path: path.into(), lines, text, hidden: Vec::new() });
         self.files.len() - 1
     }
 
@@ -95,6 +102,15 @@ impl Sources {
         hidden(&text[line.clone()]).map(|at| line.start + at..line.end).into_iter().collect()
     }
 
+    /// The file, line and column of `place`, from 1.
+    pub(super) fn locate(&self, place: Place) -> (Arc<Path>, usize, usize) {
+        let source = &self.files[place.file];
+        let start = floor_char(&source.text, place.start);
+        let before = source.lines.partition_point(|line| *line <= start);
+        let begin = before.checked_sub(1).map_or(0, |last| source.lines[last]);
+        (Arc::clone(&source.path), before + 1, source.text[begin..start].chars().count() + 1)
+    }
+
     /// The line of `place`, and where in it to point.
     pub(super) fn show(&self, place: Place) -> Shown {
         let source = &self.files[place.file];
@@ -102,15 +118,9 @@ impl Sources {
         let start = floor_char(text, place.start);
         let line = line_around(text, start);
         let marked = start..floor_char(text, place.end).clamp(start, line.end.max(start));
+        let (path, number, column) = self.locate(place);
         let (shown, indent, carets) = Line::new(text, line.clone(), &source.hidden, &marked).fit();
-        Shown {
-            file: source.path.clone(),
-            line: text[..line.start].matches('\n').count() + 1,
-            column: text[line.start..start].chars().count() + 1,
-            text: shown,
-            indent,
-            carets,
-        }
+        Shown { file: path.to_path_buf(), line: number, column, text: shown, indent, carets }
     }
 }
 

@@ -1699,3 +1699,15 @@ fn the_page_of_profiles_names_everything() {
         assert!(page.contains(&format!("`{variable}`")), "{variable}");
     }
 }
+
+/// What is found wrong with an endpoint later has its place, though the text is gone.
+#[test]
+fn an_endpoint_knows_where_it_stands() {
+    let text = "# first\r\n[[endpoint]]\nurl = \"https://a.example/\"\nevent_types = [\"*\"]\nsecret = \"whsec_c2VjcmV0\"\nname = \"ä\"";
+    let config = valid(&text.replace('ä', "a"));
+    let error = config.endpoints[0].place.error("it is wrong".to_owned(), "change it");
+    let at = error.position.as_ref().expect("a place");
+    assert_eq!((at.line, at.column), (6, 8));
+    let file = error.file.display();
+    assert_eq!(error.to_string(), format!("error: it is wrong\n --> {file}:6:8\n  = change it\n"));
+}
