@@ -345,7 +345,7 @@ pub struct ResponseView {
 }
 
 /// An endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndpointView {
     /// Its id: the same for as long as it is there; of a configured one, as long as account and name are.
     pub id: EndpointId,
@@ -377,6 +377,9 @@ pub struct EndpointView {
     pub updated_at: Timestamp,
     /// Attempts without success in a row.
     pub consecutive_failures: u32,
+    /// How it has done lately.
+    #[serde(default)]
+    pub health: HealthView,
     /// Its circuit, while that is open; `null`: it is closed.
     pub circuit: Option<CircuitView>,
     /// Deliveries that are pending.
@@ -385,6 +388,26 @@ pub struct EndpointView {
     pub in_flight: u64,
     /// Where it comes from: `configuration`, or `api` where it can be changed and deleted.
     pub owner: String,
+}
+
+/// How an endpoint has done lately.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HealthView {
+    /// From when on is counted: the beginning of an hour, 23 to 24 hours ago.
+    pub since: Timestamp,
+    /// Attempts since then.
+    pub attempts: u32,
+    /// Of these, successes.
+    pub successes: u32,
+    /// The part of them, from 0 to 1; `null`: none was made.
+    pub success_rate: Option<f64>,
+    /// When the last attempt began that was a success.
+    pub last_success_at: Option<Timestamp>,
+    /// When the last attempt began that was none.
+    pub last_failure_at: Option<Timestamp>,
+    /// When the event of the oldest pending delivery was accepted; `null`: nothing is pending, or it is not known, as too much of
+    /// others is before it and too much behind it.
+    pub oldest_pending_at: Option<Timestamp>,
 }
 
 /// An endpoint's circuit that is open.

@@ -160,6 +160,11 @@ impl Endpoints {
         Ok(endpoints)
     }
 
+    /// Whether it is counted how it does: it is an endpoint, and has not been deleted.
+    pub(super) fn is_counted(&self, number: EndpointNumber) -> bool {
+        self.all.get(&number).is_some_and(|one| one.origin().is_none() && !one.is_deleted())
+    }
+
     /// Whether a pending delivery of the event `seq` to `endpoint` is called off: why, and since when.
     pub(super) fn calls_off(&self, endpoint: EndpointNumber, seq: Seq) -> Option<(CancelReason, Timestamp)> {
         if self.calling_off.is_empty() || !self.calling_off.contains(&endpoint) {

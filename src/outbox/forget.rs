@@ -91,7 +91,9 @@ pub(super) fn forget(
         done.looked_at += 1;
         let is_newest = one.seq.next() >= state.next_seq;
         if !is_newest && goes(*one, tables)? {
-            forget_one(one.seq, tables, &mut done)?;
+            if let Some(attempt) = forget_one(one.seq, tables, &mut done)? {
+                state.tally.forgot(attempt);
+            }
             done.events += 1;
         }
     }
@@ -118,7 +120,8 @@ fn goes(due: Due, tables: &mut Tables<'_>) -> Result<bool, StoreError> {
     Ok(due.if_succeeded)
 }
 
-fn forget_one(seq: Seq, tables: &mut Tables<'_>, done: &mut Forgotten) -> Result<(), StoreError> {
+/// Removes all of an event; returns the newest of its attempts.
+fn forget_one(seq: Seq, tables: &mut Tables<'_>, done: &mut Forgotten) -> Result<Option<u64>, StoreError> {
     let mut removed = |value: &[u8]| {
         done.rows += 1;
         done.bytes += row_bytes(value);
@@ -131,6 +134,7 @@ fn forget_one(seq: Seq, tables: &mut Tables<'_>, done: &mut Forgotten) -> Result
     }
     // Those of several deliveries were made in turn: in their order each page is come to once.
     chains.sort_unstable();
+    let newest = chains.last().copied();
     for newest in chains {
         remove_chain(newest, tables.attempts()?, &mut removed)?;
     }
@@ -138,7 +142,7 @@ fn forget_one(seq: Seq, tables: &mut Tables<'_>, done: &mut Forgotten) -> Result
         remove(key, tables.history()?, |row| removed(row))?;
     }
     remove(seq.get(), tables.events()?, |row| removed(row))?;
-    Ok(())
+    Ok(newest)
 }
 
 /// Removes an attempt and those before it of its delivery. A chain that does not go back is a damaged file's.

@@ -86,7 +86,12 @@ impl Held {
 
     /// Whether the row is to be written: so many have come, or some have gone that it counts.
     pub(super) const fn is_due(self) -> bool {
-        self.unwritten >= UNWRITTEN || self.shrunk
+        self.is_long() || self.shrunk
+    }
+
+    /// Whether so many have come that a start would read for long what the row does not count.
+    pub(super) const fn is_long(self) -> bool {
+        self.unwritten >= UNWRITTEN
     }
 
     /// Puts the row into the transaction after which these are the next numbers.

@@ -25,6 +25,7 @@ mod error;
 mod forget;
 mod ground;
 mod guarded;
+mod health;
 mod held;
 mod jobs;
 mod keys;
@@ -63,6 +64,7 @@ pub use self::{
     endpoints::{Change, Changed, Configured, Judged},
     error::{OpenError, StoreError},
     forget::{Due, Forgotten},
+    health::{Counted, Health, Healths},
     jobs::{JobChange, JobChanged},
     keys::{KeyChange, KeyChanged},
     origins::{Callback, OriginNews},
@@ -138,6 +140,7 @@ pub struct Outbox {
     database: Shared,
     queue: Arc<Queue>,
     depths: Depths,
+    healths: Healths,
     room: Room,
     id_key: IdKey,
     dedup: Arc<RwLock<Window>>,
@@ -203,11 +206,12 @@ impl Outbox {
         let state = store.state();
         let last_seq = Seq::new(state.next_seq.get() - 1);
         let (first_attempt, id_key) = (state.next_attempt, state.id_key.clone());
+        let healths = state.tally.shared();
         let queue = Arc::new(Queue::default());
         let (sender, notices) = mpsc::unbounded_channel();
         let window = Window { time: options.dedup_window, entries: options.dedup_entries };
         let dedup = Arc::new(RwLock::new(window));
-        let outbox = Self { database, queue: Arc::clone(&queue), depths, room, id_key, dedup };
+        let outbox = Self { database, queue: Arc::clone(&queue), depths, healths, room, id_key, dedup };
         let writer = Writer::start(store, queue, options.settle_delay, sender).map_err(thread_error)?;
         outbox.start_reading_ids().map_err(thread_error)?;
         Ok(Opened { outbox, writer, notices, unclean, last_seq, first_attempt, clocks })
@@ -398,6 +402,11 @@ impl Outbox {
     /// How many deliveries are pending for each endpoint.
     pub const fn depths(&self) -> &Depths {
         &self.depths
+    }
+
+    /// How endpoints have done lately.
+    pub const fn healths(&self) -> &Healths {
+        &self.healths
     }
 
     /// The room for more events.

@@ -1,6 +1,9 @@
 //! Reading: short read transactions, never held over a network write or an await.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::OnceLock,
+};
 
 use redb::{
     AccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
@@ -38,6 +41,9 @@ use crate::model::{
     tenant::Tenant,
     time::{Minute, Timestamp},
 };
+
+/// Rows that are looked at, from each end, for the oldest pending delivery of an endpoint.
+const OLDEST: usize = 4_000;
 
 /// A view of the store as of one commit. Keep it for milliseconds, or until the next commit: while it lives, no page
 /// that it can see is given back, and the file grows.
@@ -304,6 +310,45 @@ impl Reader {
             }
         }
         Ok(None)
+    }
+
+    /// When the events of the oldest pending deliveries of these endpoints were accepted, each of which has so many pending.
+    /// Looked at are 4,000 rows from the oldest on, and as many from the newest back: of what lies between, behind the
+    /// backlog of others, nothing is known.
+    pub fn oldest_of(
+        &self,
+        pending: &[(EndpointNumber, u64)],
+    ) -> Result<HashMap<EndpointNumber, Timestamp>, StoreError> {
+        let table = self.txn.open_table(PENDING)?;
+        let mut found = HashMap::new();
+        let mut left: HashMap<_, _> = pending.iter().copied().filter(|(_, count)| *count > 0).collect();
+        for entry in table.iter()?.take(OLDEST) {
+            if left.is_empty() {
+                return Ok(found);
+            }
+            let Some(row) = decode_row(entry?.1.value()) else { continue };
+            for one in row.deliveries.iter().filter(|one| one.state == State::Pending) {
+                if left.remove(&one.endpoint).is_some() {
+                    found.insert(one.endpoint, row.head.accepted_at);
+                }
+            }
+        }
+        // Of these the oldest is the last that is met, when all have been.
+        for entry in table.iter()?.rev().take(OLDEST) {
+            if left.is_empty() {
+                break;
+            }
+            let Some(row) = decode_row(entry?.1.value()) else { continue };
+            for one in row.deliveries.iter().filter(|one| one.state == State::Pending) {
+                let Some(count) = left.get_mut(&one.endpoint) else { continue };
+                *count -= 1;
+                if *count == 0 {
+                    left.remove(&one.endpoint);
+                    found.insert(one.endpoint, row.head.accepted_at);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Whether another must end before this pending delivery is attempted; `head` is that of its row.

@@ -29,6 +29,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::health::{Tallied, says_something};
 use crate::model::{
     account::AccountName,
     attempt::{
@@ -562,6 +563,28 @@ pub(super) fn decode_attempt(row: &[u8]) -> Option<Attempt> {
 struct AttemptLink {
     #[serde(rename = "pr", default)]
     previous: Option<u64>,
+}
+
+/// What of an [`AttemptRecord`] is counted.
+#[derive(Deserialize)]
+struct AttemptTally<'a> {
+    #[serde(rename = "ep")]
+    endpoint: u32,
+    #[serde(rename = "at")]
+    started_at: u64,
+    #[serde(rename = "su", default)]
+    success: bool,
+    #[serde(rename = "no", default, borrow)]
+    failure: Option<(u8, Cow<'a, str>)>,
+}
+
+/// What of an attempt says how its endpoint does, if it says anything.
+pub(super) fn decode_tallied(row: &[u8]) -> Option<Tallied> {
+    let tally: AttemptTally<'_> = decode_map(row)?;
+    let endpoint = EndpointNumber::new(tally.endpoint);
+    let (at, success) = (Timestamp::from_millis(tally.started_at), tally.success);
+    let failure = tally.failure.and_then(|(code, _)| failure_kind(code));
+    says_something(failure).then_some(Tallied { endpoint, at, success })
 }
 
 /// The row of the attempt before, of the same delivery, if there is one.

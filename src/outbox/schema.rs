@@ -14,6 +14,7 @@
 //! | `jobs` | number | version byte, MessagePack map | changes of jobs; the oldest that have ended are removed. Not there until there is one |
 //! | `keys` | number | version byte, MessagePack map; empty of one that was revoked | changes; when one was last used with any commit. Not there until a key is made |
 //! | `accounts` | name | version byte, MessagePack map; a secret among it | changes of accounts over the API. Not there until one is made |
+//! | `health` | endpoint | counts by the hour | the clocks' mark and the close, those that have changed. Not there until an endpoint has been attempted |
 //! | `meta` | name | bytes | creation, open, close; the clocks' mark and the count of bytes with any commit |
 //!
 //! Packed, a delivery's key is `seq << 16 | slot`. A *row key* is `seq << 16 | slot` of the row's first delivery; a row holds at most [`ROW_DELIVERIES`] of them.
@@ -46,6 +47,7 @@ pub(super) const ENDPOINTS: TableDefinition<u32, &[u8]> = TableDefinition::new("
 pub(super) const JOBS: TableDefinition<u64, &[u8]> = TableDefinition::new("jobs");
 pub(super) const KEYS: TableDefinition<u32, &[u8]> = TableDefinition::new("keys");
 pub(super) const ACCOUNTS: TableDefinition<&str, &[u8]> = TableDefinition::new("accounts");
+pub(super) const HEALTH: TableDefinition<u32, &[u8]> = TableDefinition::new("health");
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 /// Rows of `meta`.
@@ -60,6 +62,8 @@ pub(super) mod meta {
     /// Twenty-four bytes, big-endian: how many bytes of rows there were, and the numbers of the next event and the next
     /// attempt then. Not there until a daemon that counts has run.
     pub(in crate::outbox) const HELD: &str = "held";
+    /// Eight bytes, big-endian: the number of the next attempt when the rows of `health` were written last.
+    pub(in crate::outbox) const HEALTH: &str = "health";
     /// There when the store was closed by its daemon; gone while one has it open.
     pub(in crate::outbox) const CLEAN: &str = "clean";
 }

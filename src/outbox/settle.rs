@@ -5,6 +5,7 @@ use redb::ReadableTable;
 use super::{
     append::Added,
     error::StoreError,
+    health::Tallied,
     held::row_bytes,
     order::{Advancing, leave},
     record::{AttemptHead, any_pending, decode_delivery, decode_head, delivery_bytes, encode_attempt, patch},
@@ -138,6 +139,9 @@ fn append_attempt(
     state: &mut StoreState,
     added: &mut Added<'_>,
 ) -> AttemptRow {
+    if let Some(one) = Tallied::of(settle.delivery.endpoint, report) {
+        state.tally.count(one, &state.endpoints);
+    }
     let row = state.next_attempt;
     state.next_attempt = AttemptRow::new(row.get() + 1);
     let attempt = AttemptHead {

@@ -15,6 +15,7 @@ use super::{
     endpoints::{Change, Changed, Configured, Endpoints, Judged, change, reconcile},
     error::StoreError,
     forget::{Due, Forgotten, forget, most},
+    health::Tally,
     held::Held,
     jobs::{JobChange, JobChanged, Jobs},
     keys::{KeyChange, KeyChanged, Keys},
@@ -55,6 +56,7 @@ pub(super) struct State {
     pub(super) depths: Depths,
     pub(super) pending_per_endpoint: u64,
     pub(super) held: Held,
+    pub(super) tally: Tally,
     pub(super) room: Room,
 }
 
@@ -147,6 +149,7 @@ impl Store {
         let next_seq = Seq::new(after("events", last_seq, Seq::MAX.get())?);
         let next_attempt = AttemptRow::new(after("attempts", last_attempt, AttemptRow::MAX.get())?);
         let (held, next_attempt) = Held::read(&txn, next_seq, next_attempt)?;
+        let tally = Tally::read(&txn, &endpoints, next_attempt)?;
         drop(txn);
         room.holds(held.bytes());
         let window = Window { time: options.dedup_window, entries: options.dedup_entries };
@@ -162,6 +165,7 @@ impl Store {
             depths,
             pending_per_endpoint: options.pending_per_endpoint,
             held,
+            tally,
             room,
         };
         Ok(Self { database, state, quick_repair: options.quick_repair, mark: None })
@@ -255,7 +259,14 @@ impl Store {
 
     /// Changes an endpoint.
     pub(super) fn change(&mut self, one: Change) -> Result<Changed, StoreError> {
-        self.write(|state, tables| change(one, state, tables))
+        self.write(|state, tables| {
+            let deleted = if let Change::Delete { number, .. } = &one { Some(*number) } else { None };
+            let changed = change(one, state, tables)?;
+            if let Some(number) = deleted.filter(|number| !state.endpoints.is_counted(*number)) {
+                state.tally.delete(number);
+            }
+            Ok(changed)
+        })
     }
 
     /// Takes in that deliveries are called off during their attempts; of each whether it is pending.
@@ -312,8 +323,9 @@ impl Store {
         if let Some(mark) = &self.mark {
             clock::write(mark, &txn)?;
         }
-        let State { mut held, next_seq, next_attempt, .. } = self.state;
+        let State { mut held, mut tally, next_seq, next_attempt, .. } = self.state;
         held.write(next_seq, next_attempt, &txn)?;
+        tally.write(next_attempt, &txn)?;
         txn.commit()?;
         self.database.close()
     }
@@ -347,7 +359,10 @@ impl Store {
         if let Some(mark) = &mark {
             clock::write(mark, &txn)?;
         }
-        let State { held, next_seq, next_attempt, room, .. } = &mut self.state;
+        let State { held, tally, next_seq, next_attempt, room, .. } = &mut self.state;
+        if mark.is_some() || held.is_long() || tally.is_due() {
+            tally.write(*next_attempt, &txn)?;
+        }
         if mark.is_some() || held.is_due() {
             held.write(*next_seq, *next_attempt, &txn)?;
         }

@@ -10,7 +10,10 @@ mod recover;
 mod secret;
 mod test;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -27,13 +30,14 @@ use super::{
     problem::Problem,
     query::Query,
     routes::Route,
-    view::{CircuitView, EndpointView},
+    view::{CircuitView, EndpointView, HealthView},
 };
 use crate::{
     clock::Clock,
     engine::{LaneView, directory::Target, endpoints::EndpointError, settings::Owner},
     ingest::intake::Permit,
-    model::{endpoint::EndpointNumber, id::EndpointId},
+    model::{endpoint::EndpointNumber, id::EndpointId, time::Timestamp},
+    outbox::{Counted, Health},
     policy::rights::Thing,
 };
 
@@ -120,10 +124,44 @@ async fn view_of(open: &Open, number: EndpointNumber) -> Result<EndpointView, Pr
     // Somebody else may have deleted it meanwhile.
     let target = open.directory.target(number).filter(|target| !target.stored.is_deleted());
     let target = target.ok_or_else(|| Problem::from(EndpointError::NotFound))?;
-    Ok(view(&target, open, lane.as_ref()))
+    // What was changed is changed, also where the store cannot be read any more.
+    let oldest = oldest_of(open, [number]).await.unwrap_or_default();
+    Ok(view(&target, open, lane.as_ref(), oldest.get(&number).copied()))
 }
 
-fn view(target: &Target, open: &Open, lane: Option<&LaneView>) -> EndpointView {
+/// When the events of the oldest pending deliveries of these endpoints were accepted, as far as it is known.
+async fn oldest_of(
+    open: &Open,
+    endpoints: impl IntoIterator<Item = EndpointNumber>,
+) -> Result<HashMap<EndpointNumber, Timestamp>, Problem> {
+    let depths = open.outbox.depths();
+    let pending: Vec<_> = endpoints.into_iter().map(|number| (number, depths.of(number))).collect();
+    if pending.iter().all(|(_, count)| *count == 0) {
+        return Ok(HashMap::new());
+    }
+    open.read(move |reader| reader.oldest_of(&pending)).await
+}
+
+fn health(target: &Target, open: &Open, oldest_pending_at: Option<Timestamp>) -> HealthView {
+    let (health, now) = (open.outbox.healths().of(target.number), open.intake.clock().wall());
+    let Counted { attempts, successes } = health.recent(now);
+    HealthView {
+        since: Health::since(now),
+        attempts,
+        successes,
+        success_rate: (attempts > 0).then(|| f64::from(successes) / f64::from(attempts)),
+        last_success_at: health.last_success,
+        last_failure_at: health.last_failure,
+        oldest_pending_at,
+    }
+}
+
+fn view(
+    target: &Target,
+    open: &Open,
+    lane: Option<&LaneView>,
+    oldest_pending_at: Option<Timestamp>,
+) -> EndpointView {
     let (stored, settings) = (&target.stored, target.settings.as_deref());
     let disabled = target.disabled();
     let headers = settings.map(|settings| {
@@ -151,6 +189,7 @@ fn view(target: &Target, open: &Open, lane: Option<&LaneView>) -> EndpointView {
         created_at: stored.created_at,
         updated_at: stored.updated_at,
         consecutive_failures: lane.map_or(stored.consecutive_failures, |lane| lane.consecutive_failures),
+        health: health(target, open, oldest_pending_at),
         circuit: lane.and_then(|lane| circuit(lane, open.intake.clock())),
         pending: open.outbox.depths().of(target.number),
         in_flight: lane.map_or(0, |lane| u64::try_from(lane.status.in_flight).unwrap_or(u64::MAX)),

@@ -1,16 +1,19 @@
 //! `GET /v1/endpoints`, `GET /v1/endpoints/{id}`.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::{RawQuery, State},
     http::{Response, StatusCode},
 };
 
-use super::{asked, view, view_of};
+use super::{asked, oldest_of, view, view_of};
 use crate::{
     api::{
         App, access::Asker, events::wrong_cursor, id::Id, json, problem::Problem, query::Query, view::Page,
     },
+    engine::directory::Target,
     model::id::EndpointId,
 };
 
@@ -37,7 +40,12 @@ pub(super) async fn list(
     let mut wanted = wanted;
     let page: Vec<_> = wanted.by_ref().take(limit).collect();
     let next_cursor = wanted.next().and_then(|_| Some(page.last()?.id.to_string()));
-    let items = page.iter().map(|target| view(target, &open, lanes.get(&target.number))).collect();
+    let oldest = oldest_of(&open, page.iter().map(|target| target.number)).await?;
+    let item = |target: &Arc<Target>| {
+        let number = target.number;
+        view(target, &open, lanes.get(&number), oldest.get(&number).copied())
+    };
+    let items = page.iter().map(item).collect();
     Ok(json(StatusCode::OK, &Page { items, next_cursor }))
 }
 

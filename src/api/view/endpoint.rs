@@ -29,7 +29,7 @@ impl<'de> Deserialize<'de> for ShownSecret {
 }
 
 /// `POST /v1/endpoints`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MadeEndpoint {
     /// The endpoint.
     #[serde(flatten)]
@@ -68,7 +68,7 @@ pub struct SecretView {
 }
 
 /// `POST /v1/endpoints/{id}/enable`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EnabledEndpoint {
     /// The endpoint.
     #[serde(flatten)]

@@ -22,7 +22,10 @@ use super::{
     table::Column,
     text,
 };
-use crate::{api::view::EndpointView, model::account::AccountName};
+use crate::{
+    api::view::{EndpointView, HealthView},
+    model::account::AccountName,
+};
 
 /// `posthaste endpoint`.
 #[derive(Debug, Subcommand)]
@@ -69,6 +72,7 @@ const COLUMNS: &[Column] = &[
     Column::text("PROFILE").spare(1),
     Column::number("PENDING"),
     Column::number("FAILURES").spare(3),
+    Column::number("24H").spare(1),
     Column::whole("ID").spare(2),
 ];
 
@@ -109,8 +113,19 @@ fn row(endpoint: &EndpointView) -> Vec<String> {
         or_none(&endpoint.profile),
         endpoint.pending.to_string(),
         endpoint.consecutive_failures.to_string(),
+        rate(&endpoint.health),
         endpoint.id.to_string(),
     ]
+}
+
+/// How many of the last attempts were successes, in percent, rounded down: 100 is all.
+fn rate(health: &HealthView) -> String {
+    let (attempts, successes) = (u64::from(health.attempts), u64::from(health.successes));
+    match (successes * 1_000).checked_div(attempts) {
+        None => "-".to_owned(),
+        Some(1_000..) => "100%".to_owned(),
+        Some(of_thousand) => format!("{}.{}%", of_thousand / 10, of_thousand % 10),
+    }
 }
 
 /// Its name; one made over the API has none, and is known by its id.

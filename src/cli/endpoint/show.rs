@@ -10,9 +10,9 @@ use super::{
         text,
     },
     find::Which,
-    state,
+    rate, state,
 };
-use crate::api::view::EndpointView;
+use crate::api::view::{EndpointView, HealthView};
 
 /// `posthaste endpoint show`.
 #[derive(Args, Debug)]
@@ -65,7 +65,25 @@ pub(super) fn print(endpoint: &EndpointView, screen: &mut Screen<'_>) -> Result<
         screen.line(&format!("  changed      {}", text::time_and_relative(endpoint.updated_at, now)))?;
     }
     screen.line(&format!("  pending      {}, {} being attempted", endpoint.pending, endpoint.in_flight))?;
-    screen.line(&format!("  failures     {} in a row", endpoint.consecutive_failures))
+    if let Some(oldest) = endpoint.health.oldest_pending_at {
+        screen.line(&format!("               the oldest since {}", text::time_and_relative(oldest, now)))?;
+    }
+    screen.line(&format!("  failures     {} in a row", endpoint.consecutive_failures))?;
+    let HealthView { attempts, successes, since, .. } = endpoint.health;
+    if attempts > 0 {
+        let (rate, since) = (rate(&endpoint.health), text::time(since));
+        screen.line(&format!("  success      {rate}: {successes} of {attempts} attempts since {since}"))?;
+    }
+    let lasts = [
+        ("last success", endpoint.health.last_success_at),
+        ("last failure", endpoint.health.last_failure_at),
+    ];
+    for (what, at) in lasts {
+        if let Some(at) = at {
+            screen.line(&format!("  {what} {}", text::time_and_relative(at, now)))?;
+        }
+    }
+    Ok(())
 }
 
 fn owner(endpoint: &EndpointView) -> String {

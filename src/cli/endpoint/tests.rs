@@ -72,10 +72,27 @@ fn a_list() {
     assert_eq!(lines, ["GET /v1/endpoints?account=default HTTP/1.1"]);
     assert_eq!(
         text,
-        "NAME                           STATE                                               ACCOUNT  URL                        TYPES        PROFILE    PENDING  FAILURES  ID\n\
-         ep_01hqr2p1qq8k3v7r5m6n0x9y2z  enabled                                             default  https://erp.example/hooks  video.* a.b  posthaste       12         3  ep_01hqr2p1qq8k3v7r5m6n0x9y2z\n\
-         old                            disabled: not_configured since 2026-11-22 02:57:00  default  -                                       -                0         0  ep_01hqr2p1qq8k3v7r5m6n0x9y2z\n"
+        "NAME                           STATE                                               ACCOUNT  URL                        TYPES        PROFILE    PENDING  FAILURES  24H  ID\n\
+         ep_01hqr2p1qq8k3v7r5m6n0x9y2z  enabled                                             default  https://erp.example/hooks  video.* a.b  posthaste       12         3    -  ep_01hqr2p1qq8k3v7r5m6n0x9y2z\n\
+         old                            disabled: not_configured since 2026-11-22 02:57:00  default  -                                       -                0         0    -  ep_01hqr2p1qq8k3v7r5m6n0x9y2z\n"
     );
+}
+
+#[test]
+fn its_health_is_shown() {
+    let health = json!({"since": "2026-11-21T04:00:00.000Z", "attempts": 3000, "successes": 2999, "success_rate": 0.9996,
+        "last_success_at": "2026-11-22T02:57:00.000Z", "last_failure_at": "2026-11-22T02:00:00.000Z",
+        "oldest_pending_at": "2026-11-22T01:00:00.000Z"});
+    let (_, text, _) = ran(&["show", ID], &[endpoint(&json!({"health": health}))]);
+    let end = "  pending      12, 1 being attempted\n               the oldest since 2026-11-22 01:00:00 (2h ago)\n  failures     3 in a row\n  \
+               success      99.9%: 2999 of 3000 attempts since 2026-11-21 04:00:00\n  \
+               last success 2026-11-22 02:57:00 (3m ago)\n  last failure 2026-11-22 02:00:00 (60m ago)\n";
+    assert!(text.ends_with(end), "{text}");
+    for (attempts, successes, rate) in [(0, 0, "-"), (1, 0, "0.0%"), (3, 3, "100%"), (2_000, 1_999, "99.9%")]
+    {
+        let health = HealthView { attempts, successes, ..HealthView::default() };
+        assert_eq!(super::rate(&health), rate);
+    }
 }
 
 #[test]

@@ -25,8 +25,8 @@ use crate::{
         time::{Mark, Timestamp},
     },
     outbox::{
-        Acceptance, Addressed, Batch, BatchAnswer, Clocks, Entry, FileIdentity, Head, Options, Placed, Row,
-        Settle,
+        Acceptance, Addressed, Batch, BatchAnswer, Clocks, Entry, FileIdentity, Head, Health, Options,
+        Placed, Row, Settle,
     },
 };
 
@@ -66,6 +66,8 @@ pub(super) struct Model {
     pub(super) mark: Option<Mark>,
     /// Attempts are numbered from here on, whatever has been forgotten.
     least_attempt: AttemptRow,
+    /// How endpoints have done lately.
+    pub(super) healths: BTreeMap<EndpointNumber, Health>,
     /// How many events have been forgotten.
     pub(super) gone: u64,
     ids: BTreeMap<Seq, Id>,
@@ -88,6 +90,7 @@ impl Model {
             jobs: BTreeMap::new(),
             mark: None,
             least_attempt: AttemptRow::new(1),
+            healths: BTreeMap::new(),
             gone: 0,
             ids: BTreeMap::new(),
             depths: HashMap::new(),
@@ -263,6 +266,11 @@ impl Model {
                 report: (**report).clone(),
             };
             self.attempts.insert(row, attempt);
+            let to = settle.delivery.endpoint;
+            let is_counted = |one: &Endpoint| one.origin().is_none() && !one.is_deleted();
+            if self.endpoints.get(&to).is_some_and(is_counted) {
+                self.healths.entry(to).or_default().count(report.started_at, report.success);
+            }
         }
         if !is_pending(&self.deliveries[&settle.key]) {
             self.leave(settle.key);

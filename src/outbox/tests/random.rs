@@ -615,6 +615,10 @@ impl World {
         assert_eq!(attempts, expected, "none is left of what is forgotten");
         let outbox = &self.opened.outbox;
         assert_eq!(outbox.room().held(), stored_bytes(&outbox.database), "all rows are counted");
+        for number in self.model.endpoints.keys() {
+            let expected = self.model.healths.get(number).copied().unwrap_or_default();
+            assert_eq!(outbox.healths().of(*number), expected, "{number:?}");
+        }
     }
 
     fn check_events(&self, reader: &Reader) {

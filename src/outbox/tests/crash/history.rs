@@ -136,6 +136,7 @@ impl History {
         assert_eq!(store.state().next_seq, model.last_seq().next(), "no sequence number is given twice");
         assert_eq!(store.state().next_attempt, model.next_attempt(), "no row of an attempt is given twice");
         assert_eq!(store.state().held.bytes(), stored_bytes(&self.database), "all rows are counted");
+        assert_eq!(store.state().tally.all(), model.healths, "all attempts are counted, and once");
         scan_ids(&self.database, 7, |page| store.fill_dedup(&page)).expect("ids are read");
         depths.found(model.deliveries.values().filter(|d| is_pending(d)).map(|d| d.endpoint));
         depths.went_behind(model.queues.behind());

@@ -127,6 +127,9 @@ impl Model {
                 if let Some(not) = alter(endpoint, change, below) {
                     return not;
                 }
+                if endpoint.is_deleted() {
+                    self.healths.remove(number);
+                }
                 *number
             }
         };
