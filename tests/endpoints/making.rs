@@ -29,7 +29,7 @@ fn one_is_made_and_shown() {
     let show = shown(&world, &made);
     let fields =
         |document: &Value| document.as_object().expect("an object").keys().cloned().collect::<BTreeSet<_>>();
-    let others = ["id", "created_at", "updated_at"].map(str::to_owned);
+    let others = ["id", "created_at", "updated_at", "health"].map(str::to_owned);
     assert_eq!(fields(&show), fields(&expected).into_iter().chain(others).collect(), "no more and no less");
     for (field, value) in expected.as_object().expect("an object") {
         assert_eq!((&made[field], &show[field]), (value, value), "{field}");

@@ -34,7 +34,7 @@ fn over_a_restart(restart: impl Fn(&mut World)) {
         // What is in flight, or was when the daemon was killed, counts differently for a moment.
         one["in_flight"] = Value::Null;
         if one["id"] == made["id"] {
-            one["pending"] = Value::Null;
+            (one["pending"], one["health"]) = (Value::Null, Value::Null);
         }
     }
     assert_eq!(before, after);
