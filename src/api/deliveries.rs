@@ -309,7 +309,7 @@ fn redacted(attempt: &Attempt) -> AttemptView {
 }
 
 /// Milliseconds by phase.
-pub(super) fn phases(phases: &Phases) -> BTreeMap<String, f64> {
+pub(crate) fn phases(phases: &Phases) -> BTreeMap<String, f64> {
     let Phases { resolve, connect, tls, headers, body, total } = *phases;
     let named = [
         ("resolve", resolve),
@@ -326,7 +326,7 @@ pub(super) fn phases(phases: &Phases) -> BTreeMap<String, f64> {
 }
 
 /// What came back.
-pub(super) fn response(report: &Report) -> ResponseView {
+pub(crate) fn response(report: &Report) -> ResponseView {
     match &report.outcome {
         Outcome::Response(answer) => answered(answer, report.success),
         Outcome::Failure(failure) => ResponseView {

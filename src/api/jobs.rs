@@ -124,6 +124,8 @@ pub(super) fn view(number: JobNumber, job: &Job, open: &Open) -> JobView {
         since: recover.map(|recover| recover.since),
         until: recover.map(|recover| recover.until),
         file,
+        size: job.made.map(|made| made.size),
+        store_growth: job.made.map(|made| made.growth),
         progress: ProgressView {
             done: job.done,
             total: job.total,

@@ -7,6 +7,7 @@
 mod access;
 mod accounts;
 mod again;
+mod backup;
 mod body;
 mod callbacks;
 mod deliveries;
@@ -53,6 +54,7 @@ use tokio::{
     time::timeout,
 };
 
+pub(crate) use self::deliveries::{phases, response};
 use self::{gate::Gate, problem::Problem, request_id::RequestId, routes::Route};
 use crate::{
     clock::Clock,
@@ -280,6 +282,6 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
 async fn no_route(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
     Problem::not_found(format!(
-        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/event-types, /v1/accounts, /v1/jobs, /v1/keys, /v1/reload, /v1/status, /healthz, /readyz and /openapi.json"
+        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/event-types, /v1/accounts, /v1/jobs, /v1/keys, /v1/reload, /v1/store/backup, /v1/status, /healthz, /readyz and /openapi.json"
     ))
 }

@@ -7,7 +7,8 @@ use axum::{
 };
 
 use super::{
-    App, accounts, again, deliveries, endpoints, event_types, events, jobs, keys, openapi, reload, status,
+    App, accounts, again, backup, deliveries, endpoints, event_types, events, jobs, keys, openapi, reload,
+    status,
 };
 use crate::policy::rights::Thing;
 
@@ -28,7 +29,7 @@ pub struct Route {
 pub(super) type Handler = fn(MethodFilter) -> MethodRouter<App>;
 
 /// Those that no module has for itself.
-const ROUTES: [Route; 16] = [
+const ROUTES: [Route; 17] = [
     Route::post("/v1/events", Thing::HandIn, |method| on(method, events::hand_in)),
     Route::get("/v1/events", Thing::History, |method| on(method, events::list)),
     Route::get("/v1/events/{id}", Thing::History, |method| on(method, events::show)),
@@ -41,6 +42,7 @@ const ROUTES: [Route; 16] = [
     Route::get("/v1/jobs/{id}", Thing::Jobs, |method| on(method, jobs::show)),
     Route::post("/v1/jobs/{id}/cancel", Thing::Jobs, |method| on(method, jobs::cancel)),
     Route::post("/v1/reload", Thing::Machine, |method| on(method, reload::reload)),
+    Route::post("/v1/store/backup", Thing::Machine, |method| on(method, backup::make)),
     Route::get("/v1/status", Thing::Status, |method| on(method, status::status)),
     Route::get("/healthz", Thing::Health, |method| on(method, status::health)),
     Route::get("/readyz", Thing::Health, |method| on(method, status::ready)),

@@ -62,6 +62,14 @@ pub enum CliError {
         /// What people read.
         message: String,
     },
+    /// A store's file is not what it should be, or cannot be used.
+    #[error("{message}")]
+    Store {
+        /// What it means to a script.
+        exit: Exit,
+        /// What people read.
+        message: String,
+    },
     /// Not all of what was to be handed in was taken.
     #[error("{message}")]
     Unfinished {
@@ -87,7 +95,10 @@ impl CliError {
             Self::Data(_) => Exit::Data,
             Self::Disconnected(_) | Self::File { .. } | Self::Io(_) | Self::Output(_) => Exit::Io,
             Self::Refused(problem) => Exit::of_status(problem.status),
-            Self::Serve { exit, .. } | Self::Spool { exit, .. } | Self::Unfinished { exit, .. } => *exit,
+            Self::Serve { exit, .. }
+            | Self::Spool { exit, .. }
+            | Self::Store { exit, .. }
+            | Self::Unfinished { exit, .. } => *exit,
             Self::NotTaken(_) | Self::Timeout { .. } => Exit::TryAgain,
             Self::Unreachable(unreachable) => unreachable.exit(),
             Self::Usage(_) => Exit::Usage,

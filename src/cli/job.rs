@@ -157,12 +157,18 @@ fn print(answer: &[u8], screen: &mut Screen<'_>) -> Result<(), CliError> {
     if let Some(file) = &job.file {
         screen.line(&format!("  file      {}", text::plain(file)))?;
     }
+    if let (Some(size), Some(growth)) = (job.size, job.store_growth) {
+        let (size, growth) = (text::size(size), text::size(growth));
+        screen.line(&format!("  size      {size}; the store grew by {growth} meanwhile"))?;
+    }
     screen.line(&format!("  progress  {}{}", progress(&job), waits(&job)))?;
     screen.line(&format!("  started   {}", text::time_and_relative(job.started_at, now)))
 }
 
 fn ended(job: &JobView, now: Timestamp) -> String {
-    job.ended_at.map(|at| format!(", {}", text::time_and_relative(at, now))).unwrap_or_default()
+    let took = |at: Timestamp| text::millis(at.since(job.started_at).as_secs_f64() * 1e3);
+    let ended = |at| format!(", {}, after {}", text::time_and_relative(at, now), took(at));
+    job.ended_at.map(ended).unwrap_or_default()
 }
 
 /// What it waits for.

@@ -45,6 +45,7 @@ pub mod serve;
 pub mod socket;
 pub mod spool;
 pub mod status;
+pub mod store;
 pub mod table;
 #[cfg(test)]
 mod testing;
@@ -116,6 +117,9 @@ enum Command {
     Spool(spool::Command),
     /// Have the daemon read its configuration again
     Reload(reload::Args),
+    /// Look after the store's file: check, compact, back up, restore and export it
+    #[command(subcommand)]
+    Store(store::Command),
     /// Show how the daemon is doing
     Status(status::Args),
     /// Receive webhooks on this machine, for trying things out
@@ -156,6 +160,9 @@ fn check_socket(cli: &Cli) -> Result<(), CliError> {
         Command::Serve(_) => "the daemon's socket is a matter of its configuration: `socket` in [listen]",
         Command::Check(_) | Command::Listen(_) | Command::OpenApi(_) | Command::Verify(_) => {
             "this command does not talk to the daemon: leave --socket out"
+        }
+        Command::Store(ref command) if !command.connects() => {
+            "this command works on the store's file: leave --socket out"
         }
         Command::Spool(ref command) if command.names_directories() => {
             "--directory and --config say where the directories are, so the daemon is not asked: leave --socket out"
@@ -205,6 +212,7 @@ fn dispatch(command: Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
         Command::Account(command) => account::run(&command, sockets, screen),
         Command::Spool(command) => spool::run(&command, sockets, screen),
         Command::Reload(_) => reload::run(sockets, screen),
+        Command::Store(command) => store::run(&command, sockets, screen),
         Command::Status(_) => status::run(sockets, screen),
         Command::Listen(args) => listen::run(&args, screen),
         Command::Verify(args) => verify::command::run(&args, screen),

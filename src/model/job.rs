@@ -42,6 +42,17 @@ pub struct Job {
     pub ended_at: Option<Timestamp>,
     /// Why it failed, or was cancelled unasked.
     pub error: Option<String>,
+    /// Of a backup that was made.
+    pub made: Option<Made>,
+}
+
+/// What came of a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The length of its file.
+    pub size: u64,
+    /// What the store's file took up more on its disk when it was made than before.
+    pub growth: u64,
 }
 
 /// What a job does.
@@ -101,7 +112,7 @@ impl Job {
     /// A job that begins.
     pub const fn new(account: Option<AccountName>, work: Work, total: Option<u64>, at: Timestamp) -> Self {
         let (state, ended_at, error) = (JobState::Running, None, None);
-        Self { account, work, state, done: 0, total, started_at: at, ended_at, error }
+        Self { account, work, state, done: 0, total, started_at: at, ended_at, error, made: None }
     }
 
     /// Whether it has not ended.

@@ -21,6 +21,19 @@ pub struct Clocks {
     pub seen: Timestamp,
 }
 
+impl Clocks {
+    /// What the wall clock says at a time of the schedule, as far as the last mark knows.
+    pub fn wall_of(&self, schedule: Timestamp) -> Timestamp {
+        let Some(mark) = self.mark else { return schedule };
+        let (ahead, behind) = (schedule.since(mark.schedule), mark.schedule.since(schedule));
+        if behind.is_zero() {
+            return mark.wall.plus(ahead);
+        }
+        let behind = u64::try_from(behind.as_millis()).unwrap_or(u64::MAX);
+        Timestamp::from_millis(mark.wall.as_millis().saturating_sub(behind))
+    }
+}
+
 /// Reads it; rows that are not as they should be say nothing.
 pub(super) fn read(txn: &ReadTransaction) -> Result<Clocks, StoreError> {
     let mark = txn.open_table(META)?.get(meta::CLOCK)?.and_then(|row| decode(row.value()));
@@ -49,7 +62,7 @@ fn encode(mark: &Mark) -> [u8; 18] {
     row
 }
 
-fn decode(row: &[u8]) -> Option<Mark> {
+pub(super) fn decode(row: &[u8]) -> Option<Mark> {
     let row: &[u8; 18] = row.try_into().ok()?;
     let [schedule, wall, greatest] = [0, 6, 12].map(|from| {
         let six = row[from..from + 6].try_into().expect("six bytes");

@@ -129,7 +129,7 @@ fn encode(bytes: u64, seq: Seq, attempt: AttemptRow) -> [u8; 24] {
     row
 }
 
-fn decode(row: &[u8]) -> Option<(u64, u64, u64)> {
+pub(super) fn decode(row: &[u8]) -> Option<(u64, u64, u64)> {
     let row: &[u8; 24] = row.try_into().ok()?;
     let [bytes, seq, attempt] =
         [0, 8, 16].map(|from| u64::from_be_bytes(row[from..from + 8].try_into().expect("eight bytes")));

@@ -9,7 +9,7 @@
 //! what excludes what ([`Work::excludes`]). What was running when the daemon ended goes on where its work is the store's own; else the
 //! next start says that it has failed.
 
-use std::{collections::BTreeMap, mem};
+use std::{collections::BTreeMap, mem, path::PathBuf};
 
 use redb::{ReadTransaction, ReadableTable, TableError};
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use crate::model::{
     account::AccountName,
     endpoint::EndpointNumber,
     event::Seq,
-    job::{Job, JobNumber, JobState, Recover, Work},
+    job::{Job, JobNumber, JobState, Made, Recover, Work},
     time::Timestamp,
 };
 
@@ -54,6 +54,13 @@ pub enum JobChange {
         done: u64,
         /// How much there is to do in all, where that is known.
         total: Option<u64>,
+    },
+    /// The backup that it is has been made.
+    Made {
+        /// Which.
+        number: JobNumber,
+        /// What came of it.
+        made: Made,
     },
     /// It ends.
     End {
@@ -118,6 +125,9 @@ impl Jobs {
             JobChange::Progress { number, done, total } => {
                 self.change_running(number, tables, |job| Job { done, total, ..job })
             }
+            JobChange::Made { number, made } => {
+                self.change_running(number, tables, |job| Job { made: Some(made), ..job })
+            }
             JobChange::End { number, state, error, at } => {
                 debug_assert!(state != JobState::Running, "a job that ends is not running");
                 let end = |job| Job { state, error, ended_at: Some(at), ..job };
@@ -144,6 +154,15 @@ impl Jobs {
         let changed = self.done(number);
         self.prune(tables)?;
         Ok(changed)
+    }
+
+    /// The files of the backups among those that were running when the store was opened.
+    pub(super) fn left_files(&self) -> Vec<PathBuf> {
+        let file = |number: &JobNumber| match &self.all.get(number)?.work {
+            Work::Backup { file } => Some(PathBuf::from(file)),
+            Work::Recover(_) => None,
+        };
+        self.stopped.iter().filter_map(file).collect()
     }
 
     /// Says of those that were running when the store was opened, and do not go on, that they have failed.
@@ -248,6 +267,9 @@ struct JobRecord<'a> {
     /// Of a backup: where to.
     #[serde(rename = "fi", default, borrow, skip_serializing_if = "Option::is_none")]
     file: Option<&'a str>,
+    /// Of a backup that was made: its size, and how much the store grew.
+    #[serde(rename = "ma", default, skip_serializing_if = "Option::is_none")]
+    made: Option<(u64, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -281,11 +303,12 @@ fn encode(job: &Job) -> Vec<u8> {
         error: job.error.as_deref(),
         recover,
         file,
+        made: job.made.map(|made| (made.size, made.growth)),
     };
     encode_map(&record, 256)
 }
 
-fn decode(row: &[u8]) -> Option<Job> {
+pub(super) fn decode(row: &[u8]) -> Option<Job> {
     let record: JobRecord<'_> = decode_map(row)?;
     let work = match (record.recover, record.file) {
         (Some(recover), None) => Work::Recover(recover.into()),
@@ -301,6 +324,7 @@ fn decode(row: &[u8]) -> Option<Job> {
         started_at: Timestamp::from_millis(record.started_at),
         ended_at: record.ended_at.map(Timestamp::from_millis),
         error: record.error.map(str::to_owned),
+        made: record.made.map(|(size, growth)| Made { size, growth }),
     })
 }
 

@@ -22,6 +22,7 @@ mod dedup;
 mod depths;
 mod endpoints;
 mod error;
+pub mod file;
 mod forget;
 mod ground;
 mod guarded;
@@ -29,6 +30,7 @@ mod health;
 mod held;
 mod jobs;
 mod keys;
+mod migrate;
 mod open;
 mod order;
 mod origins;
@@ -48,7 +50,7 @@ mod tests;
 mod writer;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     thread,
     time::Duration,
@@ -205,6 +207,7 @@ impl Outbox {
         let clocks = contain(|| clock::read(&database.begin_read()?))??;
         let state = store.state();
         let last_seq = Seq::new(state.next_seq.get() - 1);
+        let left = state.jobs.left_files();
         let (first_attempt, id_key) = (state.next_attempt, state.id_key.clone());
         let healths = state.tally.shared();
         let queue = Arc::new(Queue::default());
@@ -214,6 +217,7 @@ impl Outbox {
         let outbox = Self { database, queue: Arc::clone(&queue), depths, healths, room, id_key, dedup };
         let writer = Writer::start(store, queue, options.settle_delay, sender).map_err(thread_error)?;
         outbox.start_reading_ids().map_err(thread_error)?;
+        remove_left(left).map_err(thread_error)?;
         Ok(Opened { outbox, writer, notices, unclean, last_seq, first_attempt, clocks })
     }
 
@@ -374,6 +378,28 @@ impl Outbox {
         receiver.await.unwrap_or(Err(StoreError::Stopped))
     }
 
+    /// Whether a backup can be made of the store, whose file is `store`, as `path`, as far as that can be told before.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn may_back_up(&self, store: &Path, path: &Path) -> Result<(), file::BackupError> {
+        file::may_copy((store, &self.room), path)
+    }
+
+    /// Makes a backup of the store, whose file is `store`, as `path`; blocks for as long as it takes. `pace` is asked
+    /// after each piece whether to go on, and may wait.
+    ///
+    /// # Errors
+    /// There is no backup; nothing of it is left, and the store is as it was.
+    pub fn backup(
+        &self,
+        store: &Path,
+        path: &Path,
+        pace: &mut dyn file::Pace,
+    ) -> Result<file::Copied, file::BackupError> {
+        file::copy(&self.database, (store, &self.room), path, pace)
+    }
+
     /// A view of the store as it is now.
     ///
     /// # Errors
@@ -444,6 +470,21 @@ impl Outbox {
         };
         thread::Builder::new().name("ids".to_owned()).spawn(read).map(drop)
     }
+}
+
+/// Removes what is left of backups that were being made when the daemon before ended, on a thread of its own: they may be
+/// on a disk that does not answer.
+fn remove_left(backups: Vec<PathBuf>) -> std::io::Result<()> {
+    if backups.is_empty() {
+        return Ok(());
+    }
+    let remove = move || {
+        for backup in backups {
+            // What cannot be removed now is when the same backup is made again.
+            let _ = file::remove_leftover(&backup);
+        }
+    };
+    thread::Builder::new().name("leftovers".to_owned()).spawn(remove).map(drop)
 }
 
 fn thread_error(error: std::io::Error) -> StoreError {

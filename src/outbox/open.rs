@@ -8,6 +8,7 @@ use std::{
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use redb::{Builder, Database, ReadableDatabase, StorageBackend, backends::FileBackend};
@@ -17,6 +18,7 @@ use super::{
     Options,
     error::{OpenError, StoreError, contain},
     guarded::Guarded,
+    migrate,
     room::Room,
     schema::{self, META, meta},
 };
@@ -42,14 +44,13 @@ pub(super) fn open(
     }
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache);
-    builder.set_repair_callback(move |session| progress(session.progress()));
+    let progress = Rc::new(progress);
+    let repairing = Rc::clone(&progress);
+    builder.set_repair_callback(move |session| repairing(session.progress()));
     let opened = contain(|| {
         let file = Guarded::new(file(path)?, room.clone());
         let database = builder.create_with_backend(file).map_err(open_error(path))?;
-        let found = read_format(&database).map_err(open_error(path))?;
-        if found != schema::FORMAT {
-            return Err(OpenError::Format { path: path.to_owned(), found, known: schema::FORMAT });
-        }
+        migrate::bring_up(&database, path, &*progress)?;
         let unclean = take_clean_mark(&database, options.quick_repair).map_err(store_error(path))?;
         Ok(Opened { database, unclean })
     });
@@ -57,7 +58,7 @@ pub(super) fn open(
 }
 
 /// The store's file, which must have something in it: redb would make a store of an empty one.
-fn file(path: &Path) -> Result<FileBackend, OpenError> {
+pub(super) fn file(path: &Path) -> Result<FileBackend, OpenError> {
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(io_error("open", path))?;
     if file.metadata().map_err(io_error("read", path))?.len() == 0 {
         return Err(open_error(path)(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty")));
@@ -126,7 +127,7 @@ pub(super) fn fill(database: &Database, id_key: [u8; 16], quick_repair: bool) ->
 }
 
 /// Renames without replacing: of two daemons that make the store at once, one must lose.
-fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
     let (cwd, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::NOREPLACE);
     match rustix::fs::renameat_with(cwd, from, cwd, to, flags) {
         Ok(()) => Ok(()),
@@ -144,16 +145,9 @@ fn make_directory(directory: &Path) -> Result<(), OpenError> {
     missing.into_iter().try_for_each(|made| sync_directory(parent(made)))
 }
 
-fn sync_directory(directory: &Path) -> Result<(), OpenError> {
+pub(super) fn sync_directory(directory: &Path) -> Result<(), OpenError> {
     let opened = File::open(directory).map_err(io_error("open", directory))?;
     opened.sync_all().map_err(io_error("sync", directory))
-}
-
-fn read_format(database: &Database) -> Result<u32, redb::Error> {
-    let row = database.begin_read()?.open_table(META)?.get(meta::FORMAT)?;
-    let format = row.and_then(|row| row.value().try_into().ok()).map(u32::from_be_bytes);
-    // A redb file of somebody else's, with a table of that name.
-    format.ok_or_else(|| redb::Error::Corrupted("its table `meta` names no format".to_owned()))
 }
 
 /// Takes the mark of a clean close away; returns whether it was missing.
@@ -169,7 +163,7 @@ pub(super) fn take_clean_mark(database: &Database, quick_repair: bool) -> Result
 }
 
 /// What redb's word at opening means for people.
-fn open_error<E: Into<redb::Error>>(path: &Path) -> impl FnOnce(E) -> OpenError + '_ {
+pub(super) fn open_error<E: Into<redb::Error>>(path: &Path) -> impl FnOnce(E) -> OpenError + '_ {
     |error| match error.into() {
         redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => in_use(path),
         redb::Error::Io(source) if !is_damage(source.kind()) => io_error("open", path)(source),
@@ -182,7 +176,7 @@ const fn is_damage(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
-fn in_use(path: &Path) -> OpenError {
+pub(super) fn in_use(path: &Path) -> OpenError {
     OpenError::InUse { path: path.to_owned(), holder: holder(path) }
 }
 
@@ -234,10 +228,10 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + 'a {
+pub(super) fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + 'a {
     move |source| OpenError::Io { what, path: path.to_owned(), source }
 }
 
-fn store_error<E: Into<StoreError>>(path: &Path) -> impl FnOnce(E) -> OpenError + '_ {
+pub(super) fn store_error<E: Into<StoreError>>(path: &Path) -> impl FnOnce(E) -> OpenError + '_ {
     move |error| OpenError::Store { path: path.to_owned(), source: error.into() }
 }

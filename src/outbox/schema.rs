@@ -64,8 +64,18 @@ pub(super) mod meta {
     pub(in crate::outbox) const HELD: &str = "held";
     /// Eight bytes, big-endian: the number of the next attempt when the rows of `health` were written last.
     pub(in crate::outbox) const HEALTH: &str = "health";
+    /// Eight bytes, big-endian: no event gets a number below this one. Only where a backup was restored.
+    pub(in crate::outbox) const SEQ_FROM: &str = "seq_from";
     /// There when the store was closed by its daemon; gone while one has it open.
     pub(in crate::outbox) const CLEAN: &str = "clean";
+}
+
+/// The number below which no event gets one, as a store has it.
+pub(super) fn seq_from(
+    table: &impl redb::ReadableTable<&'static str, &'static [u8]>,
+) -> Result<u64, redb::StorageError> {
+    let row = table.get(meta::SEQ_FROM)?;
+    Ok(row.and_then(|row| row.value().try_into().ok()).map_or(0, u64::from_be_bytes))
 }
 
 /// A delivery's key in one word.

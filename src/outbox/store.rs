@@ -26,7 +26,7 @@ use super::{
     recover::{Step, step},
     replay::{Replay, Replayed, call_off, replay},
     room::Room,
-    schema::{ATTEMPTS, EVENTS, IDS, META, Tables, meta},
+    schema::{self, ATTEMPTS, EVENTS, IDS, META, Tables, meta},
     settle::{NotSettled, Settle, settle},
     tenants::{self, TenantChange, TenantChanged, Tenants},
 };
@@ -146,7 +146,8 @@ impl Store {
         let jobs = Jobs::read(&txn)?;
         let keys = Keys::read(&txn)?;
         let tenants = Tenants::read(&txn)?;
-        let next_seq = Seq::new(after("events", last_seq, Seq::MAX.get())?);
+        let restored = schema::seq_from(&txn.open_table(META)?)?;
+        let next_seq = Seq::new(after("events", last_seq, Seq::MAX.get())?.max(restored));
         let next_attempt = AttemptRow::new(after("attempts", last_attempt, AttemptRow::MAX.get())?);
         let (held, next_attempt) = Held::read(&txn, next_seq, next_attempt)?;
         let tally = Tally::read(&txn, &endpoints, next_attempt)?;
@@ -413,7 +414,9 @@ pub(super) fn scan_ids(
     }
 }
 
-fn read_id_key(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<IdKey, StoreError> {
+pub(super) fn read_id_key(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<IdKey, StoreError> {
     let row = meta.get(meta::ID_KEY)?;
     let key = row.and_then(|row| row.value().try_into().ok());
     key.map(IdKey::new).ok_or(StoreError::Row { table: "meta", key: 0 })

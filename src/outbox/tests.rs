@@ -2,6 +2,7 @@
 
 mod backend;
 mod crash;
+mod file;
 mod forgetting;
 mod jobs;
 mod keys;

@@ -35,6 +35,12 @@ pub struct JobView {
     /// What it waits for, if so: `disabled`, that its endpoint is enabled.
     #[serde(default)]
     pub waiting: Option<String>,
+    /// Of a backup that was made: the length of its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Of a backup that was made: what the store's file took up more on its disk then than before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_growth: Option<u64>,
     /// How far it has come.
     pub progress: ProgressView,
     /// When it was made.

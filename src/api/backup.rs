@@ -1,0 +1,203 @@
+//! `POST /v1/store/backup`: for operators of all accounts, and over the Unix socket alone, as it writes a file on this machine.
+//!
+//! What can be said against the file is said at once; the copying is a job. It goes on a thread of its own, which rests as
+//! long as it works, so that the other half of the disk is everybody else's; only the last part, in which the store grows,
+//! goes without a rest. The job's progress is written once a second. When the job is called off, or the daemon stops, the
+//! backup is given up with the next piece.
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+};
+use tokio::runtime::Handle;
+
+use super::{
+    App, Open, document::Document, endpoints::take, gate::Local, jobs, json, problem::Problem, query::Query,
+};
+use crate::{
+    clock::Clock,
+    logging,
+    model::job::{JobNumber, JobState, Made, Work},
+    outbox::{
+        JobChange, JobChanged, OpenError,
+        file::{BackupError, Copied, Progress, Stage},
+    },
+};
+
+/// How often a job's progress is written.
+const TELL: Duration = Duration::from_secs(1);
+/// The longest rest after a piece.
+const REST: Duration = Duration::from_millis(250);
+
+/// Begins a backup.
+pub(super) async fn make(
+    _: Local,
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, Problem> {
+    Query::read(query.as_deref(), &[])?;
+    let open = app.open().await?;
+    let taken = take(&app, &open, &headers, body).await?;
+    let document = Document::read(&taken.bytes, &["file"], |_| None)?;
+    let file = document.require("file", "\"file\":\"/var/backups/outbox.redb\"")?.text()?;
+    let path = PathBuf::from(&file);
+    may_be_made(&open, &path).await?;
+    let work = Work::Backup { file };
+    let change =
+        JobChange::Make { account: None, work, total: Some(open.outbox.room().held()), at: app.clock.wall() };
+    match open.outbox.change_job(change).await? {
+        JobChanged::Done(number, job) => {
+            let view = jobs::view(number, &job, &open);
+            let place = format!("/v1/jobs/{}", view.id);
+            begin(app, open, number, path);
+            let mut answer = json(StatusCode::ACCEPTED, &view);
+            let place = HeaderValue::from_str(&place).expect("an id is ASCII");
+            answer.headers_mut().insert(header::LOCATION, place);
+            Ok(answer)
+        }
+        JobChanged::Excluded(number, job) | JobChanged::Ended(number, job) => {
+            let view = jobs::view(number, &job, &open);
+            let detail = format!(
+                "a backup is being made already, by the job {}: wait for it (`posthaste job show {} --watch`), or cancel it",
+                view.id, view.id
+            );
+            Err(Problem::new(StatusCode::CONFLICT, "backup_running", detail))
+        }
+        JobChanged::Missing => unreachable!("a job that is made is not missing"),
+    }
+}
+
+async fn may_be_made(open: &Open, path: &Path) -> Result<(), Problem> {
+    let (outbox, store, path) = (open.outbox.clone(), open.store_path.clone(), path.to_owned());
+    // The file may be on a disk that answers slowly.
+    let looked = tokio::task::spawn_blocking(move || outbox.may_back_up(&store, &path)).await;
+    looked.unwrap_or(Err(BackupError::Stopped)).map_err(|error| problem(&error))
+}
+
+fn problem(error: &BackupError) -> Problem {
+    let (status, code) = match error {
+        BackupError::Exists(_) => (StatusCode::CONFLICT, "file_exists"),
+        BackupError::Place { .. } | BackupError::Target(_) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "file_unusable")
+        }
+        BackupError::NoRoom { .. } | BackupError::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "no_room"),
+        BackupError::Grown { .. }
+        | BackupError::Stopped
+        | BackupError::Unknown(_)
+        | BackupError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
+    };
+    Problem::new(status, code, words(error))
+}
+
+/// What is said of an error, and what to do where the daemon may not write.
+fn words(error: &BackupError) -> String {
+    match error {
+        BackupError::Target(OpenError::Io { source, .. })
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            format!("{error}; the directory must be one that the daemon's user may write in")
+        }
+        error => error.to_string(),
+    }
+}
+
+fn begin(app: App, open: Open, number: JobNumber, path: PathBuf) {
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let Open { outbox, store_path, .. } = open;
+        tracing::info!("a backup is being made as {}", path.display());
+        let mut rounds = Rounds { app: &app, begun: app.clock.instant(), told: app.clock.instant() };
+        let mut pace = |progress: Progress| {
+            let tell = |progress: Progress| {
+                let (done, total) = (progress.done, Some(progress.all));
+                runtime.block_on(outbox.change_job(JobChange::Progress { number, done, total }))
+            };
+            rounds.after(progress, tell)
+        };
+        let made = outbox.backup(&store_path, &path, &mut pace);
+        let changes = end(number, made, &path, app.clock);
+        for change in changes {
+            // The store has failed or is closed: the next start says of the job that it has failed.
+            if runtime.block_on(outbox.change_job(change)).is_err() {
+                break;
+            }
+        }
+    });
+}
+
+/// What is written of a backup that has ended.
+fn end(number: JobNumber, made: Result<Copied, BackupError>, path: &Path, clock: Clock) -> Vec<JobChange> {
+    let at = clock.wall();
+    match made {
+        Ok(Copied { size, bytes, growth, .. }) => {
+            tracing::info!("the backup {} is made", path.display());
+            vec![
+                JobChange::Progress { number, done: bytes, total: Some(bytes) },
+                JobChange::Made { number, made: Made { size, growth } },
+                JobChange::End { number, state: JobState::Done, error: None, at },
+            ]
+        }
+        Err(error) => {
+            let error = match &error {
+                BackupError::Store(source) => logging::chain(source),
+                error => words(error),
+            };
+            tracing::warn!("the backup {} is not made: {error}", path.display());
+            vec![JobChange::End { number, state: JobState::Failed, error: Some(error), at }]
+        }
+    }
+}
+
+/// Work and rest.
+struct Rounds<'a> {
+    app: &'a App,
+    begun: std::time::Instant,
+    told: std::time::Instant,
+}
+
+impl Rounds<'_> {
+    fn after(
+        &mut self,
+        progress: Progress,
+        tell: impl FnOnce(Progress) -> Result<JobChanged, crate::outbox::StoreError>,
+    ) -> ControlFlow<()> {
+        let clock = self.app.clock;
+        if *self.app.stopping.borrow() {
+            return ControlFlow::Break(());
+        }
+        let now = clock.instant();
+        if now.saturating_duration_since(self.told) >= TELL {
+            self.told = now;
+            if !matches!(tell(progress), Ok(JobChanged::Done(..))) {
+                return ControlFlow::Break(());
+            }
+        }
+        if progress.stage == Stage::Rows {
+            rest(now.saturating_duration_since(self.begun).min(REST), clock);
+        }
+        self.begun = clock.instant();
+        ControlFlow::Continue(())
+    }
+}
+
+/// Waits so long; nobody wakes it before.
+fn rest(time: Duration, clock: Clock) {
+    let until = clock.instant() + time;
+    loop {
+        let left = until.saturating_duration_since(clock.instant());
+        if left.is_zero() {
+            return;
+        }
+        thread::park_timeout(left);
+    }
+}
