@@ -15,7 +15,7 @@
 //! | `keys` | number | version byte, MessagePack map; empty of one that was revoked | changes; when one was last used with any commit. Not there until a key is made |
 //! | `accounts` | name | version byte, MessagePack map; a secret among it | changes of accounts over the API. Not there until one is made |
 //! | `health` | endpoint | counts by the hour | the clocks' mark and the close, those that have changed. Not there until an endpoint has been attempted |
-//! | `meta` | name | bytes | creation, open, close; the clocks' mark and the count of bytes with any commit |
+//! | `meta` | name | bytes | creation, open, close; the clocks' mark and the count of bytes with any commit; the restore of a backup |
 //!
 //! Packed, a delivery's key is `seq << 16 | slot`. A *row key* is `seq << 16 | slot` of the row's first delivery; a row holds at most [`ROW_DELIVERIES`] of them.
 

@@ -9,6 +9,7 @@ use super::{
     super::{
         client::{self, Client},
         error::CliError,
+        exit::Exit,
         job,
         screen::Screen,
     },
@@ -49,5 +50,9 @@ pub(super) fn run(args: &Args, sockets: &[PathBuf], screen: &mut Screen<'_>) -> 
             .line(&format!("{}: `posthaste job show {} --watch` says how it is doing", job.id, job.id));
     }
     let job: JobView = client::parse(&answer)?;
-    job::watch(job.id, &client, screen)
+    job::watch(job.id, &client, screen).map_err(|error| match error {
+        // As a rule it is the file that could not be written.
+        CliError::Unfinished { message, .. } => CliError::Unfinished { exit: Exit::Io, message },
+        error => error,
+    })
 }

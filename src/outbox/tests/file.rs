@@ -1,13 +1,16 @@
 //! The store's file without its daemon: what a check finds, what a restore goes on with, what a backup has.
 
 use std::{
-    fs,
-    ops::ControlFlow,
+    fs, io,
+    ops::{Bound, ControlFlow},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
-use redb::{Database, ReadableTable as _, WriteTransaction};
+use redb::{
+    BackendError, Database, ReadableTable as _, StorageBackend, WriteTransaction, backends::FileBackend,
+};
 use tempfile::TempDir;
 
 use super::{at, batch, chain, open, options, success, wait};
@@ -15,7 +18,9 @@ use crate::{
     model::{account::AccountName, endpoint::EndpointNumber, event::Seq, id::EventId, time::Timestamp},
     outbox::{
         Acceptance, Batch, BatchAnswer, Configured, End, Entry, FileIdentity, OpenError, Opened, Outbox,
-        file::{BackupError, Finding, Progress, RestoreError, Stage, Stopped, restore},
+        Room,
+        file::{BackupError, Finding, Progress, RestoreError, Stage, Stopped, copy, restore},
+        ground::Ground,
         schema::{ATTEMPTS, ENDPOINTS, EVENTS, FIFO, FILES, HISTORY, IDS, META, PARKED, PENDING, meta},
     },
 };
@@ -393,7 +398,7 @@ fn the_store_grows_little_while_rows_are_copied() {
         let (path, backup) = (directory.path().join("store.redb"), directory.path().join("backup.redb"));
         let Opened { outbox, writer, .. } = open(&path, &options()).expect("a new store opens");
         fill(&outbox);
-        (0..40).for_each(|_| drop(accept(&outbox, large())));
+        (0..24).for_each(|_| drop(accept(&outbox, large())));
         let before = taken(&path);
         let mut commits = 0;
         let mut load = || {
@@ -402,7 +407,7 @@ fn the_store_grows_little_while_rows_are_copied() {
         };
         if held {
             let view = outbox.read().expect("a reader");
-            (0..15).for_each(|_| load());
+            (0..9).for_each(|_| load());
             drop(view);
         } else {
             let mut pace = |progress: Progress| {
@@ -420,6 +425,140 @@ fn the_store_grows_little_while_rows_are_copied() {
     };
     let ((little, some), (much, as_many)) = (grown(false), grown(true));
     assert!(some >= as_many / 2 && little * 4 < much, "{little} by {some} commits, {much} by {as_many}");
+}
+
+/// A disk with so little free that a store may not grow by more than a few pages.
+#[derive(Debug)]
+struct Narrow;
+
+impl Ground for Narrow {
+    fn free(&self) -> Option<u64> {
+        // The margin twice, and four times what is allowed.
+        Some((2 << 20) + 4 * (256 << 10))
+    }
+
+    fn allocate(&self, _: &fs::File, _: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+}
+
+#[test]
+fn a_backup_is_given_up_when_the_store_grows_too_much() {
+    let directory = directory();
+    let (path, backup) = (directory.path().join("store.redb"), directory.path().join("backup.redb"));
+    let Opened { outbox, writer, .. } = open(&path, &options()).expect("a new store opens");
+    fill(&outbox);
+    let room = Room::on(Box::new(Narrow), &path, &options());
+    let load = |stage: Stage, commits: usize| {
+        let mut pace = |progress: Progress| {
+            if progress.stage == stage {
+                (0..commits).for_each(|_| drop(accept(&outbox, batch(None, "{}"))));
+            }
+            ControlFlow::Continue(())
+        };
+        copy(&outbox.database, (&path, &room), &backup, &mut pace)
+    };
+    let error = load(Stage::Moment, 60).expect_err("the view makes it grow");
+    assert!(
+        matches!(error, BackupError::Grown { grown, allowed } if grown > allowed && allowed == 256 << 10),
+        "{error}"
+    );
+    assert_eq!(fs::read_dir(directory.path()).expect("a list").count(), 1, "nothing is left of it");
+    load(Stage::Rows, 60).expect("without a view it does not grow");
+    writer.close(End::Clean).expect("it closes");
+}
+
+/// A file on a disk that has room for so many more writes.
+#[derive(Debug)]
+struct Filling {
+    file: FileBackend,
+    left: AtomicUsize,
+}
+
+impl StorageBackend for Filling {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let less = |left: usize| left.checked_sub(1);
+        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(_) => self.file.write(offset, data),
+            Err(_) => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+
+    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_compaction_that_finds_no_room_loses_nothing() {
+    let directory = directory();
+    let whole = directory.path().join("store.redb");
+    let Opened { outbox, writer, .. } = open(&whole, &options()).expect("a new store opens");
+    fill(&outbox);
+    for seq in 10..90 {
+        let mut one = batch(None, "{}");
+        one.events[0].event.data = format!("\"{}\"", "x".repeat(20_000)).into();
+        accept(&outbox, one);
+        outbox.settle(success(seq));
+    }
+    let backup = directory.path().join("backup.redb");
+    outbox.backup(&whole, &backup, &mut go_on).expect("it is made");
+    writer.close(End::Clean).expect("it closes");
+    // With holes at its front.
+    change(&whole, |txn| (10..70).for_each(|seq| remove(txn, seq)));
+    change(&whole, |txn| {
+        for seq in 10..70 {
+            for table in [PENDING, HISTORY] {
+                txn.open_table(table).expect("a table").remove(seq << 16).expect("it reads");
+            }
+            txn.open_table(ATTEMPTS).expect("a table").remove(seq - 7).expect("it reads");
+        }
+        txn.open_table(META).expect("a table").remove(meta::HELD).expect("it reads");
+    });
+    assert_eq!(found(&whole), []);
+    let (kept, length) = (events(&whole), fs::metadata(&whole).expect("a file").len());
+    let (mut failed, mut left) = (0, 1);
+    loop {
+        let path = directory.path().join("full.redb");
+        fs::copy(&whole, &path).expect("a copy");
+        let file = fs::OpenOptions::new().read(true).write(true).open(&path).expect("the file");
+        let file = FileBackend::new(file).expect("a file");
+        let backend = Filling { file, left: AtomicUsize::new(left) };
+        let opened = redb::Builder::new().create_with_backend(backend);
+        let done = opened.is_ok_and(|mut database| database.compact().is_ok() && database.close().is_ok());
+        assert_eq!(found(&path), [], "with room for {left} writes");
+        assert_eq!(events(&path), kept, "with room for {left} writes");
+        if done {
+            assert!(fs::metadata(&path).expect("a file").len() < length);
+            break;
+        }
+        failed += 1;
+        left += 1 + left / 3;
+    }
+    assert!(failed > 5, "{failed}");
+    let compacted = Stopped::write(&whole, |_| {}).expect("it opens").compact().expect("there is room");
+    assert!(compacted.after < length && compacted.before == length, "{compacted:?}");
+    assert_eq!((found(&whole), events(&whole)), (Vec::new(), kept));
 }
 
 #[test]
