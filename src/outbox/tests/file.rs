@@ -427,6 +427,30 @@ fn the_store_grows_little_while_rows_are_copied() {
     assert!(some >= as_many / 2 && little * 4 < much, "{little} by {some} commits, {much} by {as_many}");
 }
 
+#[test]
+fn a_backup_ends_however_much_is_handed_in() {
+    let directory = directory();
+    let (path, backup) = (directory.path().join("store.redb"), directory.path().join("backup.redb"));
+    let Opened { outbox, writer, .. } = open(&path, &options()).expect("a new store opens");
+    fill(&outbox);
+    let mut pieces = 0;
+    let mut pace = |progress: Progress| {
+        pieces += 1;
+        assert!(pieces < 50, "it runs after what comes for ever");
+        if progress.stage == Stage::Rows {
+            for _ in 0..3 {
+                let mut one = batch(None, "{}");
+                one.events[0].event.data = format!("\"{}\"", "x".repeat(500_000)).into();
+                accept(&outbox, one);
+            }
+        }
+        ControlFlow::Continue(())
+    };
+    outbox.backup(&path, &backup, &mut pace).expect("it is made");
+    writer.close(End::Clean).expect("it closes");
+    assert!(found(&backup).is_empty());
+}
+
 /// A disk with so little free that a store may not grow by more than a few pages.
 #[derive(Debug)]
 struct Narrow;
