@@ -43,7 +43,7 @@ use crate::{
         time::Timestamp,
     },
     outbox::{Reader, StoreError},
-    policy::{decide, rights::Thing, template::RenderError},
+    policy::{decide, nearest, rights::Thing, template::RenderError},
 };
 
 /// Attempts that are shown of a delivery, the newest.
@@ -156,10 +156,12 @@ fn endpoints(text: &str, open: &Open, asker: &Asker) -> Result<Vec<EndpointNumbe
         let named = Some(target.id) == id || target.stored.name() == Some(text);
         named && asker.0.sees(&target.stored.account)
     };
-    let found: Vec<_> =
-        targets.into_iter().filter(|target| fits(target)).map(|target| target.number).collect();
+    let found: Vec<_> = targets.iter().filter(|target| fits(target)).map(|target| target.number).collect();
     if found.is_empty() {
-        return Err(Problem::not_found(format!("there is no endpoint {}", shown(text))));
+        let seen = targets.iter().filter(|target| asker.0.sees(&target.stored.account));
+        let near = nearest(text, seen.filter_map(|target| target.stored.name()));
+        let near = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
+        return Err(Problem::not_found(format!("there is no endpoint {}{near}", shown(text))));
     }
     Ok(found)
 }

@@ -10,7 +10,7 @@ use super::{
     error::CliError,
     list::{Extent, List},
     screen::Screen,
-    table::Column,
+    table::{Column, LAST},
     text,
     when::When,
 };
@@ -85,12 +85,12 @@ pub struct ShowArgs {
 pub const COLUMNS: &[Column] = &[
     Column::whole("ID"),
     Column::status("STATUS"),
-    Column::text("TYPE"),
+    Column::text("TYPE").spare(LAST),
     Column::text("ENDPOINT"),
     Column::number("ATTEMPTS").spare(1),
     Column::text("LAST").spare(2),
     Column::whole("ACCEPTED").spare(0),
-    Column::whole("NEXT"),
+    Column::whole("NEXT").spare(LAST),
 ];
 
 /// A delivery as a row of [`COLUMNS`].

@@ -11,7 +11,7 @@ use super::{
     error::CliError,
     list::{Extent, List},
     screen::Screen,
-    table::{Column, Table},
+    table::{Column, LAST, Table},
     text,
     when::When,
 };
@@ -67,7 +67,7 @@ const COLUMNS: &[Column] = &[
     Column::whole("ID"),
     Column::text("TYPE"),
     Column::text("ACCOUNT").spare(0),
-    Column::whole("ACCEPTED"),
+    Column::whole("ACCEPTED").spare(LAST),
     Column::number("SIZE").spare(1),
     Column::text("DELIVERIES"),
 ];

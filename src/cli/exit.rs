@@ -1,4 +1,5 @@
-//! Exit codes, as in sysexits(3): the one table of what a command's end means to a script.
+//! Exit codes, as in sysexits(3): the one table of what a command's end means to a script. Those from 1 to 3 are of
+//! `status --check` alone, and are what monitoring systems make of a check.
 
 use std::process::ExitCode;
 
@@ -8,6 +9,12 @@ use std::process::ExitCode;
 pub enum Exit {
     /// It did what it was asked to do.
     Success = 0,
+    /// Somebody must see to something.
+    Warning = 1,
+    /// Events are refused, or nothing is sent, or nobody answers.
+    Critical = 2,
+    /// It cannot be told.
+    Unknown = 3,
     /// EX_USAGE: the command line is wrong.
     Usage = 64,
     /// EX_DATAERR: what was handed in is wrong; the same again will be refused again.

@@ -15,7 +15,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::clock::Clock;
 
@@ -23,6 +23,7 @@ pub mod account;
 mod again;
 pub mod check;
 pub mod client;
+pub mod completions;
 pub mod delivery;
 pub mod emit;
 pub mod endpoint;
@@ -129,6 +130,8 @@ enum Command {
     /// Print what the API is, as OpenAPI
     #[command(name = "openapi")]
     OpenApi(openapi::Args),
+    /// Print what a shell needs to complete the command line
+    Completions(completions::Args),
 }
 
 /// Does what the command line says, its first word being the program's name.
@@ -158,9 +161,11 @@ fn check_socket(cli: &Cli) -> Result<(), CliError> {
     let help = match cli.command {
         _ if cli.global.socket.is_none() => return Ok(()),
         Command::Serve(_) => "the daemon's socket is a matter of its configuration: `socket` in [listen]",
-        Command::Check(_) | Command::Listen(_) | Command::OpenApi(_) | Command::Verify(_) => {
-            "this command does not talk to the daemon: leave --socket out"
-        }
+        Command::Check(_)
+        | Command::Completions(_)
+        | Command::Listen(_)
+        | Command::OpenApi(_)
+        | Command::Verify(_) => "this command does not talk to the daemon: leave --socket out",
         Command::Store(ref command) if !command.connects() => {
             "this command works on the store's file: leave --socket out"
         }
@@ -188,9 +193,9 @@ fn on_screen(global: &Global, command: Command) -> Exit {
     let now = Clock::start().wall();
     let mut screen = Screen { out: &mut out, notes: &mut notes, json: global.json, colour, live, width, now };
     let sockets = socket::candidates(global.socket.clone(), env::var_os(socket::VARIABLE));
-    let result = dispatch(command, &sockets, &mut screen).and_then(|()| screen.flush());
-    match result {
-        Ok(()) => Exit::Success,
+    let result = dispatch(command, &sockets, &mut screen);
+    match result.and_then(|exit| screen.flush().map(|()| exit)) {
+        Ok(exit) => exit,
         Err(error) => {
             // What is printed already belongs before the error; whether that works does not matter any more.
             let _ = out.flush();
@@ -199,8 +204,8 @@ fn on_screen(global: &Global, command: Command) -> Exit {
     }
 }
 
-fn dispatch(command: Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<(), CliError> {
-    match command {
+fn dispatch(command: Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<Exit, CliError> {
+    let done = match command {
         Command::Serve(_) => unreachable!("`run` starts the daemon itself"),
         Command::Check(args) => check::run(&args, screen),
         Command::Emit(args) => emit::run(&args, sockets, screen),
@@ -213,11 +218,14 @@ fn dispatch(command: Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
         Command::Spool(command) => spool::run(&command, sockets, screen),
         Command::Reload(_) => reload::run(sockets, screen),
         Command::Store(command) => store::run(&command, sockets, screen),
-        Command::Status(_) => status::run(sockets, screen),
+        // It alone ends in more ways than well and with an error.
+        Command::Status(args) => return status::run(&args, sockets, screen),
         Command::Listen(args) => listen::run(&args, screen),
         Command::Verify(args) => verify::command::run(&args, screen),
         Command::OpenApi(_) => openapi::run(screen),
-    }
+        Command::Completions(args) => completions::run(&args, Cli::command(), screen),
+    };
+    done.map(|()| Exit::Success)
 }
 
 /// Says what went wrong, and what that means to a script.
@@ -235,7 +243,7 @@ fn report(error: &CliError) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory as _, error::ErrorKind};
+    use clap::error::ErrorKind;
 
     use super::*;
 
@@ -298,6 +306,10 @@ mod tests {
             "posthaste store export --events --since 7d --account a -",
             "posthaste store export out.ndjson --store b.redb --format events",
             "posthaste status --json",
+            "posthaste status --watch",
+            "posthaste status --check --max-age 6h",
+            "posthaste completions bash",
+            "posthaste openapi --json",
             "posthaste listen --port 0 --secret s --profile raw --status 503 --fail-first 2 --delay 5s --save d",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).expect_err("it is refused"));
@@ -347,6 +359,11 @@ mod tests {
             "posthaste store backup",
             "posthaste store restore",
             "posthaste store export --format yaml",
+            "posthaste status --max-age 6h",
+            "posthaste status --check --max-age long",
+            "posthaste status --check --watch",
+            "posthaste completions",
+            "posthaste completions tcsh",
             "posthaste listen --status 99",
             "posthaste listen --delay 5",
             "posthaste verify body.json",

@@ -73,8 +73,8 @@ pub fn paint(word: &str) -> String {
     let first = word.split([' ', ':', ',']).next().unwrap_or(word);
     let colour = match first {
         "succeeded" | "done" | "enabled" | "running" | "verified" => 32,
-        "failed" | "NOT" => 31,
-        "pending" | "disabled" | "starting" | "stopping" | "unsigned" => 33,
+        "failed" | "NOT" | "refusing" | "down" => 31,
+        "pending" | "disabled" | "starting" | "stopping" | "unsigned" | "held" | "unset" | "short" => 33,
         "cancelled" => 2,
         _ => return word.to_owned(),
     };

@@ -1,33 +1,107 @@
-//! `posthaste status`: how the daemon is doing, on one page.
+//! `posthaste status`: how the daemon is doing, on one page; again and again with `--watch`, in one line with `--check`.
 
-use std::path::PathBuf;
+mod check;
+mod watch;
+
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
 
 use super::{
     client::{self, Client, Query},
     error::CliError,
+    exit::Exit,
     screen::Screen,
     text,
 };
-use crate::api::view::{
-    CallbacksView, CircuitView, ClockView, ConfigurationView, DaemonState, DisabledView, DoorView,
-    ForgottenView, IdsView, InsideView, OpenCircuitView, OutageView, ReloadFailedView, ReserveView,
-    RetentionView, SpoolView, StatusView, StoreView, YouView,
+use crate::{
+    api::view::{
+        CallbacksView, CircuitView, ClockView, ConfigurationView, DaemonState, DisabledView, DoorView,
+        ForgottenView, IdsView, InsideView, OpenCircuitView, OutageView, ReloadFailedView, ReserveView,
+        RetentionView, SpoolView, StatusView, StoreView, YouView,
+    },
+    model::time::{ParseQuantityError, parse_duration},
 };
 
 /// `posthaste status`.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = "Example:\n  posthaste status\n  posthaste status --json | jq .pending.total")]
-pub struct Args {}
+#[command(
+    after_help = "Example:\n  posthaste status\n  posthaste status --json | jq .pending.total\n  posthaste status --watch\n  \
+                  posthaste status --check --max-age 6h\n\n\
+                  The exit code of --check is 0 where all is well; 1 where somebody must see to something: an endpoint \
+                  that is disabled, and not by an operator, callbacks that are held, a spool directory of which nothing \
+                  is taken, files in failed/, a clock that is not set, ids that are forgotten too soon, a reserve that \
+                  could not be made, or what has waited for longer than --max-age; 2 where events are refused, or \
+                  nothing is sent, or nobody answers; 3 where it cannot be told."
+)]
+pub struct Args {
+    /// Show it again every two seconds, until Ctrl-C
+    #[arg(long, conflicts_with = "check")]
+    watch: bool,
+    /// Print one line, and end with a code for monitoring
+    #[arg(long)]
+    check: bool,
+    /// With --check, an event that was accepted longer ago, such as 6h, and is still pending is to be seen to
+    #[arg(long, value_name = "D", requires = "check", value_parser = age)]
+    max_age: Option<Duration>,
+}
+
+fn age(text: &str) -> Result<Duration, ParseQuantityError> {
+    parse_duration(text)
+}
 
 /// Asks the daemon and shows what it says.
-pub fn run(sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<(), CliError> {
-    let answer = Client::connect(sockets)?.get("/v1/status", &Query::default())?;
+pub fn run(args: &Args, sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<Exit, CliError> {
+    if args.check {
+        return run_check(args, sockets, screen);
+    }
+    if args.watch {
+        return watch::run(sockets, screen).map(|()| Exit::Success);
+    }
+    show(sockets, screen).map(|()| Exit::Success)
+}
+
+fn ask(sockets: &[PathBuf]) -> Result<Vec<u8>, CliError> {
+    Client::connect(sockets)?.get("/v1/status", &Query::default())
+}
+
+fn show(sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let answer = ask(sockets)?;
     if screen.json {
         return screen.json(&answer);
     }
-    print(&client::parse(&answer)?, screen)
+    let page = page(&client::parse(&answer)?, screen)?;
+    screen.out.write_all(page.as_bytes())?;
+    Ok(())
+}
+
+/// What stands behind the words at the beginning of lines.
+const INDENT: usize = 13;
+
+/// The page, its lines folded to the terminal's width.
+fn page(status: &StatusView, screen: &mut Screen<'_>) -> Result<String, CliError> {
+    let mut out = Vec::new();
+    let Screen { json, colour, live, width, now, .. } = *screen;
+    print(status, &mut Screen { out: &mut out, notes: &mut *screen.notes, json, colour, live, width, now })?;
+    let text = String::from_utf8(out).expect("what is printed is text");
+    let Some(width) = width else { return Ok(text) };
+    let folded = text.lines().map(|line| text::fold(line, usize::from(width), INDENT) + "\n");
+    Ok(folded.collect())
+}
+
+/// As JSON it is what the daemon says, and the code is all that is added; where it says nothing, the line goes beside.
+fn run_check(args: &Args, sockets: &[PathBuf], screen: &mut Screen<'_>) -> Result<Exit, CliError> {
+    let answer = ask(sockets);
+    let parsed = answer.as_deref().map_err(check::failed);
+    let status = parsed.and_then(|answer| client::parse(answer).map_err(|error| check::failed(&error)));
+    let checked =
+        status.map_or_else(|failed| failed, |status| check::check(&status, args.max_age, screen.now));
+    match answer {
+        Ok(answer) if screen.json => screen.json(&answer)?,
+        Err(_) if screen.json => screen.note(&checked.line),
+        _ => screen.line(&checked.line)?,
+    }
+    Ok(checked.exit)
 }
 
 fn print(status: &StatusView, screen: &mut Screen<'_>) -> Result<(), CliError> {
@@ -303,7 +377,7 @@ mod tests {
     fn one_page() {
         let daemon = Daemon::start(vec![(200, STATUS.to_owned()), (200, STATUS.to_owned())]);
         let mut output = Output::new();
-        run(&daemon.paths(), &mut output.screen()).expect("it prints");
+        show(&daemon.paths(), &mut output.screen()).expect("it prints");
         assert_eq!(daemon.lines(), ["GET /v1/status HTTP/1.1"]);
         assert_eq!(
             output.text(),
@@ -326,7 +400,7 @@ mod tests {
              disabled     erp (ep_01hqr2p1qq8k3v7r5m6n0x9y2z): no_credential since 2026-11-22 02:57:00 (3m ago)\n             put the secret into erp-secret\n"
         );
         let mut output = Output::json();
-        run(&daemon.paths(), &mut output.screen()).expect("it prints");
+        show(&daemon.paths(), &mut output.screen()).expect("it prints");
         assert_eq!(output.text(), format!("{STATUS}\n"));
     }
 
@@ -341,7 +415,7 @@ mod tests {
         ] {
             let daemon = Daemon::start(vec![(200, status)]);
             let mut output = Output::new();
-            run(&daemon.paths(), &mut output.screen()).expect("it prints");
+            show(&daemon.paths(), &mut output.screen()).expect("it prints");
             assert!(output.text().contains(said), "{}", output.text());
         }
     }
@@ -369,7 +443,7 @@ mod tests {
                 STATUS.replace(r#""unclean_start":true"#, &format!(r#""unclean_start":true,{ages}{of}}}"#));
             let daemon = Daemon::start(vec![(200, status)]);
             let mut output = Output::new();
-            run(&daemon.paths(), &mut output.screen()).expect("it prints");
+            show(&daemon.paths(), &mut output.screen()).expect("it prints");
             assert!(output.text().contains(said), "{}", output.text());
         }
     }
@@ -380,7 +454,7 @@ mod tests {
             "you":{"uid":1000,"role":"producer","account":"acme","rule":2},"clock_unset":null}"#;
         let daemon = Daemon::start(vec![(200, answer.to_owned())]);
         let mut output = Output::new();
-        run(&daemon.paths(), &mut output.screen()).expect("it prints");
+        show(&daemon.paths(), &mut output.screen()).expect("it prints");
         assert_eq!(
             output.text(),
             "posthaste 0.1.0  running, started 2026-11-22 01:00:00 (2h ago)\n\n\

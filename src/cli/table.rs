@@ -72,6 +72,8 @@ pub struct Table {
     left_out: u8,
 }
 
+/// The place of a column that is left out only where folding texts does not help.
+pub const LAST: u8 = u8::MAX - 1;
 /// Texts are not folded to fewer columns: a terminal that has no place for these wraps the line itself.
 const FOLDED: u16 = 12;
 /// Rather than to fold texts to fewer columns than this, columns are left out.
@@ -165,19 +167,22 @@ fn is_shown(column: &Column, left_out: u8) -> bool {
     column.spare.is_none_or(|place| place >= left_out)
 }
 
-/// How many places of spare columns must be left out for the others to fit into `width`, texts hardly folded.
+/// How many places of spare columns must be left out for the others to fit into `width`, texts hardly folded; one with the
+/// place [`LAST`] only where they do not fit in any other way.
 fn left_out(columns: &[Column], contents: &[u16], width: u16) -> u8 {
-    let needed = |left_out: u8| {
+    let needed = |left_out: u8, folded: u16| {
         let shown = columns.iter().zip(contents).filter(|(column, _)| is_shown(column, left_out));
         let widths = shown.map(|(column, content)| {
-            let content = if column.kind == Kind::Text { (*content).min(READABLE) } else { *content };
+            let content = if column.kind == Kind::Text { (*content).min(folded) } else { *content };
             content.saturating_add(GAP)
         });
         // The last column has nothing after it.
         widths.fold(0, u16::saturating_add).saturating_sub(GAP)
     };
-    let all = columns.iter().filter_map(|column| column.spare).max().map_or(0, |place| place + 1);
-    (0..all).find(|places| needed(*places) <= width).unwrap_or(all)
+    let places = columns.iter().filter_map(|column| column.spare).filter(|place| *place < LAST);
+    let all = places.max().map_or(0, |place| place + 1);
+    let enough = (0..all).find(|places| needed(*places, READABLE) <= width);
+    enough.unwrap_or(if needed(all, FOLDED) <= width { all } else { LAST + 1 })
 }
 
 /// Colours the words that begin at `place` and end before two blanks.
@@ -256,6 +261,33 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), Table::PORTION + 2, "one heading");
         assert_eq!(lines[1].find("pending"), lines[Table::PORTION + 1].find("pending"));
+    }
+
+    #[test]
+    fn texts_are_folded_before_the_last_column_goes() {
+        const SPARING: &[Column] = &[
+            Column::whole("ID"),
+            Column::whole("ACCEPTED").spare(LAST),
+            Column::text("SIZE").spare(0),
+            Column::text("DELIVERIES"),
+        ];
+        for (width, heading, rows) in [
+            (60, "ID     ACCEPTED             SIZE  DELIVERIES", 1),
+            (52, "ID     ACCEPTED             DELIVERIES", 1),
+            (44, "ID     ACCEPTED             DELIVERIES", 2),
+            (39, "ID     DELIVERIES", 1),
+            (20, "ID     DELIVERIES", 2),
+        ] {
+            let mut output = Output::new();
+            output.width = Some(width);
+            let mut table = Table::new(SPARING);
+            let row = ["dlv_1", "2026-11-22 12:00:00", "17 B", "1 pending, 2 succeeded"].map(str::to_owned);
+            table.push(row.to_vec(), &mut output.screen()).expect("it prints");
+            table.finish(&mut output.screen()).expect("it prints");
+            let text = output.text();
+            assert_eq!(text.lines().next(), Some(heading), "{width}: {text}");
+            assert_eq!(text.lines().count(), rows + 1, "{width}: {text}");
+        }
     }
 
     #[test]

@@ -109,6 +109,59 @@ pub fn beginning(text: &str, most: usize, width: usize) -> (Vec<String>, bool) {
     (lines, whole)
 }
 
+/// `line` in lines of at most `width` columns, all but the first behind `indent` blanks, without cutting a word: what stands in
+/// backquotes is one, so that a command can be copied. Colours take no column.
+pub fn fold(line: &str, width: usize, indent: usize) -> String {
+    let mut folded = String::with_capacity(line.len() + 16);
+    let mut column = 0;
+    for word in words(line) {
+        let columns = columns(word);
+        if column > indent && column + columns > width && !word.trim().is_empty() {
+            folded.truncate(folded.trim_end_matches(' ').len());
+            folded.push('\n');
+            folded.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        }
+        folded.push_str(word);
+        column += columns;
+    }
+    folded
+}
+
+/// The pieces of a line between which it may be folded: words, and the blanks between them.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let mut blank = None;
+    let mut starts = vec![0];
+    for (at, character) in line.char_indices() {
+        quoted ^= character == '`';
+        let is_blank = character == ' ' && !quoted;
+        if blank.is_some_and(|before| before != is_blank) {
+            starts.push(at);
+        }
+        blank = Some(is_blank);
+    }
+    starts.push(line.len());
+    (1..starts.len()).map(move |index| &line[starts[index - 1]..starts[index]])
+}
+
+/// How many columns of a terminal `text` takes.
+pub fn columns(text: &str) -> usize {
+    let mut in_escape = false;
+    let counts = |character: char| match character {
+        '\u{1b}' => {
+            in_escape = true;
+            false
+        }
+        'm' if in_escape => {
+            in_escape = false;
+            false
+        }
+        _ => !in_escape,
+    };
+    text.chars().map(counts).filter(|counts| *counts).count()
+}
+
 fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
@@ -161,5 +214,25 @@ mod tests {
         assert_eq!((lines, whole), (vec!["one".to_owned(), "two\\u{7}".to_owned()], false));
         assert_eq!(beginning("äöü", 5, 2), (vec!["äö…".to_owned()], false));
         assert_eq!(beginning("one\n", 2, 80), (vec!["one".to_owned()], true));
+    }
+
+    #[test]
+    fn lines_are_folded_between_words() {
+        for (line, width, folded) in [
+            ("", 10, ""),
+            ("word      one two", 40, "word      one two"),
+            ("word      one two", 15, "word      one\n    two"),
+            ("word one, two", 9, "word one,\n    two"),
+            ("word `posthaste endpoint enable x` on", 12, "word\n    `posthaste endpoint enable x`\n    on"),
+            ("unbroken-word-that-is-long", 5, "unbroken-word-that-is-long"),
+            ("    unbroken-word next", 8, "    unbroken-word\n    next"),
+            ("\u{1b}[31mdown\u{1b}[0m one two", 8, "\u{1b}[31mdown\u{1b}[0m one\n    two"),
+            ("`never closed and on", 6, "`never closed and on"),
+        ] {
+            assert_eq!(fold(line, width, 4), folded, "{line:?} in {width}");
+        }
+        for (text, count) in [("", 0), ("\u{1b}[1mäö\u{1b}[0m", 2), ("m", 1)] {
+            assert_eq!(columns(text), count, "{text:?}");
+        }
     }
 }

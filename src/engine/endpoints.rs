@@ -149,7 +149,7 @@ pub enum EndpointError {
         message: String,
     },
     /// There is no profile of this name.
-    #[error("there is no profile {name:?}{}; leave it out for the account's", suggestion(near.as_deref()))]
+    #[error("there is no profile {name:?}{} leave it out for the account's", or_rather(near.as_deref()))]
     UnknownProfile {
         /// The name.
         name: String,
@@ -196,6 +196,11 @@ pub enum EndpointError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What leads over to another way out.
+fn or_rather(near: Option<&str>) -> String {
+    near.map_or_else(|| ":".to_owned(), |near| format!(": did you mean `{near}`? Or"))
 }
 
 fn suggestion(near: Option<&str>) -> String {

@@ -19,12 +19,12 @@ use super::{
     error::CliError,
     list::List,
     screen::Screen,
-    table::Column,
+    table::{Column, LAST},
     text,
 };
 use crate::{
     api::view::{EndpointView, HealthView},
-    model::account::AccountName,
+    model::{account::AccountName, time::Timestamp},
 };
 
 /// `posthaste endpoint`.
@@ -66,14 +66,15 @@ pub struct ListArgs {
 const COLUMNS: &[Column] = &[
     Column::whole("NAME"),
     Column::status("STATE"),
+    Column::whole("SINCE").spare(2),
     Column::text("ACCOUNT").spare(0),
-    Column::text("URL"),
-    Column::text("TYPES"),
+    Column::text("URL").spare(LAST),
+    Column::text("TYPES").spare(4),
     Column::text("PROFILE").spare(1),
     Column::number("PENDING"),
-    Column::number("FAILURES").spare(3),
+    Column::number("FAILURES").spare(4),
     Column::number("24H").spare(1),
-    Column::whole("ID").spare(2),
+    Column::whole("ID").spare(3),
 ];
 
 /// Does what is asked.
@@ -106,7 +107,8 @@ fn row(endpoint: &EndpointView) -> Vec<String> {
     };
     vec![
         title(endpoint),
-        state(endpoint),
+        short_state(endpoint),
+        since(endpoint).map_or_else(|| "-".to_owned(), text::time),
         endpoint.account.to_string(),
         or_none(&endpoint.url),
         text::plain(&endpoint.event_types.join(" ")).into_owned(),
@@ -132,6 +134,22 @@ fn rate(health: &HealthView) -> String {
 fn title(endpoint: &EndpointView) -> String {
     let id = || endpoint.id.to_string();
     endpoint.name.as_deref().map_or_else(id, |name| text::plain(name).into_owned())
+}
+
+/// Since when its state is no good one.
+fn since(endpoint: &EndpointView) -> Option<Timestamp> {
+    let circuit = endpoint.circuit.map(|circuit| circuit.open_since);
+    if endpoint.enabled { circuit } else { endpoint.disabled_since }
+}
+
+/// `enabled`, `enabled, circuit open` or `disabled: no_credential`.
+fn short_state(endpoint: &EndpointView) -> String {
+    match (endpoint.enabled, endpoint.disabled_reason) {
+        (true, _) if endpoint.circuit.is_some() => "enabled, circuit open".to_owned(),
+        (true, _) => "enabled".to_owned(),
+        (false, Some(reason)) => format!("disabled: {}", reason.as_str()),
+        (false, None) => "disabled".to_owned(),
+    }
 }
 
 /// `enabled`, `enabled, circuit open: next probe 2026-11-22 02:57:00` or `disabled: no_credential since 2026-11-22 02:57:00`.
