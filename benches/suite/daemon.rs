@@ -51,9 +51,14 @@ impl Home {
     pub(crate) fn new(configuration: &str) -> Result<Self> {
         let directory = TempDir::with_prefix_in("bench-", env!("CARGO_TARGET_TMPDIR"))?;
         let home = Self { directory, environment: Vec::new() };
-        let text = format!("listen.socket = \"p.sock\"\nstore.path = \"outbox.redb\"\n{configuration}");
-        fs::write(home.path("posthaste.toml"), text)?;
+        home.configure(configuration)?;
         Ok(home)
+    }
+
+    /// Gives the next daemons another configuration.
+    pub(crate) fn configure(&self, configuration: &str) -> Result<()> {
+        let text = format!("listen.socket = \"p.sock\"\nstore.path = \"outbox.redb\"\n{configuration}");
+        Ok(fs::write(self.path("posthaste.toml"), text)?)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

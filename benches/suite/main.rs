@@ -18,6 +18,7 @@ mod doors;
 mod fan_out;
 mod floor;
 mod helper;
+mod history;
 mod idle;
 mod isolation;
 mod latency;
@@ -53,7 +54,7 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 /// A benchmark: its name, and what runs it.
 type Benchmark = (&'static str, fn(Form) -> Result<Figures>);
 
-const BENCHMARKS: [Benchmark; 9] = [
+const BENCHMARKS: [Benchmark; 10] = [
     ("whole_way", whole_way::run),
     ("lone_ack", lone_ack::run),
     ("producers", producers::run),
@@ -63,6 +64,7 @@ const BENCHMARKS: [Benchmark; 9] = [
     ("latency", latency::run),
     ("isolation", isolation::run),
     ("template", template::run),
+    ("history", history::run),
 ];
 
 fn main() -> ExitCode {
