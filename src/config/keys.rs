@@ -1,5 +1,4 @@
-//! Every key of the configuration, once: its name, what it takes, its default, what it is for, and whether this
-//! version has it. The walker's known names, the readers' bounds and defaults, and `docs/configuration.md` all
+//! Every key of the configuration, once: its name, what it takes, its default and what it is for. The walker's known names, the readers' bounds and defaults, and `docs/configuration.md` all
 //! come from this table.
 //!
 //! A section's path names its tables (`profiles.NAME.signature`); the segment `NAME`, or a key of that name,
@@ -21,8 +20,6 @@ pub struct Section {
     pub repeated: bool,
     /// What it is for.
     pub doc: &'static str,
-    /// Whether this version has it.
-    pub built: Built,
     /// What it has.
     pub keys: &'static [Key],
 }
@@ -38,20 +35,6 @@ pub struct Key {
     pub fallback: Fallback,
     /// What it is for.
     pub doc: &'static str,
-    /// Whether this version has it.
-    pub built: Built,
-}
-
-/// Whether this version of posthaste has something.
-#[derive(Clone, Copy, Debug)]
-pub enum Built {
-    /// It does what its sentence says.
-    Yes,
-    /// Not yet; `instead` is what to do without, a clause or nothing.
-    No {
-        /// What to do instead.
-        instead: &'static str,
-    },
 }
 
 /// What holds when a key is not given.
@@ -215,24 +198,16 @@ pub(super) fn known(at: &str, name: &str) -> Option<Known> {
         .or_else(|| below(ANY).map(table))
 }
 
-/// The names of the table with the path `at`, as they are declared, [`ANY`] left out: those that this version has, and those
-/// that it does not have.
-pub(super) fn names(at: &str) -> (Vec<&'static str>, Vec<&'static str>) {
-    let keys = section(at).map_or(&[][..], |section| section.keys);
-    let keys = keys.iter().map(|key| (key.name, is_built(&key.built)));
-    let tables = below(at).map(|(name, path)| (name, section(path).is_none_or(|s| is_built(&s.built))));
-    let (mut has, mut has_not) = (Vec::new(), Vec::new());
-    for (name, built) in keys.chain(tables) {
-        let names = if built { &mut has } else { &mut has_not };
+/// The names of the table with the path `at`, as they are declared, [`ANY`] left out.
+pub(super) fn names(at: &str) -> Vec<&'static str> {
+    let keys = section(at).map_or(&[][..], |section| section.keys).iter().map(|key| key.name);
+    let mut names = Vec::new();
+    for name in keys.chain(below(at).map(|(name, _)| name)) {
         if name != ANY && !names.contains(&name) {
             names.push(name);
         }
     }
-    (has, has_not)
-}
-
-const fn is_built(built: &Built) -> bool {
-    matches!(built, Built::Yes)
+    names
 }
 
 /// The tables right below `at`: the segment, and the whole path.
@@ -260,18 +235,8 @@ const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
-/// A key that this version has.
 const fn key(name: &'static str, kind: Kind, fallback: Fallback, doc: &'static str) -> Key {
-    Key { name, kind, fallback, doc, built: Built::Yes }
-}
-
-/// A key that this version does not have.
-const fn later(name: &'static str, kind: Kind, fallback: Fallback, doc: &'static str, built: Built) -> Key {
-    Key { name, kind, fallback, doc, built }
-}
-
-const fn no(instead: &'static str) -> Built {
-    Built::No { instead }
+    Key { name, kind, fallback, doc }
 }
 
 const OF_POSTHASTE: Fallback = Fallback::Else("as in `posthaste`");
@@ -310,7 +275,6 @@ pub const SECTIONS: &[Section] = &[
         path: "listen",
         repeated: false,
         doc: "Where producers and the command line reach the daemon.",
-        built: Built::Yes,
         keys: &[
             key(
                 "socket",
@@ -358,7 +322,6 @@ pub const SECTIONS: &[Section] = &[
         doc: "Who may do what on the Unix socket, of those whom `listen.socket_mode` lets connect. A rule is for a `user`, a `group`, a `uid` or a `gid`, \
               one of them; the first that matches decides, and whom none matches is refused. Root and the daemon's own user are operators before any rule. Without \
               any rule everybody else is a producer of the account `default`. See [api.md](api.md#rights).",
-        built: Built::Yes,
         keys: &[
             key("user", Kind::Text, NONE, "This user, by name."),
             key(
@@ -405,7 +368,6 @@ pub const SECTIONS: &[Section] = &[
         path: "store",
         repeated: false,
         doc: "The outbox: the one file that keeps events, deliveries and their history.",
-        built: Built::Yes,
         keys: &[
             key(
                 "path",
@@ -473,7 +435,6 @@ pub const SECTIONS: &[Section] = &[
         path: "limits",
         repeated: false,
         doc: "Bounds on what is taken in and what is done at once.",
-        built: Built::Yes,
         keys: &[
             key("event_size", Kind::Size(KIB..=64 * MIB), Fallback::Value("\"1MiB\""), "The greatest event."),
             key(
@@ -543,7 +504,6 @@ pub const SECTIONS: &[Section] = &[
         path: "spool",
         repeated: true,
         doc: "A directory whose files are taken in as events. None unless written.",
-        built: Built::Yes,
         keys: &[
             key("path", Kind::Path, Fallback::Required, "The directory."),
             key("account", Kind::Name, Fallback::Value("\"default\""), "The account of its events."),
@@ -571,7 +531,6 @@ pub const SECTIONS: &[Section] = &[
         path: "network",
         repeated: false,
         doc: "Where deliveries may go, checked on the very address that is dialled.",
-        built: Built::Yes,
         keys: &[
             key(
                 "allow",
@@ -627,7 +586,6 @@ pub const SECTIONS: &[Section] = &[
         path: "accounts.NAME",
         repeated: false,
         doc: "An account: the tenant that events and endpoints belong to. `default` is always there. Others can be made over the API, too ([api.md](api.md#accounts)); one that stands here wins over one of its name there.",
-        built: Built::Yes,
         keys: &[
             key(
                 "profile",
@@ -689,7 +647,6 @@ pub const SECTIONS: &[Section] = &[
         path: "accounts.NAME.event_type",
         repeated: true,
         doc: "The account's catalog of event types. Where it has one, an event of another type is refused, and so is a subscription that means none of them; without one every type is taken.",
-        built: Built::Yes,
         keys: &[
             key("name", Kind::EventType, Fallback::Required, "The type; each only once."),
             key("groups", Kind::Texts, NONE, "Groups that it belongs to, for people."),
@@ -706,7 +663,6 @@ pub const SECTIONS: &[Section] = &[
         path: "endpoint",
         repeated: true,
         doc: "A subscriber's URL with its subscription, secrets and profile. With the account, `name` is its identity: the id stays as long as the name does.",
-        built: Built::Yes,
         keys: &[
             key("name", Kind::Name, Fallback::Required, "Its name, one of a kind in the account."),
             key("account", Kind::Name, Fallback::Value("\"default\""), "Whose it is."),
@@ -748,14 +704,12 @@ pub const SECTIONS: &[Section] = &[
         path: "endpoint.headers",
         repeated: false,
         doc: "Headers sent to this endpoint with every request, besides the profile's; of two with the same name this one is sent. Written below its `[[endpoint]]`, or in it as `headers = { … }`.",
-        built: Built::Yes,
         keys: &[key(ANY, Kind::Secret, NONE, "The header's value.")],
     },
     Section {
         path: "profiles.NAME",
         repeated: false,
         doc: "How webhooks look and behave. A profile of a built-in's name changes only the keys that it gives; a new one has the defaults below, and `signature`, `headers` and `body` of `posthaste`.",
-        built: Built::Yes,
         keys: &[
             key("success", Kind::Success, Fallback::Value("\"2xx\""), "Which statuses are a success."),
             key(
@@ -836,7 +790,6 @@ pub const SECTIONS: &[Section] = &[
         path: "profiles.NAME.signature",
         repeated: false,
         doc: "How requests are signed.",
-        built: Built::Yes,
         keys: &[
             key(
                 "algorithm",
@@ -870,14 +823,12 @@ pub const SECTIONS: &[Section] = &[
         path: "profiles.NAME.headers",
         repeated: false,
         doc: "Headers sent with every request. A new profile that has this table has these headers and none of `posthaste`; where nothing is signed, headers of a built-in profile that show a signature are left out.",
-        built: Built::Yes,
         keys: &[key(ANY, Kind::Placeholders, OF_POSTHASTE, "The header's value.")],
     },
     Section {
         path: "profiles.NAME.body",
         repeated: false,
         doc: "What is sent.",
-        built: Built::Yes,
         keys: &[
             key(
                 "format",

@@ -185,7 +185,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::{super::parse, *};
-    use crate::config::keys::{Built, SECTIONS};
+    use crate::config::keys::SECTIONS;
 
     fn config(text: &str) -> Config {
         let texts = vec![(PathBuf::from("a.toml"), text.to_owned().into())];
@@ -260,7 +260,7 @@ mod tests {
             if !["listen", "store", "limits", "network"].contains(&section.path) {
                 continue;
             }
-            for key in section.keys.iter().filter(|key| matches!(key.built, Built::Yes)) {
+            for key in section.keys {
                 let path = format!("{}.{}", section.path, key.name);
                 let of_another = [
                     "listen.http_names",

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    keys::{self, ANY, Built, Fallback, Key, Kind, SECTIONS, Section},
+    keys::{self, ANY, Fallback, Key, Kind, SECTIONS, Section},
     profile,
 };
 use crate::policy::placeholder::Placeholder;
@@ -65,13 +65,9 @@ joined with `join`. `{{` and `}}` are braces; [profiles.md](profiles.md) has the
 const PROFILES: &str = include_str!("profiles/language.md");
 
 fn write_section(out: &mut String, section: &Section) {
-    let Section { path, repeated, doc, built, keys } = section;
+    let Section { path, repeated, doc, keys } = section;
     let header = if *repeated { format!("[[{path}]]") } else { format!("[{path}]") };
     write!(out, "\n## `{header}`\n\n{doc}\n").expect("a String takes all");
-    if let Built::No { instead } = built {
-        write!(out, "\n*Not available in this version*: {instead}.\n").expect("a String takes all");
-        return;
-    }
     out.push_str("\n| key | takes | default | |\n| --- | --- | --- | --- |\n");
     for key in *keys {
         write_key(out, path, key);
@@ -79,7 +75,7 @@ fn write_section(out: &mut String, section: &Section) {
 }
 
 fn write_key(out: &mut String, section: &str, key: &Key) {
-    let Key { name, kind, fallback, doc, built } = key;
+    let Key { name, kind, fallback, doc } = key;
     let name = if *name == ANY { "*any name*".to_owned() } else { format!("`{name}`") };
     let takes = match kind {
         Kind::Choice(choices) => {
@@ -93,12 +89,8 @@ fn write_key(out: &mut String, section: &str, key: &Key) {
         Fallback::Required => "**required**".to_owned(),
         Fallback::Value(text) => format!("`{text}`"),
     };
-    let note = match built {
-        Built::Yes => "",
-        Built::No { .. } => " *Not available in this version.*",
-    };
     let is_live = keys::is_live(&format!("{section}.{}", key.name));
-    let wait = if is_live || matches!(built, Built::No { .. }) { "" } else { " *From the next start on.*" };
+    let wait = if is_live { "" } else { " *From the next start on.*" };
     let takes = takes.replace('|', "\\|");
-    writeln!(out, "| {name} | {takes} | {default} | {doc}{note}{wait} |").expect("a String takes all");
+    writeln!(out, "| {name} | {takes} | {default} | {doc}{wait} |").expect("a String takes all");
 }

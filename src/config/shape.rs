@@ -1,11 +1,11 @@
-//! Walks the tree as written against the table of keys: names nobody knows, tables where values belong and the
-//! other way round, and what this version does not have. Values themselves are read in `read`.
+//! Walks the tree as written against the table of keys: names nobody knows, and tables where values belong and the
+//! other way round. Values themselves are read in `read`.
 
 use std::ops::Range;
 
 use super::{
     error::Problems,
-    keys::{self, ANY, Built, Key, Kind, Known},
+    keys::{self, ANY, Kind, Known},
     raw::{Entry, Node, Table, Value},
     source::Place,
 };
@@ -19,13 +19,8 @@ pub(super) fn check(document: &Table, problems: &mut Problems) {
 /// What an unknown name is answered with: the nearest of those known, and all of them.
 pub(super) fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.into_iter().collect();
-    suggest_among(name, &known, &[])
-}
-
-/// The same, where a writer may also have meant one of `other`, which are better not recommended.
-fn suggest_among(name: &str, known: &[&str], other: &[&str]) -> String {
     let list = format!("known here: {}", known.join(", "));
-    match nearest(name, known.iter().chain(other).copied()) {
+    match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`? {list}"),
         None => list,
     }
@@ -49,18 +44,14 @@ impl Walk<'_> {
         for (name, entry) in &table.entries {
             let path = if shown.is_empty() { name.clone() } else { format!("{shown}.{name}") };
             match keys::known(at, name) {
-                Some(Known::Key(key)) => self.key(key, &path, entry),
+                Some(Known::Key(_)) => {}
                 Some(Known::Table(below, section)) => {
                     let repeated = section.is_some_and(|section| section.repeated);
-                    match section.map(|section| &section.built) {
-                        Some(Built::No { instead }) => self.not_built(entry.key, &path, instead),
-                        _ => self.section(below, &path, repeated, entry),
-                    }
+                    self.section(below, &path, repeated, entry);
                 }
                 None => {
                     let what = if matches!(entry.node.value, Value::Table(_)) { "section" } else { "key" };
-                    let (known, later) = keys::names(at);
-                    let help = suggest_among(name, &known, &later);
+                    let help = suggest(name, keys::names(at));
                     self.problems.add(entry.key, format!("unknown {what} `{path}`"), help);
                 }
             }
@@ -90,19 +81,6 @@ impl Walk<'_> {
         let header = if repeated { format!("[[{path}]]") } else { format!("[{path}]") };
         let message = format!("`{path}` is a section, not {}", value.kind());
         self.problems.add(place, message, format!("write `{header}` and its keys below it"));
-    }
-
-    fn key(&mut self, key: &Key, path: &str, entry: &Entry) {
-        match key.built {
-            Built::Yes => {}
-            Built::No { instead } => self.not_built(entry.key, path, instead),
-        }
-    }
-
-    fn not_built(&mut self, place: Place, path: &str, instead: &str) {
-        let message = format!("`{path}` is not available in this version of posthaste");
-        let help = if instead.is_empty() { "leave it out" } else { instead };
-        self.problems.add(place, message, help);
     }
 }
 

@@ -38,8 +38,8 @@ use crate::outbox::{
     open::{open_error, parent},
     room::Room,
     schema::{
-        ATTEMPTS, ENDPOINTS, EVENTS, FIFO, FILES, HISTORY, IDS, JOBS, META, PARKED, PENDING, create,
-        first_row, meta,
+        ACCOUNTS, ATTEMPTS, ENDPOINTS, EVENTS, FIFO, FILES, HEALTH, HISTORY, IDS, JOBS, KEYS, META, PARKED,
+        PENDING, create, first_row, meta,
     },
 };
 
@@ -320,6 +320,9 @@ impl Copying<'_> {
         self.table(ENDPOINTS, &txn, &watch, |_, _| true)?;
         // The backup's own job is not one that has failed.
         self.table(JOBS, &txn, &watch, |_, row| !is_backup_that_runs(row))?;
+        self.table(KEYS, &txn, &watch, |_, _| true)?;
+        self.table(ACCOUNTS, &txn, &watch, |_, _| true)?;
+        self.table(HEALTH, &txn, &watch, |_, _| true)?;
         // It was not closed: attempts are being made.
         self.table(META, &txn, &watch, |key, _| *key != meta::CLEAN)?;
         let whole = (length(&txn, EVENTS)?, length(&txn, ATTEMPTS)?);
@@ -438,7 +441,7 @@ impl Copying<'_> {
 
 /// Every table is one that is copied.
 fn known(view: &ReadTransaction) -> Result<(), BackupError> {
-    const COPIED: [&str; 11] = [
+    const COPIED: [&str; 14] = [
         "events",
         "pending",
         "history",
@@ -449,6 +452,9 @@ fn known(view: &ReadTransaction) -> Result<(), BackupError> {
         "fifo",
         "endpoints",
         "jobs",
+        "keys",
+        "accounts",
+        "health",
         "meta",
     ];
     let tables = view.list_tables().map_err(StoreError::from)?;
