@@ -321,8 +321,10 @@ pub(crate) fn phases(phases: &Phases) -> BTreeMap<String, f64> {
         ("body", body),
         ("total", Some(total)),
     ];
+    // A division of whole microseconds is written with three digits at most; seconds times a thousand are not.
+    #[allow(clippy::cast_precision_loss, reason = "a phase has fewer microseconds than an f64 has integers")]
     let millis = |(name, phase): (&str, Option<std::time::Duration>)| {
-        Some((name.to_owned(), phase?.as_secs_f64() * 1e3))
+        Some((name.to_owned(), phase?.as_micros() as f64 / 1e3))
     };
     named.into_iter().filter_map(millis).collect()
 }
