@@ -20,14 +20,21 @@ use support::{
 /// The roles that a key of an account may have.
 const ROLES: [&str; 3] = ["producer", "subscriber", "operator"];
 
+/// From when on something is recovered.
+const SINCE: &str = r#"{"since":"2020-01-01T00:00:00Z"}"#;
+/// The lists of what is an account's.
+const LISTS: [&str; 5] = ["events", "deliveries", "endpoints", "keys", "jobs"];
+
 /// What there is of an account.
 struct Account {
     event: String,
     delivery: String,
     endpoint: String,
     key: String,
-    /// Of its lists of events, deliveries, endpoints and keys, one item a page.
-    cursors: [String; 4],
+    /// A recover that waits.
+    job: String,
+    /// Of its [`LISTS`], one item a page.
+    cursors: [String; 5],
 }
 
 struct Both {
@@ -55,7 +62,7 @@ impl Both {
         };
         let account = |name: &str| {
             format!(
-                "[accounts.{name}]\nprofile = \"raw\"\nhttps_only = false\n[[accounts.{name}.event_type]]\nname = \"{name}.done\"\n[[accounts.{name}.event_type]]\nname = \"both.done\"\n"
+                "[accounts.{name}]\nprofile = \"raw\"\nretention = \"8d\"\nhttps_only = false\n[[accounts.{name}.event_type]]\nname = \"{name}.done\"\n[[accounts.{name}.event_type]]\nname = \"both.done\"\n"
             )
         };
         let world = World::running(&format!(
@@ -88,6 +95,10 @@ fn post(world: &World, path: &str, document: &str) -> Value {
 }
 
 impl Account {
+    fn ids(&self) -> [&String; 5] {
+        [&self.event, &self.delivery, &self.endpoint, &self.key, &self.job]
+    }
+
     fn new(world: &World, account: &str, url: &str) -> Self {
         let document = json!({
             "url": format!("{url}{account}-made"), "event_types": ["*"], "description": format!("{account}-words"),
@@ -105,16 +116,28 @@ impl Account {
             page["next_cursor"].as_str().expect("there are more").to_owned()
         };
         let id = |items: Vec<Value>| items[0]["id"].as_str().expect("an id").to_owned();
+        let endpoint = endpoint["id"].as_str().expect("an id").to_owned();
+        recover(world, &endpoint);
+        let held = json!({"url": url, "event_types": ["both.done"], "enabled": false}).to_string();
+        let held = post(world, &format!("/v1/endpoints?account={account}"), &held);
+        let job = recover(world, held["id"].as_str().expect("an id"));
         make_key(world, account, "producer");
         let (_, key) = make_key(world, account, "operator");
         Self {
             event: id(list("events")),
             delivery: id(list("deliveries")),
-            endpoint: endpoint["id"].as_str().expect("an id").to_owned(),
+            endpoint,
             key,
-            cursors: ["events", "deliveries", "endpoints", "keys"].map(cursor),
+            job,
+            cursors: LISTS.map(cursor),
         }
     }
+}
+
+/// Begins a recover of all that an endpoint has failed; its job's id.
+fn recover(world: &World, endpoint: &str) -> String {
+    let begun = post(world, &format!("/v1/endpoints/{endpoint}/recover"), SINCE);
+    begun["id"].as_str().expect("an id").to_owned()
 }
 
 /// An id of the same form that has never been.
@@ -134,7 +157,7 @@ fn said(answer: &Answer, sent: &str) -> (u16, Vec<(String, String)>, String) {
 /// Nothing in an answer is of the other account.
 fn is_clean(answer: &Answer, of: &Account, what: &str) {
     let text = answer.text();
-    for mark in ["beta", &of.event, &of.delivery, &of.endpoint, &of.key] {
+    for mark in of.ids().into_iter().map(String::as_str).chain(["beta"]) {
         assert!(!text.contains(mark), "{what} shows {mark}: {text}");
     }
 }
@@ -248,6 +271,20 @@ impl Both {
         }
     }
 
+    /// Asks for what is the box's alone.
+    fn refused(&self, route: &Route) {
+        for (role, asker) in &self.askers {
+            let ask = |name: &str| {
+                let path = route.path.replace("{name}", name);
+                Self::ask(asker, route.method, &path, &json!({"name": name}).to_string())
+            };
+            let (theirs, none) = (ask("beta"), ask("nobody"));
+            assert_eq!(theirs.status, 403, "{role}: {} {}", route.method, route.path);
+            theirs.problem(403, "not_allowed");
+            assert_eq!(said(&theirs, "beta"), said(&none, "nobody"), "{role}: {}", route.path);
+        }
+    }
+
     /// Asks for what is nobody's in particular.
     fn plain(&self, path: &str) {
         for (role, asker) in &self.askers {
@@ -259,8 +296,7 @@ impl Both {
 
     /// Everything of the other account, as the operator of all sees it.
     fn all_of_other(&self) -> Vec<Value> {
-        let lists = ["events", "deliveries", "endpoints", "keys"];
-        let mut all: Vec<_> = lists
+        let mut all: Vec<_> = LISTS
             .iter()
             .map(|kind| Value::from(self.world.list(&format!("/v1/{kind}?account=beta"))))
             .collect();
@@ -286,7 +322,7 @@ fn every_route_keeps_accounts_apart() {
     let every = &ROLES[..];
     let lookers = &ROLES[1..];
     let operators = &ROLES[2..];
-    let [events, deliveries, endpoints, keys] = &both.other.cursors;
+    let [events, deliveries, endpoints, keys, jobs] = &both.other.cursors;
     let endpoint = json!({"url": "http://127.0.0.1:9/", "event_types": ["*"]});
     let (event_id, endpoint_id) = (both.other.event.as_str(), both.other.endpoint.as_str());
     let filters = [("event", event_id), ("endpoint", endpoint_id), ("endpoint", "beta-erp")];
@@ -318,7 +354,22 @@ fn every_route_keeps_accounts_apart() {
             ("POST", path @ "/v1/keys") => both.make(path, &json!({"role": "producer"})),
             ("GET", "/v1/keys/{id}") => both.shown_by_id(route, |of| &of.key, operators),
             ("DELETE", "/v1/keys/{id}") => both.by_id(route, |of| &of.key, ""),
-            ("GET", path @ ("/v1/status" | "/healthz" | "/readyz")) => both.plain(path),
+            ("POST", "/v1/deliveries/{id}/replay" | "/v1/deliveries/{id}/cancel") => {
+                both.by_id(route, |of| &of.delivery, "");
+            }
+            ("POST", "/v1/endpoints/{id}/recover") => both.by_id(route, |of| &of.endpoint, SINCE),
+            ("GET", path @ "/v1/jobs") => both.list(path, Some(jobs), &[], lookers),
+            ("GET", "/v1/jobs/{id}") => both.shown_by_id(route, |of| &of.job, lookers),
+            ("POST", "/v1/jobs/{id}/cancel") => both.by_id(route, |of| &of.job, ""),
+            (
+                _,
+                "/v1/accounts"
+                | "/v1/accounts/{name}"
+                | "/v1/accounts/{name}/secret"
+                | "/v1/reload"
+                | "/v1/store/backup",
+            ) => both.refused(route),
+            ("GET", path @ ("/v1/status" | "/healthz" | "/readyz" | "/openapi.json")) => both.plain(path),
             (method, path) => panic!("{method} {path} has no line here: say how it keeps accounts apart"),
         }
     }
@@ -342,11 +393,12 @@ fn neighbours_of_an_id_are_nobodys() {
     let both = Both::new();
     let (_, asker) = &both.askers[2];
     let mut found = BTreeSet::new();
-    for id in [&both.own.event, &both.own.delivery, &both.own.endpoint, &both.own.key] {
+    for id in both.own.ids() {
         let kind = match &id[..3] {
             "evt" => "events",
             "dlv" => "deliveries",
             "ep_" => "endpoints",
+            "job" => "jobs",
             _ => "keys",
         };
         let digits = "0123456789abcdefghjkmnpqrstvwxyz";
@@ -364,6 +416,44 @@ fn neighbours_of_an_id_are_nobodys() {
             }
         }
     }
-    let own = [&both.own.event, &both.own.delivery, &both.own.endpoint, &both.own.key];
-    assert_eq!(found, own.into_iter().cloned().collect(), "one's own ids, and none near them");
+    assert_eq!(found, both.own.ids().into_iter().cloned().collect(), "one's own ids, and none near them");
+}
+
+/// With a subscriber's key, and with that of an account's operator, one does again what is the account's, and follows it.
+#[test]
+fn what_is_ones_own_is_done_again() {
+    let both = Both::new();
+    for (role, asker) in &both.askers[1..] {
+        let does = |path: &str, body: &str, status: u16| Both::ask(asker, "POST", path, body).expect(status);
+        let delivery = format!("/v1/deliveries/{}", both.own.delivery);
+        assert_eq!(does(&format!("{delivery}/cancel"), "", 200)["status"], "cancelled", "{role}");
+        assert_eq!(does(&format!("{delivery}/replay"), "", 200)["status"], "pending", "{role}");
+        let made = json!({"url": "http://127.0.0.1:8999/", "event_types": ["both.done"], "enabled": false});
+        let made = does("/v1/endpoints", &made.to_string(), 201);
+        let endpoint = format!("/v1/endpoints/{}", made["id"].as_str().expect("an id"));
+        let begun = does(&format!("{endpoint}/recover"), SINCE, 202);
+        assert_eq!((&begun["account"], &begun["endpoint_id"]), (&json!("acme"), &made["id"]), "{role}");
+        let job = format!("/v1/jobs/{}", begun["id"].as_str().expect("an id"));
+        assert_eq!(asker.get(&job).expect(200)["state"], "running", "{role}");
+        let jobs = asker.get("/v1/jobs").expect(200);
+        assert_eq!(jobs["items"][0]["id"], begun["id"], "{role}");
+        assert_eq!(does(&format!("{job}/cancel"), "", 200)["state"], "cancelled", "{role}");
+    }
+    // A backup is the box's own.
+    let file = both.world.path("backup");
+    let backup = post(&both.world, "/v1/store/backup", &json!({"file": file}).to_string());
+    let backup = backup["id"].as_str().expect("an id");
+    for (role, asker) in &both.askers[1..] {
+        for (method, path) in
+            [("GET", format!("/v1/jobs/{backup}")), ("POST", format!("/v1/jobs/{backup}/cancel"))]
+        {
+            let (one, none) = (Both::ask(asker, method, &path, ""), path.replace(backup, &never(backup)));
+            let none = Both::ask(asker, method, &none, "");
+            assert_eq!(one.status, 404, "{role}: {method} {path}");
+            assert_eq!(said(&one, backup), said(&none, &never(backup)), "{role}: {method} {path}");
+        }
+        assert!(!asker.get("/v1/jobs").text().contains(backup), "{role}");
+    }
+    let jobs = both.world.list("/v1/jobs");
+    assert!(jobs.iter().any(|job| job["id"] == backup), "and they would see it");
 }
