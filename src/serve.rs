@@ -359,7 +359,7 @@ async fn start(
     let timing = (clock, config.network.require_clock);
     let engine = Engine::new(&opened, Arc::clone(&directory), &config.limits, timing, Chance, metrics);
     let door = Door::new(outbox.room().clone(), clock);
-    let forgetter = Forgetter::new(outbox.clone(), clock, config.retention());
+    let forgetter = Forgetter::new(outbox.clone(), clock, workshop.retention());
     let mut intakes = JoinSet::new();
     intakes.spawn(forgetter.clone().run(shared.stopping.subscribe()));
     intakes.spawn(door.clone().watch(shared.stopping.subscribe()));
@@ -374,20 +374,14 @@ async fn start(
         directory: Arc::clone(&directory),
         intake: intake.clone(),
         engine: engine.handle(),
+        forgetter: forgetter.clone(),
         clock,
         chance: Chance,
         runtime: Handle::current(),
     });
     let reloader = Reloader::new(
         config.clone(),
-        reload::Parts {
-            origin,
-            endpoints: endpoints.clone(),
-            entrance,
-            forgetter: forgetter.clone(),
-            clock,
-            runtime: Handle::current(),
-        },
+        reload::Parts { origin, endpoints: endpoints.clone(), entrance, clock, runtime: Handle::current() },
     );
     intakes.spawn(reloader.clone().follow(hangup, shared.stopping.subscribe()));
     shared.open.send_replace(Some(Open {

@@ -115,6 +115,56 @@ fn what_failed_goes_later_and_each_account_has_its_own_ages() {
     assert!(page.contains("kept         365d, failed 1s; 1 account has its own; oldest of 20"), "{page}");
 }
 
+/// An account's ages are those that hold: of one that was made over the API from its making on, as the configuration that is
+/// read again wants it, and from a start on.
+#[test]
+fn accounts_made_over_the_api_have_their_own_ages() {
+    let json = [("content-type", "application/json")];
+    let call = |world: &World, method: &str, path: &str, document: &Value| {
+        world.request(method, path, &json, document.to_string().as_bytes())
+    };
+    let own = |account: &str, (retention, failed): (&str, &str)| json!([{"account": account, "retention": retention, "retention_failed": failed}]);
+    let mut world = World::running("");
+    let hand_in = |world: &World, account: &str| {
+        let event = json!({"type": "a.b", "account": account}).to_string();
+        world.post(&event).expect(202)["id"].as_str().expect("an id").to_owned()
+    };
+    let made =
+        call(&world, "POST", "/v1/accounts", &json!({"name": "made", "retention": "365d"})).expect(201);
+    assert_eq!((&made["retention"], &made["retention_failed"]), (&json!("365d"), &Value::Null));
+    assert_eq!(retention(&world)["accounts"], own("made", ("365d", "30d")));
+    let (gone, newest) = (hand_in(&world, "made"), hand_in(&world, "default"));
+    // From a start on.
+    world.kill();
+    world.start();
+    assert_eq!(retention(&world)["accounts"], own("made", ("365d", "30d")));
+    // A reload takes nothing of it away; what the store's are is another.
+    world.configure("store.retention_failed = \"40d\"\n");
+    call(&world, "POST", "/v1/reload", &Value::Null).expect(200);
+    assert_eq!(retention(&world)["accounts"], own("made", ("365d", "40d")));
+    // What the configuration says of one of its name wins, as long as it stands there.
+    world.configure("[accounts.made]\nretention = \"20d\"\n");
+    call(&world, "POST", "/v1/reload", &Value::Null).expect(200);
+    assert_eq!(retention(&world)["accounts"], own("made", ("20d", "30d")));
+    world.configure("");
+    call(&world, "POST", "/v1/reload", &Value::Null).expect(200);
+    assert_eq!(ids(&world.list("/v1/events")), [&*newest, &*gone]);
+    // With a change it holds at once for what is there.
+    let change = |document: &Value| call(&world, "PATCH", "/v1/accounts/made", document).expect(200);
+    assert_eq!(change(&json!({"retention": "1s"}))["retention"], "1s");
+    left(&world, &[&newest]);
+    let page =
+        stdout(&world.cli(&["account", "update", "made", "--no-retention", "--retention-failed", "2h"]));
+    assert!(page.contains("kept         as by [store], failed 2h"), "{page}");
+    assert_eq!(retention(&world)["accounts"], own("made", ("7d", "2h")));
+    change(&json!({"retention_failed": null}));
+    assert_eq!(retention(&world)["accounts"], json!([]));
+    change(&json!({"retention": "2s"}));
+    call(&world, "DELETE", "/v1/accounts/made", &json!({})).expect(200);
+    assert_eq!(retention(&world)["accounts"], json!([]), "what it had is kept as the store's");
+    world.stop();
+}
+
 #[test]
 fn a_list_goes_on_over_what_has_gone() {
     let (_receiver, text) = receiver();

@@ -35,16 +35,19 @@ use crate::{
     model::{
         account::AccountName,
         profile::{Algorithm, Profile},
+        time::format_duration,
     },
     policy::{form::Form, key::public_key, rights::Thing},
 };
 
 /// The fields that are settings, with their keys in the configuration.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("profile", "profile"),
     ("max_endpoints", "max_endpoints"),
     ("https_only", "https_only"),
     ("max_origins", "max_origins"),
+    ("retention", "retention"),
+    ("retention_failed", "retention_failed"),
     ("allow", "allow"),
     ("deny", "deny"),
     ("secret", "secret"),
@@ -215,6 +218,8 @@ fn view(workshop: &Workshop, counts: &Counts, name: &AccountName) -> Option<Acco
         max_endpoints: account.max_endpoints,
         https_only: account.https_only,
         max_origins: account.max_origins,
+        retention: account.retention.map(format_duration),
+        retention_failed: account.retention_failed.map(format_duration),
         allow: account.narrowing.allow().map(networks),
         deny: networks(account.narrowing.deny()),
         has_secret: account.secret.is_some(),

@@ -105,17 +105,19 @@ impl Config {
     pub fn network_rules(&self) -> Rules {
         Rules::new(self.network.allow.clone(), self.network.deny.clone())
     }
+}
 
-    /// How long events are kept.
-    pub fn retention(&self) -> Retention {
-        let ages = self.store.retention;
-        let of_one = |account: &Account| Ages {
-            succeeded: account.retention.unwrap_or(ages.succeeded),
-            failed: account.retention_failed.unwrap_or(ages.failed),
-        };
-        let accounts = self.accounts.iter().map(|(name, account)| (name.clone(), of_one(account)));
-        Retention { ages, accounts: accounts.filter(|(_, own)| *own != ages).collect() }
-    }
+/// How long events are kept: as long as the store's `ages` say, but for `accounts` that say something else.
+pub fn retention<'a>(
+    ages: Ages,
+    accounts: impl Iterator<Item = (&'a AccountName, &'a Account)>,
+) -> Retention {
+    let of_one = |account: &Account| Ages {
+        succeeded: account.retention.unwrap_or(ages.succeeded),
+        failed: account.retention_failed.unwrap_or(ages.failed),
+    };
+    let accounts = accounts.map(|(name, account)| (name.clone(), of_one(account)));
+    Retention { ages, accounts: accounts.filter(|(_, own)| *own != ages).collect() }
 }
 
 /// Where the daemon listens.

@@ -28,7 +28,7 @@ use crate::{
         event::Effect,
         secret::Secret,
         tenant::{KnownType, Network, Tenant},
-        time::Timestamp,
+        time::{Timestamp, format_duration},
     },
     policy::{
         address::{Narrowing, Rules},
@@ -88,8 +88,8 @@ impl Account {
             max_origins: tenant.max_origins,
             secret: tenant.secret.as_ref().filter(fits).cloned(),
             missing_credential: None,
-            retention: None,
-            retention_failed: None,
+            retention: tenant.retention,
+            retention_failed: tenant.retention_failed,
             narrowing: Narrowing::new(tenant.allow.as_deref().map(networks), networks(&tenant.deny)),
             form,
         }
@@ -169,6 +169,8 @@ fn read(
         max_endpoints: account.max_endpoints,
         https_only: account.https_only,
         max_origins: account.max_origins,
+        retention: account.retention,
+        retention_failed: account.retention_failed,
         secret: account.secret,
         allow: allow.map(plain),
         deny: deny.map(plain).unwrap_or_default(),
@@ -205,6 +207,11 @@ fn written(tenant: &Tenant) -> Table {
     put(&mut table, "max_endpoints", number(tenant.max_endpoints));
     put(&mut table, "https_only", Value::Boolean(tenant.https_only));
     put(&mut table, "max_origins", number(tenant.max_origins));
+    for (key, age) in [("retention", tenant.retention), ("retention_failed", tenant.retention_failed)] {
+        if let Some(age) = age {
+            put(&mut table, key, text(&format_duration(age)));
+        }
+    }
     if let Some(secret) = &tenant.secret {
         put(&mut table, "secret", text(secret.expose()));
     }
@@ -332,6 +339,8 @@ mod tests {
             ("max_endpoints", "3"),
             ("https_only", "false"),
             ("max_origins", "4"),
+            ("retention", "\"1500ms\""),
+            ("retention_failed", "\"365d\""),
             ("secret", "\"hush\""),
             ("allow", "[\"10.1.0.0/16\"]"),
             ("deny", "[\"10.1.2.3\", \"fd00::/8\"]"),
@@ -371,6 +380,14 @@ mod tests {
                 "`event_types` is a section, not an integer: write a list of objects, each with a `name`",
             ),
             (("event_type", "[{}]"), "`event_types.name` is missing"),
+            (
+                ("retention", "\"0s\""),
+                "`retention` is out of bounds: write a duration such as \"30s\", from 1s to 365d",
+            ),
+            (
+                ("retention_failed", "30"),
+                "`retention_failed` cannot be an integer: write a duration such as \"30s\", from 1s to 365d",
+            ),
         ] {
             let wrong = read(None, &[given]).expect_err("it cannot be");
             assert!(wrong[0].message.starts_with(said), "{given:?}: {}", wrong[0].message);

@@ -24,6 +24,7 @@ use super::{
     attempt::{Kitchen, try_once},
     directory::{Directory, Target},
     given::{self, field},
+    retention::Forgetter,
     settings::{Unusable, Workshop},
 };
 use crate::{
@@ -70,6 +71,8 @@ pub struct Parts {
     pub intake: Intake,
     /// Whoever attempts.
     pub engine: Handle,
+    /// Whoever forgets.
+    pub forgetter: Forgetter,
     /// The time of a change.
     pub clock: Clock,
     /// What secrets are made of.

@@ -15,10 +15,7 @@ use tokio::{
     task,
 };
 
-use super::{
-    endpoints::{AdoptError, Endpoints},
-    retention::Forgetter,
-};
+use super::endpoints::{AdoptError, Endpoints};
 use crate::{
     clock::Clock,
     config::{Config, ConfigError, ConfigErrors, Difference, Origin, Spool},
@@ -46,8 +43,6 @@ pub struct Parts {
     pub endpoints: Endpoints,
     /// Who lets people in by it.
     pub entrance: Entrance,
-    /// Who forgets by it.
-    pub forgetter: Forgetter,
     /// The time of a reload.
     pub clock: Clock,
     /// Where a reload comes to its end.
@@ -154,7 +149,6 @@ impl Inner {
             return Err(errors.into());
         }
         self.parts.endpoints.adopt(Arc::clone(running), Arc::clone(&next)).await?;
-        self.parts.forgetter.set_rules(next.retention());
         self.parts.entrance.change(&next.access, next.limits.connections_per_uid);
         *running = next;
         Ok(Reloaded { changed: live, needs_restart: at_start })

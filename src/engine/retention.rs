@@ -132,9 +132,15 @@ impl Forgetter {
         Self(Arc::new(Inner { outbox, clock, rules, report: Mutex::default() }))
     }
 
-    /// Goes by other rules from now on.
+    /// Goes by these rules from now on; all is looked at anew if they are others.
     pub fn set_rules(&self, rules: Retention) {
-        self.0.rules.send_replace(Arc::new(rules));
+        self.0.rules.send_if_modified(|now| {
+            let others = **now != rules;
+            if others {
+                *now = Arc::new(rules);
+            }
+            others
+        });
     }
 
     /// The rules in force.

@@ -32,6 +32,7 @@ use crate::{
         destination::{self, Problem},
         form::Form,
         key::KeyError,
+        retention::{Ages, Retention},
     },
 };
 
@@ -140,6 +141,8 @@ pub struct Workshop {
 struct Configuration {
     forms: BTreeMap<String, Arc<Form>>,
     rules: Rules,
+    /// How long the store keeps events.
+    ages: Ages,
     accounts: BTreeSet<AccountName>,
     /// In its order.
     endpoints: Vec<Ready>,
@@ -217,6 +220,7 @@ impl Workshop {
         let configuration = Configuration {
             forms: config.forms.clone(),
             rules,
+            ages: config.store.retention,
             accounts: config.accounts.keys().cloned().collect(),
             endpoints: configured,
             places,
@@ -269,6 +273,11 @@ impl Workshop {
     /// The accounts that were made over the API, also those of which the configuration has one of their name.
     pub const fn tenants(&self) -> &BTreeMap<AccountName, Arc<Tenant>> {
         &self.tenants
+    }
+
+    /// How long events are kept.
+    pub fn retention(&self) -> Retention {
+        config::retention(self.configuration.ages, self.all_accounts())
     }
 
     /// Where deliveries may go, whatever accounts say.

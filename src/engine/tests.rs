@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     backlog::sweep_once,
     endpoints::{Endpoints, Parts, adopt::course},
+    retention::Forgetter,
     settings::Workshop,
     *,
 };
@@ -113,6 +114,7 @@ impl Running {
             directory: Arc::clone(&directory),
             intake: intake.clone(),
             engine: engine.handle(),
+            forgetter: Forgetter::new(outbox.clone(), clock, workshop.retention()),
             clock,
             chance: Chance,
             runtime: tokio::runtime::Handle::current(),

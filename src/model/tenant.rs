@@ -1,6 +1,6 @@
 //! Accounts that were made over the API: their settings as the store keeps them.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use super::{
     event::{Effect, EventType},
@@ -21,6 +21,10 @@ pub struct Tenant {
     pub https_only: bool,
     /// How many origins its callbacks may have.
     pub max_origins: u64,
+    /// How long its events are kept whose deliveries all succeeded; `None`: as the store's.
+    pub retention: Option<Duration>,
+    /// The same, of other events.
+    pub retention_failed: Option<Duration>,
     /// What signs its callbacks.
     pub secret: Option<Secret>,
     /// What of the networks that are open is open to it; `None`: all.

@@ -860,6 +860,11 @@ struct TenantRecord<'a> {
     https_only: bool,
     #[serde(rename = "mo")]
     max_origins: u64,
+    /// Milliseconds.
+    #[serde(rename = "re", default, skip_serializing_if = "Option::is_none")]
+    retention: Option<u64>,
+    #[serde(rename = "rf", default, skip_serializing_if = "Option::is_none")]
+    retention_failed: Option<u64>,
     #[serde(rename = "se", default, borrow, skip_serializing_if = "Option::is_none")]
     secret: Option<&'a str>,
     #[serde(rename = "al", default, skip_serializing_if = "Option::is_none")]
@@ -901,12 +906,15 @@ pub(super) fn encode_tenant(tenant: &Tenant) -> Zeroizing<Vec<u8>> {
     let texts: usize = texts.into_iter().flatten().map(str::len).sum();
     // With room for all of it: a row that grows leaves its old bytes behind.
     let size = 256 + types + networks * 80 + texts;
+    let age = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
     let record = TenantRecord {
         description: tenant.description.as_deref(),
         profile: &tenant.profile,
         max_endpoints: tenant.max_endpoints,
         https_only: tenant.https_only,
         max_origins: tenant.max_origins,
+        retention: tenant.retention.map(age),
+        retention_failed: tenant.retention_failed.map(age),
         secret: tenant.secret.as_ref().map(Secret::expose),
         allow: tenant.allow.clone(),
         deny: tenant.deny.clone(),
@@ -948,6 +956,8 @@ pub(super) fn decode_tenant(row: &[u8]) -> Option<Tenant> {
         max_endpoints: record.max_endpoints,
         https_only: record.https_only,
         max_origins: record.max_origins,
+        retention: record.retention.map(Duration::from_millis),
+        retention_failed: record.retention_failed.map(Duration::from_millis),
         secret: record.secret.map(|secret| Secret::new(secret.to_owned())),
         allow: record.allow,
         deny: record.deny,
@@ -1324,6 +1334,8 @@ mod tests {
                 max_endpoints: random.u64(..),
                 https_only: random.bool(),
                 max_origins: random.u64(..),
+                retention: random.bool().then(|| Duration::from_millis(random.u64(..))),
+                retention_failed: random.bool().then(|| Duration::from_millis(random.u64(..))),
                 secret: random.bool().then(|| Secret::new(text(&mut random, 200))),
                 allow: random.bool().then(|| networks(&mut random)),
                 deny: networks(&mut random),

@@ -19,7 +19,7 @@ fn one_is_made_shown_changed_and_deleted() {
         "/v1/accounts",
         &json!({
             "name": "media", "description": "films", "profile": "raw", "max_endpoints": 3, "https_only": false,
-            "max_origins": 5, "allow": ["127.0.0.1"], "deny": ["10.0.0.0/8"],
+            "max_origins": 5, "retention": "36h", "allow": ["127.0.0.1"], "deny": ["10.0.0.0/8"],
             "event_types": [{"name": "b.c", "groups": ["g"], "description": "d", "effect": "partial"}, {"name": "a"}],
         }),
     );
@@ -39,6 +39,8 @@ fn one_is_made_shown_changed_and_deleted() {
         ("max_endpoints", json!(3)),
         ("https_only", json!(false)),
         ("max_origins", json!(5)),
+        ("retention", json!("1d12h")),
+        ("retention_failed", Value::Null),
         ("allow", json!(["127.0.0.1/32"])),
         ("deny", json!(["10.0.0.0/8"])),
         ("has_secret", json!(true)),
@@ -142,6 +144,8 @@ fn what_cannot_be_is_refused_and_said() {
         (json!({"name": "y"}), 400, "bad_request", "make another account"),
         (json!({"profile": "transcodely"}), 422, "", ""),
         (json!({"max_origins": 0}), 422, "invalid_account", "`max_origins`"),
+        (json!({"retention": "366d"}), 422, "invalid_account", "`retention` is out of bounds"),
+        (json!({"retention_failed": 7}), 422, "invalid_account", "from 1s to 365d"),
     ] {
         let answer = call(&world, "PATCH", "/v1/accounts/media", &document);
         if code.is_empty() {

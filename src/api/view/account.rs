@@ -29,6 +29,12 @@ pub struct AccountView {
     pub https_only: bool,
     /// How many origins its callbacks may have.
     pub max_origins: u64,
+    /// How long its events are kept whose deliveries all succeeded; `null`: as long as the store's.
+    #[serde(default)]
+    pub retention: Option<String>,
+    /// The same, of other events.
+    #[serde(default)]
+    pub retention_failed: Option<String>,
     /// What of `[network] allow` is open to it; `null`: all of it.
     pub allow: Option<Vec<String>>,
     /// Networks that are closed to it besides.

@@ -148,6 +148,11 @@ fn print(
     }
     let secret = if account.has_secret { "signed with its secret" } else { "no secret" };
     screen.line(&format!("  callbacks    {secret}, to {} origins at most", account.max_origins))?;
+    let ages = [&account.retention, &account.retention_failed];
+    if ages.iter().any(|age| age.is_some()) {
+        let [kept, failed] = ages.map(|age| text::plain(age.as_deref().unwrap_or("as by [store]")));
+        screen.line(&format!("  kept         {kept}, failed {failed}"))?;
+    }
     match event_types {
         None => screen.line("  types        all"),
         Some(types) => types.iter().enumerate().try_for_each(|(index, one)| {

@@ -65,6 +65,12 @@ struct Settings {
     /// How many origins its callbacks may have
     #[arg(long, value_name = "N")]
     max_origins: Option<u64>,
+    /// How long its events are kept whose deliveries all succeeded, if not as long as the store's
+    #[arg(long, value_name = "DURATION")]
+    retention: Option<String>,
+    /// How long its other events are kept, if not as long as the store's
+    #[arg(long, value_name = "DURATION")]
+    retention_failed: Option<String>,
     /// A network of [network] allow that is open to it, and no other; may be given several times
     #[arg(long = "allow", value_name = "NETWORK")]
     allow: Vec<String>,
@@ -86,6 +92,12 @@ struct None {
     /// No note
     #[arg(long, conflicts_with = "description")]
     no_description: bool,
+    /// What succeeded is kept as long as the store's
+    #[arg(long, conflicts_with = "retention")]
+    no_retention: bool,
+    /// What did not is kept as long as the store's
+    #[arg(long, conflicts_with = "retention_failed")]
+    no_retention_failed: bool,
     /// All of [network] allow is open to it
     #[arg(long, conflicts_with = "allow")]
     no_allow: bool,
@@ -123,6 +135,8 @@ pub(super) fn update(args: &UpdateArgs, client: &Client, screen: &mut Screen<'_>
     let mut document = document(&args.settings)?;
     let none = [
         ("description", args.none.no_description),
+        ("retention", args.none.no_retention),
+        ("retention_failed", args.none.no_retention_failed),
         ("allow", args.none.no_allow),
         ("deny", args.none.no_deny),
         ("secret", args.none.no_secret),
@@ -151,6 +165,8 @@ fn document(args: &Settings) -> Result<Map<String, Value>, CliError> {
         ("max_endpoints", args.max_endpoints.map(|count| json!(count))),
         ("https_only", args.https_only.map(Value::Bool)),
         ("max_origins", args.max_origins.map(|count| json!(count))),
+        ("retention", args.retention.as_ref().map(|age| json!(age))),
+        ("retention_failed", args.retention_failed.as_ref().map(|age| json!(age))),
         ("allow", list(&args.allow)),
         ("deny", list(&args.deny)),
         ("secret", secret.map(|secret| json!(secret.expose()))),

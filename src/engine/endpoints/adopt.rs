@@ -75,12 +75,13 @@ impl Inner {
         let judging = Arc::clone(&workshop);
         let judged = task::spawn_blocking(move || Ok(judging.judge(&outbox.read()?.endpoints()?)));
         let judged = judged.await.unwrap_or(Err(StoreError::Stopped))?;
-        let Parts { outbox, clock, intake, directory, engine, .. } = &self.parts;
+        let Parts { outbox, clock, intake, directory, engine, forgetter, .. } = &self.parts;
         let stored = outbox.configure(workshop.wanted(), judged, clock.wall()).await?;
         let targets = self.targets(Arc::clone(&workshop), stored).await?;
         let swap = Swap { workshop: Arc::clone(&workshop), of: None, targets };
         engine.swap(swap, Some(next.network.require_clock)).await;
         let routes = Arc::new(directory.routes());
+        forgetter.set_rules(workshop.retention());
         intake.steer(|course| Course { routes, ..self::course(&workshop, next.limits, &course.catalogs) });
         Ok(())
     }

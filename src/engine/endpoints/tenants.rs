@@ -161,7 +161,7 @@ impl Inner {
 
     /// Commits what an account is from now on, whose turn it is, and has it hold.
     async fn install(&self, name: &AccountName, tenant: Option<Tenant>) -> Result<(), AccountError> {
-        let Parts { outbox, clock, intake, directory, engine, .. } = &self.parts;
+        let Parts { outbox, clock, intake, directory, engine, forgetter, .. } = &self.parts;
         let change = match &tenant {
             Some(tenant) => TenantChange::Put(Box::new(tenant.clone())),
             None => TenantChange::Delete,
@@ -187,6 +187,7 @@ impl Inner {
         let swap = Swap { workshop: Arc::clone(&workshop), of: Some(name.clone()), targets };
         engine.swap(swap, None).await;
         let routes = Arc::new(directory.routes());
+        forgetter.set_rules(workshop.retention());
         intake.steer(|course| Course { routes, ..adopt::course(&workshop, course.limits, &course.catalogs) });
         Ok(())
     }

@@ -11,12 +11,14 @@ use crate::{
     outbox::{Change, Changed, End, Judged, TenantChange, TenantChanged},
 };
 
-fn tenant(max_endpoints: u64) -> Tenant {
+pub(super) fn tenant(max_endpoints: u64) -> Tenant {
     Tenant {
         description: None,
         profile: "raw".to_owned(),
         max_endpoints,
         https_only: true,
+        retention: None,
+        retention_failed: None,
         max_origins: 1,
         secret: Some(Secret::new("hush".to_owned())),
         allow: None,
