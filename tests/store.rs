@@ -18,6 +18,7 @@ use std::{
 use rustix::fs::{FallocateFlags, fallocate};
 use serde_json::{Value, json};
 use support::{
+    api::Api,
     config::{endpoint, profile},
     eventually,
     receiver::{Receiver, Reply},
@@ -438,6 +439,82 @@ fn events_that_are_exported_can_be_handed_in_again() {
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("it ends");
     assert!(output.stderr.is_empty(), "{}", stderr(&output));
+}
+
+/// Keys, accounts, jobs, how endpoints have done and what was delivered again are in a backup, and are there as they were when
+/// it is put back.
+#[test]
+fn what_was_made_over_the_api_is_restored() {
+    let receiver = receiver();
+    let text = "listen.http = \"127.0.0.1:0\"\n".to_owned();
+    let mut world = World::new(&(text + &config(&receiver.url("/ok"), &receiver.url("/fail"))));
+    fs::create_dir(world.path("spool")).expect("a directory");
+    world.start();
+    let post = |world: &World, path: &str, document: &Value| {
+        let answer = world.request(
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            document.to_string().as_bytes(),
+        );
+        assert!((200..300).contains(&answer.status), "{path}: {}", answer.text());
+        answer.json()
+    };
+    let shop = json!({"name": "shop", "profile": "raw", "https_only": false, "retention": "3d", "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"});
+    post(&world, "/v1/accounts", &shop);
+    let made = json!({"url": receiver.url("/ok/shop"), "event_types": ["*"]});
+    let endpoint =
+        post(&world, "/v1/endpoints?account=shop", &made)["id"].as_str().expect("an id").to_owned();
+    let [kept, revoked] = ["kept", "revoked"].map(|name| {
+        let key = post(&world, "/v1/keys?account=shop", &json!({"role": "subscriber", "name": name}));
+        (key["key"].as_str().expect("a key").to_owned(), key["id"].as_str().expect("an id").to_owned())
+    });
+    world.request("DELETE", &format!("/v1/keys/{}", revoked.1), &[], b"").expect(200);
+    let event = json!({"type": "a.b", "account": "shop"}).to_string();
+    let event = world.post(&event).expect(202)["id"].as_str().expect("an id").to_owned();
+    let delivery = world.ended(&event)["id"].as_str().expect("an id").to_owned();
+    post(&world, &format!("/v1/deliveries/{delivery}/replay"), &json!({}));
+    eventually("it is delivered again", || (world.ended(&event)["attempt"] == 2).then_some(()));
+    let since = json!({"since": "2020-01-01T00:00:00Z"});
+    let job = post(&world, &format!("/v1/endpoints/{endpoint}/recover"), &since);
+    let job = format!("/v1/jobs/{}", job["id"].as_str().expect("an id"));
+    eventually("the recover ends", || (world.get(&job)["state"] == "done").then_some(()));
+
+    let subscriber = |world: &World| Api::of(world).with_key(&kept.0);
+    let all = |world: &World| {
+        let mut endpoint = subscriber(world).get(&format!("/v1/endpoints/{endpoint}")).expect(200);
+        let health = endpoint["health"].as_object_mut().expect("how it does");
+        assert_eq!(health["attempts"], 2, "{health:?}");
+        // Another hour may begin.
+        health.remove("since");
+        let paths =
+            ["/v1/accounts/shop", "/v1/accounts/shop/secret", &job, &format!("/v1/deliveries/{delivery}")];
+        let mut all: Vec<_> = paths.into_iter().map(|path| world.get(path)).collect();
+        all.push(endpoint);
+        all.push(world.get("/v1/status")["store"]["retention"]["accounts"].clone());
+        all
+    };
+    let before = all(&world);
+    assert_eq!(store(&world, &["backup", "backup.redb"]).status.code(), Some(0));
+    // What comes after it is not in it.
+    world.request("DELETE", &format!("/v1/keys/{}", kept.1), &[], b"").expect(200);
+    post(&world, "/v1/accounts", &json!({"name": "late"}));
+    world.stop();
+    let report = check(&world, &world.path("backup.redb"));
+    assert_eq!(report["ok"], true, "{report}");
+    assert_eq!(check(&world, &world.path("outbox.redb"))["ok"], true);
+    assert_eq!(stopped(&world, "restore", &["backup.redb"]).status.code(), Some(0));
+    world.start();
+    assert_eq!(all(&world), before);
+    world.request("GET", "/v1/accounts/late", &[], b"").problem(404, "not_found");
+    Api::of(&world).with_key(&revoked.0).get("/v1/status").problem(401, "key_unknown");
+    // And it goes on.
+    let event = json!({"type": "a.b", "account": "shop"}).to_string();
+    let event = world.post(&event).expect(202)["id"].as_str().expect("an id").to_owned();
+    assert_eq!(world.ended(&event)["status"], "succeeded");
+    let made = post(&world, "/v1/keys?account=shop", &json!({"role": "subscriber"}));
+    assert_ne!(made["id"], revoked.1, "no number is given twice");
+    world.stop();
 }
 
 #[test]

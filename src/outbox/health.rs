@@ -142,7 +142,7 @@ impl Health {
         row
     }
 
-    fn decode(row: &[u8]) -> Option<Self> {
+    pub(super) fn decode(row: &[u8]) -> Option<Self> {
         let row: &[u8; ROW] = row.try_into().ok()?;
         let time = |place: usize| {
             let millis = read_six(row[place..place + 6].try_into().expect("six bytes"));

@@ -13,15 +13,29 @@ use redb::{
 };
 use tempfile::TempDir;
 
-use super::{at, batch, chain, open, options, success, wait};
+use super::{at, batch, chain, open, options, success, tenants::tenant, wait};
 use crate::{
-    model::{account::AccountName, endpoint::EndpointNumber, event::Seq, id::EventId, time::Timestamp},
+    model::{
+        account::AccountName,
+        bearer::{KeyHash, KeyNumber, StoredKey},
+        delivery::{DeliveryKey, Scheduled},
+        endpoint::EndpointNumber,
+        event::Seq,
+        id::EventId,
+        job::{Recover, Work},
+        role::Role,
+        time::Timestamp,
+    },
     outbox::{
-        Acceptance, Batch, BatchAnswer, Configured, End, Entry, FileIdentity, OpenError, Opened, Outbox,
-        Room,
+        Acceptance, Batch, BatchAnswer, Configured, End, Entry, FileIdentity, JobChange, JobChanged,
+        KeyChange, KeyChanged, OpenError, Opened, Outbox, Replay, Replayed, Room, TenantChange,
+        TenantChanged,
         file::{BackupError, Finding, Progress, RestoreError, Stage, Stopped, copy, restore},
         ground::Ground,
-        schema::{ATTEMPTS, ENDPOINTS, EVENTS, FIFO, FILES, HISTORY, IDS, META, PARKED, PENDING, meta},
+        schema::{
+            ACCOUNTS, ATTEMPTS, ENDPOINTS, EVENTS, FIFO, FILES, HEALTH, HISTORY, IDS, JOBS, KEYS, META,
+            PARKED, PENDING, meta,
+        },
     },
 };
 
@@ -41,7 +55,7 @@ fn accept(outbox: &Outbox, batch: Batch) -> Vec<EventId> {
     answers.iter().map(id).collect()
 }
 
-/// Events with ids, in an order and not; of a file; delivered and pending.
+/// Events with ids, in an order and not; of a file; delivered and pending, and pending again; keys, an account and a job.
 fn fill(outbox: &Outbox) {
     let name = Configured {
         account: AccountName::default(),
@@ -67,12 +81,45 @@ fn fill(outbox: &Outbox) {
     outbox.settle(success(5));
     outbox.settle(success(6));
     accept(outbox, batch(None, "{}"));
-    let parked = crate::model::delivery::Scheduled {
-        key: crate::model::delivery::DeliveryKey { seq: Seq::new(7), slot: 0 },
+    let parked = Scheduled {
+        key: DeliveryKey { seq: Seq::new(7), slot: 0 },
         endpoint: EndpointNumber::new(1),
         due: at(5),
     };
     outbox.park(vec![parked]);
+    outbox.settle(success(9));
+    // The second goes with a commit behind that of the outcome.
+    for number in [1, 2] {
+        let key = StoredKey {
+            role: Role::Operator(None),
+            hash: KeyHash([number; 32]),
+            name: None,
+            created_at: at(1),
+            expires_at: None,
+            last_used_at: None,
+        };
+        let made = wait(outbox.change_key(KeyChange::Make { key: Box::new(key), most: 9 }));
+        assert_eq!(made.expect("it is written"), KeyChanged::Done(KeyNumber::new(u32::from(number))));
+    }
+    let revoked = wait(outbox.change_key(KeyChange::Revoke { number: KeyNumber::new(2) }));
+    assert!(matches!(revoked.expect("it is written"), KeyChanged::Done(_)));
+    outbox.backlog_is_counted();
+    let key = DeliveryKey { seq: Seq::new(9), slot: 0 };
+    let replayed = wait(outbox.replay(Replay { key, at: at(9), wall: at(9), callback: None }));
+    assert!(matches!(replayed.expect("it is written"), Replayed::Done(_)));
+    let change = TenantChange::Put(Box::new(tenant(3)));
+    let made = wait(outbox.change_account("shop".parse().expect("a name"), change, Vec::new(), at(9)));
+    assert!(matches!(made.expect("it is written"), TenantChanged::Done(_)));
+    let work = Recover {
+        endpoint: EndpointNumber::new(1),
+        since: at(1),
+        until: at(9),
+        below: Seq::MAX,
+        next: key,
+        replayed: 0,
+    };
+    let job = JobChange::Make { account: None, work: Work::Recover(work), total: None, at: at(9) };
+    assert!(matches!(wait(outbox.change_job(job)).expect("it is written"), JobChanged::Done(..)));
 }
 
 /// A closed store.
@@ -107,8 +154,27 @@ fn nothing_is_wrong_with_a_store_and_nothing_of_it_is_changed() {
     assert_eq!(report.findings, []);
     assert!(report.closed && !report.put_in_order && report.size > report.free);
     let rows = |name: &str| report.tables.iter().find(|one| one.name == name).map_or(0, |one| one.rows);
-    let all = ["events", "pending", "history", "attempts", "ids", "files", "parked", "fifo", "endpoints"];
-    assert_eq!(all.map(rows), [9, 7, 2, 2, 4, 1, 1, 4, 1], "each table has something to look at");
+    let all = [
+        ("events", 9),
+        ("pending", 7),
+        ("history", 2),
+        ("attempts", 3),
+        ("ids", 4),
+        ("files", 1),
+        ("parked", 1),
+        ("fifo", 4),
+        ("endpoints", 1),
+        ("jobs", 1),
+        // One of them is revoked.
+        ("keys", 2),
+        ("accounts", 1),
+        ("health", 1),
+    ];
+    for (name, expected) in all {
+        assert_eq!(rows(name), expected, "each table has something to look at: {name}");
+    }
+    let known: Vec<_> = all.iter().map(|(name, _)| *name).chain(["meta"]).collect();
+    assert!(report.tables.iter().all(|one| known.contains(&&*one.name)), "and there is no other");
     opened.close().expect("it closes");
     assert!(fs::read(&path).expect("a file") == before, "no byte is another");
 }
@@ -201,7 +267,7 @@ const DAMAGES: &[Damage] = &[
     (
         "an endpoint is gone",
         |txn| drop(txn.open_table(ENDPOINTS).expect("a table").remove(1)),
-        &[("pending", "its endpoint 1 is not in `endpoints`")],
+        &[("pending", "its endpoint 1 is not in `endpoints`"), ("health", "1, which is no endpoint")],
     ),
     (
         "an attempt is gone",
@@ -273,6 +339,61 @@ const DAMAGES: &[Damage] = &[
             txn.open_table(META).expect("a table").insert(meta::HELD, held.as_slice()).expect("a row");
         },
         &[("meta", "it says 9 bytes of rows")],
+    ),
+    (
+        "a job that cannot be read",
+        |txn| drop(txn.open_table(JOBS).expect("a table").insert(1, b"\xffx".as_slice())),
+        &[("jobs", "cannot be read")],
+    ),
+    (
+        "a key that cannot be read",
+        |txn| drop(txn.open_table(KEYS).expect("a table").insert(1, b"\xffx".as_slice())),
+        &[("keys", "cannot be read")],
+    ),
+    (
+        "a key that is revoked and does not go",
+        |txn| {
+            let mut table = txn.open_table(KEYS).expect("a table");
+            let row = table.get(2).expect("it reads").expect("a row").value().to_vec();
+            table.insert(1, row.as_slice()).expect("a row");
+        },
+        &[("keys", "was revoked")],
+    ),
+    (
+        "an account that cannot be read",
+        |txn| drop(txn.open_table(ACCOUNTS).expect("a table").insert("shop", b"\xffx".as_slice())),
+        &[("accounts", "cannot be read")],
+    ),
+    (
+        "an account of no name",
+        |txn| {
+            let mut table = txn.open_table(ACCOUNTS).expect("a table");
+            let row = table.remove("shop").expect("it reads").expect("a row").value().to_vec();
+            table.insert("a b", row.as_slice()).expect("a row");
+        },
+        &[("accounts", "no name of an account")],
+    ),
+    (
+        "how an endpoint does cannot be read",
+        |txn| drop(txn.open_table(HEALTH).expect("a table").insert(1, b"\xffx".as_slice())),
+        &[("health", "cannot be read")],
+    ),
+    (
+        "how no endpoint does",
+        |txn| {
+            let mut table = txn.open_table(HEALTH).expect("a table");
+            let row = table.get(1).expect("it reads").expect("a row").value().to_vec();
+            table.insert(7, row.as_slice()).expect("a row");
+        },
+        &[("health", "7, which is no endpoint")],
+    ),
+    (
+        "a count of attempts that are not made yet",
+        |txn| {
+            let mark = 5_u64.to_be_bytes();
+            txn.open_table(META).expect("a table").insert(meta::HEALTH, mark.as_slice()).expect("a row");
+        },
+        &[("meta", "never made")],
     ),
     (
         "no key of the ids",
@@ -555,7 +676,7 @@ fn a_compaction_that_finds_no_room_loses_nothing() {
             for table in [PENDING, HISTORY] {
                 txn.open_table(table).expect("a table").remove(seq << 16).expect("it reads");
             }
-            txn.open_table(ATTEMPTS).expect("a table").remove(seq - 7).expect("it reads");
+            txn.open_table(ATTEMPTS).expect("a table").remove(seq - 6).expect("it reads");
         }
         txn.open_table(META).expect("a table").remove(meta::HELD).expect("it reads");
     });

@@ -151,6 +151,9 @@ fn walk(txn: &ReadTransaction, progress: &dyn Fn(f64), report: &mut Report) -> R
     others.parked(report, &mut rows)?;
     others.ids(report, &mut rows)?;
     others.jobs(report, &mut rows)?;
+    others.keys(report, &mut rows)?;
+    others.accounts(report, &mut rows)?;
+    others.healths(&endpoints, report, &mut rows)?;
     others.files(report, &mut rows)
 }
 

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     model::{
+        account::AccountName,
         delivery::{Order, State},
         endpoint::{Endpoint, EndpointNumber},
         event::Seq,
@@ -19,9 +20,12 @@ use crate::{
         clock,
         dedup::{Dedup, Window},
         error::StoreError,
+        health::Health,
         held, jobs,
-        record::{IdRow, decode_endpoint, decode_event},
-        schema::{ENDPOINTS, EVENTS, FIFO, FILES, IDS, JOBS, META, PARKED, meta, unpack},
+        record::{IdRow, decode_endpoint, decode_event, decode_key, decode_tenant},
+        schema::{
+            ACCOUNTS, ENDPOINTS, EVENTS, FIFO, FILES, HEALTH, IDS, JOBS, KEYS, META, PARKED, meta, unpack,
+        },
     },
 };
 
@@ -50,12 +54,13 @@ pub(super) struct Others<'a> {
     txn: &'a ReadTransaction,
     deliveries: Deliveries,
     next_seq: u64,
+    next_attempt: u64,
 }
 
 impl<'a> Others<'a> {
     pub(super) fn open(txn: &'a ReadTransaction) -> Result<Self, StoreError> {
-        let (next_seq, _) = next_numbers(txn)?;
-        Ok(Self { txn, deliveries: Deliveries::open(txn)?, next_seq })
+        let (next_seq, next_attempt) = next_numbers(txn)?;
+        Ok(Self { txn, deliveries: Deliveries::open(txn)?, next_seq, next_attempt })
     }
 
     pub(super) fn endpoints(
@@ -84,12 +89,22 @@ impl<'a> Others<'a> {
         if table.get(meta::CLOCK)?.is_some_and(|row| clock::decode(row.value()).is_none()) {
             report.find("meta", meta::CLOCK, "the row cannot be read");
         }
-        let Some(row) = table.get(meta::HELD)? else { return Ok(None) };
-        let found = held::decode(row.value()).map(|(bytes, seq, attempt)| HeldRow { bytes, seq, attempt });
-        if found.is_none() {
+        let row = table.get(meta::HELD)?;
+        let held = row.as_ref().and_then(|row| held::decode(row.value()));
+        let held = held.map(|(bytes, seq, attempt)| HeldRow { bytes, seq, attempt });
+        if row.is_some() && held.is_none() {
             report.find("meta", meta::HELD, "the row cannot be read");
         }
-        Ok(found)
+        // The newest attempts may be forgotten.
+        let next_attempt = held.map_or(0, |held| held.attempt).max(self.next_attempt);
+        if let Some(row) = table.get(meta::HEALTH)? {
+            match row.value().try_into().map(u64::from_be_bytes) {
+                Ok(mark) if mark <= next_attempt => {}
+                Ok(_) => report.find("meta", meta::HEALTH, "it counts attempts that were never made"),
+                Err(_) => report.find("meta", meta::HEALTH, "the row cannot be read"),
+            }
+        }
+        Ok(held)
     }
 
     /// Each row is the place of a delivery that is pending.
@@ -183,6 +198,60 @@ impl<'a> Others<'a> {
             rows.add();
             if jobs::decode(row.value()).is_none() {
                 report.find("jobs", number.value(), "the row cannot be read");
+            }
+        }
+        Ok(())
+    }
+
+    /// Of one that was revoked nothing is left, but for the greatest number.
+    pub(super) fn keys(&self, report: &mut Report, rows: &mut Rows<'_>) -> Result<(), StoreError> {
+        let Some(table) = tables::open(self.txn, KEYS)? else { return Ok(()) };
+        let last = table.last()?.map(|(number, _)| number.value());
+        for entry in table.iter()? {
+            let (number, row) = entry?;
+            let number = number.value();
+            rows.add();
+            match decode_key(row.value()) {
+                Some(Some(_)) => {}
+                Some(None) if Some(number) == last => {}
+                Some(None) => report.find("keys", number, "it was revoked, and is not the last one"),
+                None => report.find("keys", number, "the row cannot be read"),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn accounts(&self, report: &mut Report, rows: &mut Rows<'_>) -> Result<(), StoreError> {
+        let Some(table) = tables::open(self.txn, ACCOUNTS)? else { return Ok(()) };
+        for entry in table.iter()? {
+            let (name, row) = entry?;
+            rows.add();
+            if name.value().parse::<AccountName>().is_err() {
+                report.find("accounts", format!("{:?}", name.value()), "it is no name of an account");
+            } else if decode_tenant(row.value()).is_none() {
+                report.find("accounts", name.value(), "the row cannot be read");
+            }
+        }
+        Ok(())
+    }
+
+    /// Each row is of one of the `endpoints`, and of none that is an origin: those are not counted.
+    pub(super) fn healths(
+        &self,
+        endpoints: &BTreeMap<EndpointNumber, Endpoint>,
+        report: &mut Report,
+        rows: &mut Rows<'_>,
+    ) -> Result<(), StoreError> {
+        let Some(table) = tables::open(self.txn, HEALTH)? else { return Ok(()) };
+        for entry in table.iter()? {
+            let (number, row) = entry?;
+            let number = number.value();
+            rows.add();
+            let endpoint = endpoints.get(&EndpointNumber::new(number));
+            if endpoint.is_none_or(|endpoint| endpoint.origin().is_some()) {
+                report.find("health", number, format!("it is of {number}, which is no endpoint"));
+            } else if Health::decode(row.value()).is_none() {
+                report.find("health", number, "the row cannot be read");
             }
         }
         Ok(())
