@@ -36,10 +36,20 @@ impl Authority {
     /// A receiver whose certificate is for `name` until the end of `year`; with `clients` it wants one as well.
     pub fn receiver(
         &self,
-        (name, year): (&str, i32),
+        of: (&str, i32),
         clients: Option<&Self>,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Receiver {
+        Receiver::with_tls(self.server(of, clients, versions))
+    }
+
+    /// How a server speaks TLS whose certificate is for `name` until the end of `year`.
+    pub fn server(
+        &self,
+        (name, year): (&str, i32),
+        clients: Option<&Self>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ServerConfig {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
@@ -56,6 +66,6 @@ impl Authority {
         let (certificate, key) = self.certify(name, year);
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
         let config = config.with_single_cert(vec![certificate.der().clone()], key);
-        Receiver::with_tls(config.expect("they belong together"))
+        config.expect("they belong together")
     }
 }

@@ -107,7 +107,15 @@ impl Receiver {
 
     /// One that speaks TLS, and takes everything.
     pub fn with_tls(config: ServerConfig) -> Self {
-        Self::listen(Box::new(|_| Reply::Status(204)), Some(Arc::new(config)))
+        Self::answering_over_tls(config, |_| Reply::Status(204))
+    }
+
+    /// One that speaks TLS, and answers as `script` says.
+    pub fn answering_over_tls(
+        config: ServerConfig,
+        script: impl Fn(&Hook) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(Box::new(script), Some(Arc::new(config)))
     }
 
     fn listen(script: Box<Script>, tls: Option<Arc<ServerConfig>>) -> Self {
