@@ -394,4 +394,33 @@ mod tests {
             kinds.iter().map(|(code, kind)| (code.as_str(), BTreeSet::from([kind.status]))).collect();
         assert_eq!(tables, described);
     }
+
+    #[test]
+    fn the_operators_page_says_of_every_code_what_to_do() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+        let page = fs::read_to_string(path).expect("docs/operations.md");
+        let (_, table) = page.split_once("\n| code | status |").expect("its table");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let rows: Vec<(&str, u16)> = rows
+            .map(|row| {
+                let cells: Vec<_> = row.split('|').map(str::trim).collect();
+                (cells[1].trim_matches('`'), cells[2].parse().expect("a status"))
+            })
+            .collect();
+        assert!(rows.is_sorted() && !rows.is_empty(), "they are found by their names");
+        for (code, Kind { status, .. }) in kinds() {
+            assert!(rows.contains(&(&*code, status)), "{code} {status}");
+        }
+        let codes = codes();
+        for code in &codes {
+            assert!(rows.iter().any(|(have, _)| have == code), "{code}");
+        }
+        let manual = manual();
+        for (code, _) in rows {
+            assert!(
+                codes.contains(code) || quoted(&manual).any(|word| word == code),
+                "nobody answers {code}"
+            );
+        }
+    }
 }

@@ -59,7 +59,39 @@ impl From<Exit> for ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
+
+    #[test]
+    fn the_operators_page_has_every_code() {
+        use Exit::{
+            Config, Critical, Data, Io, Permission, Software, Success, TryAgain, Unavailable, Unknown, Usage,
+            Warning,
+        };
+        let all = [
+            Success,
+            Warning,
+            Critical,
+            Unknown,
+            Usage,
+            Data,
+            Unavailable,
+            Software,
+            Io,
+            TryAgain,
+            Permission,
+            Config,
+        ];
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+        let page = fs::read_to_string(path).expect("docs/operations.md");
+        let (_, table) = page.split_once("\n| exit code |").expect("its table");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let codes: Vec<u8> = rows
+            .map(|row| row.split('|').nth(1).and_then(|cell| cell.trim().parse().ok()).expect("a code"))
+            .collect();
+        assert_eq!(codes, all.map(Exit::code));
+    }
 
     #[test]
     fn statuses_have_their_codes() {

@@ -63,7 +63,7 @@ impl App {
     }
 
     /// Answers with this status from now on.
-    pub fn from_now_on(&self, status: u16) {
+    pub fn answers(&self, status: u16) {
         lock(&self.mood).ever = Reply::Status(status);
     }
 
@@ -320,7 +320,7 @@ impl Webhook<'_> {
     /// again the customer has one of them made again, and then recovers the rest, which is followed to its end.
     pub fn recovers(&self, events: &[(&str, Value)], attempts: usize, status: u16) -> Vec<String> {
         let story = self.story;
-        story.app.from_now_on(500);
+        story.app.answers(500);
         let events: Vec<_> = events.iter().map(|(event_type, data)| story.emit(event_type, data)).collect();
         let failed: Vec<_> = events.iter().map(|event| story.ended(event)).collect();
         for delivery in &failed {
@@ -330,7 +330,7 @@ impl Webhook<'_> {
                 "{delivery}"
             );
         }
-        story.app.from_now_on(status);
+        story.app.answers(status);
         let again = story.replayed(&events[0]);
         assert_eq!((&again["status"], &again["attempt"]), (&json!("succeeded"), &json!(attempts + 1)));
         let ended = failed.iter().map(|one| one["ended_at"].as_str().expect("a time")).min();
@@ -409,10 +409,9 @@ impl Webhook<'_> {
         assert_eq!((&health["attempts"], &health["successes"]), (&json!(attempts), &json!(successes)));
         assert!(attempts > successes && successes > 0, "the story has both: {health}");
         let rate = health["success_rate"].as_f64().expect("a number");
-        assert!(
-            (rate * f64::from(u32::try_from(attempts).expect("few"))).round() as usize == successes,
-            "{health}"
-        );
+        let [attempts, successes] =
+            [attempts, successes].map(|count| f64::from(u32::try_from(count).expect("few")));
+        assert!((rate * attempts - successes).abs() < 0.01, "{health}");
         assert!(health["last_success_at"].is_string() && health["last_failure_at"].is_string(), "{health}");
         assert_eq!(health["oldest_pending_at"], Value::Null, "nothing is pending");
         health

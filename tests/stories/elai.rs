@@ -42,7 +42,7 @@ fn a_shop_mends_its_webhook_after_ten_failures() {
     let stumbled = delivery["event_id"].as_str().expect("an id").to_owned();
 
     // Ten failed deliveries disable it: what comes then is held, and nothing is asked of the endpoint.
-    story.app.from_now_on(500);
+    story.app.answers(500);
     let lost = story.emit("video_ready", &json!({"n": 1}));
     let failed = story.ended(&lost);
     assert_eq!((&failed["reason"], &failed["attempt"]), (&json!("exhausted"), &json!(10)));
@@ -60,7 +60,7 @@ fn a_shop_mends_its_webhook_after_ten_failures() {
     let waiting = story.emit("video_ready", &json!({"n": 3}));
 
     // The endpoint is put right, and the webhook enabled by subscribing anew: an update of the API.
-    story.app.from_now_on(200);
+    story.app.answers(200);
     let again = json!({"event_types": ["video_*", "video_error"], "enabled": true});
     webhook.ask("PATCH", "", &again).problem(422, "invalid_endpoint");
     let again = json!({"event_types": ["video_ready", "video_error", "video_moderation"], "enabled": true});
