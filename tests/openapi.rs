@@ -9,6 +9,7 @@ mod judge;
 use judge::Judge;
 use serde_json::{Value, json};
 use support::{
+    api::Api,
     config::{endpoint, profile, secret},
     http::Answer,
     people::{NOBODY, is_root, open_to_all},
@@ -24,12 +25,15 @@ const STRANGE: &str = "01hqr2p1qq8k3v7r5m6n0x9y2z";
 struct Client {
     world: World,
     judge: Judge,
+    /// The configuration.
+    text: String,
 }
 
 impl Client {
-    fn new(world: World) -> Self {
+    fn new(text: String) -> Self {
+        let world = World::running(&text);
         let judge = Judge::new(world.get("/openapi.json"));
-        Self { world, judge }
+        Self { world, judge, text }
     }
 
     /// Makes a request: `path` is one of `template`.
@@ -56,6 +60,18 @@ impl Client {
         answer.expect(status)
     }
 
+    /// All that is wrong with the body of a `POST` before anybody looks at what it says.
+    fn bodies(&mut self, template: &str, path: &str) {
+        self.raw(template, path, "application/json", b"[]", "bad_request");
+        self.raw(template, path, "application/json", &vec![b' '; 300 << 10], "body_too_large");
+        self.raw(template, path, "text/plain", b"{}", "unsupported_media_type");
+    }
+
+    /// A request without a body that is refused.
+    fn refused(&mut self, method: &str, template: &str, path: &str, status: u16, code: &str) {
+        self.call(method, template, path, &[], b"").problem(status, code);
+    }
+
     /// A `POST` of what is no JSON document.
     fn raw(&mut self, template: &str, path: &str, kind: &str, body: &[u8], code: &str) {
         let answer = self.call("POST", template, path, &[("content-type", kind)], body);
@@ -78,7 +94,7 @@ fn judged(receiver: &Receiver) -> Client {
         endpoint("bad", &receiver.url("/bad"), &["*"], "quick"),
         profile("quick", &["0s"], ""),
     );
-    Client::new(World::running(&text))
+    Client::new(text)
 }
 
 #[test]
@@ -100,7 +116,7 @@ fn it_is_served_to_whoever_does_not_have_it() {
 fn its_examples_are_what_its_schemas_say() {
     let judge = Judge::new(World::running("").get("/openapi.json"));
     let examples = judge.examples();
-    assert!(examples.len() > 150, "{}", examples.len());
+    assert!(examples.len() > 400, "{}", examples.len());
     for (place, value) in examples {
         let faults = judge.faults(&place, &value);
         assert!(faults.is_empty(), "{place}: {}\n{value}", faults.join("\n"));
@@ -122,6 +138,11 @@ fn the_daemon_answers_as_it_says() {
     let mut client = judged(&receiver);
     events(&mut client, &receiver);
     deliveries(&mut client);
+    again(&mut client, &receiver);
+    jobs(&mut client);
+    keys(&mut client);
+    accounts(&mut client, &receiver);
+    backup(&mut client);
     endpoints(&mut client, &receiver);
     for path in ["/v1/status", "/healthz", "/readyz", "/openapi.json"] {
         client.get(path, path, 200);
@@ -131,7 +152,7 @@ fn the_daemon_answers_as_it_says() {
     for path in ["/v1/status", "/v1/event-types", "/openapi.json"] {
         client.get(path, &format!("{path}?stauts=1"), 400);
     }
-    let lists = ["/v1/events", "/v1/deliveries", "/v1/endpoints"];
+    let lists = ["/v1/events", "/v1/deliveries", "/v1/endpoints", "/v1/jobs", "/v1/keys"];
     for path in lists {
         for wrong in [
             "limit=0",
@@ -144,12 +165,15 @@ fn the_daemon_answers_as_it_says() {
             client.get(path, &format!("{path}?{wrong}"), 400);
         }
     }
-    // Who cannot be asked for here: another user, a slow one, one too many, a daemon that starts, stops or fails.
-    let elsewhere = |status: u16| [403, 408, 429, 500, 503, 507].contains(&status);
+    // Who cannot be asked for here: another user, one with a key, a slow one, one too many, a daemon that starts, stops or fails.
+    let elsewhere = |status: u16| [401, 403, 408, 429, 500, 503, 507].contains(&status);
     // An endpoint that has become unfit, as `endpoints/testing.rs` has one.
     let unfit = ("POST /v1/endpoints/{id}/test".to_owned(), 422);
+    // What it takes ten thousand for.
+    let many = ("POST /v1/keys".to_owned(), 409);
     let missing: Vec<_> = client.judge.promised().difference(client.judge.seen()).cloned().collect();
-    let missing: Vec<_> = missing.into_iter().filter(|one| !elsewhere(one.1) && *one != unfit).collect();
+    let missing: Vec<_> =
+        missing.into_iter().filter(|one| !elsewhere(one.1) && *one != unfit && *one != many).collect();
     assert_eq!(missing, [], "what the document promises was not brought about");
 }
 
@@ -247,6 +271,172 @@ fn deliveries(client: &mut Client) {
     client.get(path, &format!("{path}?endpoint=nobody"), 404);
     client.get(one, &format!("/v1/deliveries/dlv_{STRANGE}"), 404);
     client.get(one, &format!("/v1/deliveries/dlv_{STRANGE}?fly=1"), 400);
+}
+
+/// What has ended is delivered again, what is pending is called off.
+fn again(client: &mut Client, receiver: &Receiver) {
+    let (replay, cancel) = ("/v1/deliveries/{id}/replay", "/v1/deliveries/{id}/cancel");
+    let path = |id: &Value, what: &str| format!("/v1/deliveries/{}/{what}", id.as_str().expect("an id"));
+    for template in [replay, cancel] {
+        let strange = template.replace("{id}", &format!("dlv_{STRANGE}"));
+        client.bodies(template, &strange);
+        client.refused("POST", template, &strange, 404, "not_found");
+        client.refused("POST", template, &format!("{strange}?fly=1"), 400, "bad_request");
+    }
+    let failed = client.world.list("/v1/deliveries?status=failed")[0]["id"].clone();
+    client.send("POST", replay, &path(&failed, "replay"), &json!({}), 200);
+    support::eventually("it has failed again", || {
+        let delivery = client.world.get(&format!("/v1/deliveries/{}", failed.as_str().expect("an id")));
+        (delivery["status"] == "failed").then(|| assert_eq!(delivery["attempts"][1]["why"], "replay"))
+    });
+    client.get("/v1/deliveries/{id}", &format!("/v1/deliveries/{}", failed.as_str().expect("an id")), 200);
+    client.refused("POST", cancel, &path(&failed, "cancel"), 409, "delivery_ended");
+    let pending = client.world.list("/v1/deliveries?status=pending")[0]["id"].clone();
+    client.refused("POST", replay, &path(&pending, "replay"), 409, "delivery_pending");
+    let cancelled = client.send("POST", cancel, &path(&pending, "cancel"), &json!({}), 200);
+    assert_eq!(cancelled["reason"], "operator", "{cancelled}");
+    // Two things in one: the configuration is read again, and a callback has no secret any more.
+    let callback = client.world.list("/v1/deliveries?status=succeeded&type=a.b");
+    let callback = callback.iter().find(|one| one["callback"] == receiver.url("/callback").as_str());
+    let callback = callback.expect("one has succeeded")["id"].clone();
+    let reload = "/v1/reload";
+    client.refused("POST", reload, "/v1/reload?fly=1", 400, "bad_request");
+    client.world.configure("store.cach = 7\n");
+    client.refused("POST", reload, reload, 422, "invalid_configuration");
+    let failed = client.get("/v1/status", "/v1/status", 200)["configuration"]["failed"].clone();
+    assert!(failed["why"].is_string(), "{failed}");
+    // The first is the account's own.
+    let without = client.text.replacen(&format!("secret = \"{}\"\n", secret()), "", 1);
+    client.world.configure(&without);
+    let changed = client.send("POST", reload, reload, &json!({}), 200)["changed"].to_string();
+    assert!(changed.contains("accounts.default"), "{changed}");
+    client.refused("POST", replay, &path(&callback, "replay"), 422, "secret_missing");
+    client.world.configure(&client.text);
+    client.send("POST", reload, reload, &json!({}), 200);
+}
+
+fn jobs(client: &mut Client) {
+    let (recover, one, cancel) = ("/v1/endpoints/{id}/recover", "/v1/jobs/{id}", "/v1/jobs/{id}/cancel");
+    let id = client.world.endpoint("bad")["id"].as_str().expect("an id").to_owned();
+    let path = format!("/v1/endpoints/{id}/recover");
+    client.bodies(recover, &path);
+    client.refused("POST", recover, &format!("/v1/endpoints/ep_{STRANGE}/recover"), 404, "not_found");
+    // While its endpoint is disabled it is under way.
+    client.world.request("POST", &format!("/v1/endpoints/{id}/disable"), &[], b"").expect(200);
+    let since = json!({"since": "2020-01-01T00:00:00Z"});
+    let job = client.send("POST", recover, &path, &since, 202)["id"].as_str().expect("an id").to_owned();
+    client.call("POST", recover, &path, JSON, since.to_string().as_bytes()).problem(409, "recover_running");
+    let shown = client.get(one, &format!("/v1/jobs/{job}"), 200);
+    assert_eq!(shown["waiting"], "disabled", "{shown}");
+    client.refused("POST", cancel, &format!("/v1/jobs/{job}/cancel?fly=1"), 400, "bad_request");
+    client.call("POST", cancel, &format!("/v1/jobs/{job}/cancel"), &[], b"").expect(200);
+    client.refused("POST", cancel, &format!("/v1/jobs/{job}/cancel"), 409, "job_ended");
+    client.world.request("POST", &format!("/v1/endpoints/{id}/enable"), &[], b"").expect(200);
+    client.send(
+        "POST",
+        recover,
+        &path,
+        &json!({"since": "2020-01-01T00:00:00Z", "until": "2020-01-02T00:00:00Z"}),
+        202,
+    );
+    let page = client.get("/v1/jobs", "/v1/jobs?limit=1", 200);
+    client.get("/v1/jobs", &format!("/v1/jobs?cursor={}", page["next_cursor"].as_str().expect("more")), 200);
+    for (method, template, rest) in [("GET", one, ""), ("POST", cancel, "/cancel")] {
+        client.refused(method, template, &format!("/v1/jobs/job_{STRANGE}{rest}"), 404, "not_found");
+        client.refused(method, template, &format!("/v1/jobs/job_{STRANGE}{rest}?fly=1"), 400, "bad_request");
+    }
+}
+
+fn keys(client: &mut Client) {
+    let (all, one) = ("/v1/keys", "/v1/keys/{id}");
+    client.send("POST", all, all, &json!({"role": "producer"}), 201);
+    let document = json!({"role": "subscriber", "name": "a portal", "expires": "90d"});
+    let made = client.send("POST", all, &format!("{all}?account=default"), &document, 201);
+    let path = format!("{all}/{}", made["id"].as_str().expect("an id"));
+    client.bodies(all, all);
+    client.call("POST", all, all, JSON, document.to_string().as_bytes()).problem(422, "invalid_key");
+    let nobody = format!("{all}?account=nobody");
+    client.call("POST", all, &nobody, JSON, document.to_string().as_bytes()).problem(422, "unknown_account");
+    let page = client.get(all, &format!("{all}?limit=1"), 200);
+    client.get(all, &format!("{all}?cursor={}", page["next_cursor"].as_str().expect("more")), 200);
+    client.get(one, &path, 200);
+    client.call("DELETE", one, &path, &[], b"").expect(200);
+    for method in ["GET", "DELETE"] {
+        client.refused(method, one, &path, 404, "not_found");
+        client.refused(method, one, &format!("{path}?fly=1"), 400, "bad_request");
+    }
+}
+
+fn accounts(client: &mut Client, receiver: &Receiver) {
+    let (all, one, secret) = ("/v1/accounts", "/v1/accounts/{name}", "/v1/accounts/{name}/secret");
+    let document = json!({"name": "media", "profile": "quick", "https_only": false, "description": "a note",
+        "deny": ["10.0.0.0/8"], "event_types": [{"name": "a.b", "groups": ["as"]}, {"name": "a.c", "effect": "none"}]});
+    let made = client.send("POST", all, all, &document, 201);
+    assert!(made["secret"].is_string(), "{made}");
+    client.call("POST", all, all, JSON, document.to_string().as_bytes()).problem(409, "account_exists");
+    client.call("POST", all, all, JSON, b"{\"name\":\"default\"}").problem(409, "owned_by_configuration");
+    client
+        .call("POST", all, all, JSON, b"{\"name\":\"x\",\"max_endpoints\":-1}")
+        .problem(422, "invalid_account");
+    client.bodies(all, all);
+    let page = client.get(all, &format!("{all}?limit=1"), 200);
+    client.get(all, &format!("{all}?cursor={}", page["next_cursor"].as_str().expect("more")), 200);
+    client.get(all, &format!("{all}?limit=0"), 400);
+    let path = format!("{all}/media");
+    client.get(one, &path, 200);
+    client.get(one, &format!("{all}/default"), 200);
+    client.get(secret, &format!("{path}/secret"), 200);
+    let changed = client.send(
+        "PATCH",
+        one,
+        &path,
+        &json!({"secret": null, "allow": ["127.0.0.1/32"], "event_types": null}),
+        200,
+    );
+    assert_eq!((&changed["known_types"], &changed["has_secret"]), (&json!(null), &json!(false)));
+    client.refused("GET", secret, &format!("{path}/secret"), 404, "no_secret");
+    for (body, status, code) in [
+        (&b"[]"[..], 400, "bad_request"),
+        (b"{\"profile\":\"quik\"}", 422, "invalid_account"),
+        (&[b' '; 300 << 10], 413, "body_too_large"),
+    ] {
+        client.call("PATCH", one, &path, JSON, body).problem(status, code);
+    }
+    let text = [("content-type", "text/plain")];
+    client.call("PATCH", one, &path, &text, b"{}").problem(415, "unsupported_media_type");
+    for (method, template, rest) in
+        [("GET", one, ""), ("PATCH", one, ""), ("DELETE", one, ""), ("GET", secret, "/secret")]
+    {
+        let (mine, strange) = (format!("{all}/default{rest}"), format!("{all}/nobody{rest}"));
+        client.call(method, template, &strange, JSON, b"{}").problem(404, "not_found");
+        client.call(method, template, &format!("{mine}?fly=1"), JSON, b"{}").problem(400, "bad_request");
+        if (method, rest) != ("GET", "") {
+            client.call(method, template, &mine, JSON, b"{}").problem(409, "owned_by_configuration");
+        }
+    }
+    // It has an endpoint, and then it has none.
+    let document = json!({"url": receiver.url("/media"), "event_types": ["*"]}).to_string();
+    let made =
+        client.world.request("POST", "/v1/endpoints?account=media", JSON, document.as_bytes()).expect(201);
+    client.refused("DELETE", one, &path, 409, "account_in_use");
+    client
+        .world
+        .request("DELETE", &format!("/v1/endpoints/{}", made["id"].as_str().expect("an id")), &[], b"")
+        .expect(200);
+    client.call("DELETE", one, &path, &[], b"").expect(200);
+}
+
+fn backup(client: &mut Client) {
+    let path = "/v1/store/backup";
+    let file = client.world.path("backup.redb");
+    let job = client.send("POST", path, path, &json!({"file": file}), 202);
+    let job = format!("/v1/jobs/{}", job["id"].as_str().expect("an id"));
+    support::eventually("it is made", || (client.world.get(&job)["state"] != "running").then_some(()));
+    let made = client.get("/v1/jobs/{id}", &job, 200);
+    assert!(made["size"].is_u64() && made["store_growth"].is_u64(), "{made}");
+    client.send("POST", path, path, &json!({"file": file}), 409);
+    client.send("POST", path, path, &json!({"file": "backup.redb"}), 422);
+    client.bodies(path, path);
 }
 
 fn endpoints(client: &mut Client, receiver: &Receiver) {
@@ -364,15 +554,15 @@ fn a_stranger_and_a_producer_are_answered_as_it_says() {
     );
     world.start();
     let judge = Judge::new(world.get("/openapi.json"));
-    let mut client = Client { world, judge };
+    let mut client = Client { world, judge, text: String::new() };
     let socket = client.world.socket();
     let promised = client.judge.promised();
     let routes: Vec<_> =
         promised.iter().filter(|(_, status)| *status == 403).map(|(route, _)| route.clone()).collect();
-    assert_eq!(routes.len(), 21, "every operation: {routes:?}");
+    assert_eq!(routes.len(), 39, "every operation: {routes:?}");
     for route in &routes {
         let (method, template) = route.split_once(' ').expect("a route");
-        let path = template.replace("{id}", &format!("ep_{STRANGE}"));
+        let path = template.replace("{id}", &format!("ep_{STRANGE}")).replace("{name}", "default");
         let answer =
             NOBODY.does(|| support::http::request(&socket, method, &path, JSON, b"{}")).expect("an answer");
         answer.problem(403, "not_allowed");
@@ -395,9 +585,51 @@ fn a_stranger_and_a_producer_are_answered_as_it_says() {
 }
 
 #[test]
+fn over_tcp_it_is_answered_as_it_says() {
+    let mut client = Client::new("listen.http = \"127.0.0.1:0\"\n".to_owned());
+    let key = client.send("POST", "/v1/keys", "/v1/keys", &json!({"role": "operator"}), 201);
+    let api = Api::of(&client.world);
+    let promised = client.judge.promised();
+    let with_key = |route: &str| promised.contains(&(route.to_owned(), 401));
+    let routes: std::collections::BTreeSet<_> = promised.iter().map(|(route, _)| route.clone()).collect();
+    for route in &routes {
+        let (method, template) = route.split_once(' ').expect("a route");
+        let path = template.replace("{id}", &format!("ep_{STRANGE}")).replace("{name}", "default");
+        let answer = api.request(method, &path, &[], b"");
+        match with_key(route) {
+            true => drop(answer.problem(401, "key_required")),
+            false => drop(answer.expect(200)),
+        }
+        client.judge.judge(method, template, &answer);
+        let answer = api.request(method, &path, &[("host", "evil.example")], b"");
+        answer.problem(403, "host_not_allowed");
+        client.judge.judge(method, template, &answer);
+    }
+    let without: Vec<_> = routes.iter().filter(|route| !with_key(route)).collect();
+    assert_eq!(without, ["GET /healthz", "GET /openapi.json", "GET /readyz"]);
+    let api = api.with_key(key["key"].as_str().expect("a key"));
+    let status = api.get("/v1/status");
+    assert_eq!(status.expect(200)["you"]["key"], key["id"]);
+    client.judge.judge("GET", "/v1/status", &status);
+    for path in ["/v1/reload", "/v1/store/backup"] {
+        let answer = api.post(path, "{}");
+        answer.problem(403, "socket_only");
+        client.judge.judge("POST", path, &answer);
+    }
+    let answer = api.request("POST", "/v1/events", &[("content-type", "")], b"{}");
+    answer.problem(415, "unsupported_media_type");
+    client.judge.judge("POST", "/v1/events", &answer);
+    let wrong = api.with_key("phk_none");
+    support::eventually("it is too much", || {
+        let answer = wrong.get("/v1/jobs");
+        client.judge.judge("GET", "/v1/jobs", &answer);
+        (answer.status == 429).then(|| answer.problem(429, "too_many_failures"))
+    });
+}
+
+#[test]
 fn a_full_store_is_answered_as_it_says() {
-    let world = World::running("store.max_size = \"1MiB\"\n");
-    let mut client = Client::new(world);
+    let mut client = Client::new("store.max_size = \"1MiB\"\n".to_owned());
     let event = json!({"type": "a.b", "data": "x".repeat(200_000)}).to_string();
     support::eventually("the store is full", || {
         let answer = client.call("POST", "/v1/events", "/v1/events", JSON, event.as_bytes());

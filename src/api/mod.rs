@@ -281,7 +281,9 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
 
 async fn no_route(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
-    Problem::not_found(format!(
-        "there is nothing at {path}; there are /v1/events, /v1/deliveries, /v1/endpoints, /v1/event-types, /v1/accounts, /v1/jobs, /v1/keys, /v1/reload, /v1/store/backup, /v1/status, /healthz, /readyz and /openapi.json"
-    ))
+    let (last, others) = routes::roots()
+        .split_last()
+        .map(|(last, others)| (*last, others.join(", ")))
+        .expect("there are routes");
+    Problem::not_found(format!("there is nothing at {path}; there are {others} and {last}"))
 }

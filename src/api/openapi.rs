@@ -3,7 +3,8 @@
 //! The document is kept by hand, in parts of JSON under `openapi/`: `info`, `common` (what several share), and a part for each
 //! tag. A part has `paths` and `components` as they stand in the document, but for one thing: an operation names the problems
 //! that it answers by their codes alone, as `problems`. What they are stands once, in `problems.json`; here they become
-//! `responses`, one for each status, with an example of each code. Those that any request may be answered are added to all.
+//! `responses`, one for each status, with an example of each code. Those that any request may be answered are added to all, and
+//! so is the header with the request's id.
 //!
 //! The tests hold the document against the routes and the codes in the sources; `tests/openapi.rs` holds what the daemon
 //! answers against it.
@@ -23,16 +24,33 @@ use super::{problem::Problem, query::Query};
 
 const INFO: &str = include_str!("openapi/info.json");
 const PROBLEMS: &str = include_str!("openapi/problems.json");
-const PARTS: [&str; 5] = [
+const PARTS: [&str; 9] = [
     include_str!("openapi/common.json"),
     include_str!("openapi/events.json"),
     include_str!("openapi/deliveries.json"),
     include_str!("openapi/endpoints.json"),
+    include_str!("openapi/jobs.json"),
+    include_str!("openapi/accounts.json"),
+    include_str!("openapi/keys.json"),
+    include_str!("openapi/machine.json"),
     include_str!("openapi/status.json"),
 ];
 
 /// What whoever connects may be answered, whatever they ask.
-const EVERYWHERE: [&str; 4] = ["not_allowed", "quota_exceeded", "busy", "groups_unknown"];
+const EVERYWHERE: [&str; 5] = ["not_allowed", "host_not_allowed", "quota_exceeded", "busy", "groups_unknown"];
+/// And where over TCP a key has to be shown.
+const WITH_KEY: [&str; 8] = [
+    "bad_request",
+    "key_required",
+    "key_malformed",
+    "key_unknown",
+    "key_expired",
+    "account_not_allowed",
+    "too_many_failures",
+    "starting",
+];
+/// An example of a request's id.
+const REQUEST: &str = "req_01m8q7vppbey7vpabta9dxvs0z";
 /// With these `Retry-After` comes.
 const PASSING: [u16; 4] = [408, 429, 503, 507];
 
@@ -44,6 +62,8 @@ struct Kind {
     why: String,
     /// An example of what is said.
     detail: String,
+    /// And of what stands beside it, if something does.
+    errors: Option<Value>,
 }
 
 type Kinds = BTreeMap<String, Kind>;
@@ -100,6 +120,7 @@ pub fn document() -> Value {
         }
         merge(&mut document, part);
     }
+    identify(&mut document);
     document
 }
 
@@ -122,7 +143,9 @@ fn spell_out(operation: &mut Value, kinds: &Kinds) {
     let named = operation.as_object_mut().and_then(|operation| operation.remove("problems"));
     let named = named.iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str);
     let mut by_status: BTreeMap<u16, BTreeMap<&str, &Kind>> = BTreeMap::new();
-    for code in named.chain(EVERYWHERE) {
+    // What everybody may ask says so itself.
+    let with_key = if operation.get("security").is_none() { &WITH_KEY[..] } else { &[] };
+    for code in named.chain(EVERYWHERE).chain(with_key.iter().copied()) {
         let (code, kind) = kinds.get_key_value(code).expect("what is named is described, as the tests show");
         by_status.entry(kind.status).or_default().insert(code, kind);
     }
@@ -148,14 +171,47 @@ fn response(status: u16, kinds: &BTreeMap<&str, &Kind>) -> Value {
     if PASSING.contains(&status) {
         response["headers"]["Retry-After"] = json!({"$ref": "#/components/headers/RetryAfter"});
     }
+    if status == 401 {
+        response["headers"]["WWW-Authenticate"] = json!({"$ref": "#/components/headers/Challenge"});
+    }
     response
+}
+
+/// Every answer has the request's id.
+fn identify(document: &mut Value) {
+    let mark = |response: &mut Value| {
+        if response.get("$ref").is_none() {
+            response["headers"]["X-Request-Id"] = json!({"$ref": "#/components/headers/RequestId"});
+        }
+    };
+    let responses = |place: &mut Value| {
+        place
+            .get_mut("responses")
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flat_map(Map::values_mut)
+            .for_each(mark);
+    };
+    responses(&mut document["components"]);
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    paths.flat_map(operations).for_each(responses);
 }
 
 fn example(code: &str, kind: &Kind) -> Value {
     let status = StatusCode::from_u16(kind.status).ok();
     let title = status.and_then(|status| status.canonical_reason()).unwrap_or("Error");
-    let kind_of = format!("urn:posthaste:problem:{code}");
-    json!({"type": kind_of, "title": title, "status": kind.status, "detail": kind.detail, "code": code})
+    let mut example = json!({
+        "type": format!("urn:posthaste:problem:{code}"),
+        "title": title,
+        "status": kind.status,
+        "detail": kind.detail,
+        "code": code,
+        "request_id": REQUEST,
+    });
+    if let Some(errors) = &kind.errors {
+        example["errors"] = errors.clone();
+    }
+    example
 }
 
 /// Adds what `more` has, objects into objects.
@@ -227,7 +283,12 @@ mod tests {
                 _ => {}
             }
         }
-        let document = document();
+        let mut document = document();
+        let schemes = document["components"].as_object_mut().expect("components").remove("securitySchemes");
+        let schemes = schemes.expect("how one shows who one is");
+        let needed = document["security"].as_array().expect("ways to be let in").iter();
+        let needed: BTreeSet<_> = needed.flat_map(|way| way.as_object().expect("a way").keys()).collect();
+        assert_eq!(needed, schemes.as_object().expect("by name").keys().collect());
         let mut used = BTreeSet::new();
         walk(&document, &mut used);
         for reference in &used {
@@ -276,7 +337,13 @@ mod tests {
             let name = name.to_uppercase().replace([' ', '-'], "_").replace('\'', "");
             found.extend(quoted_after(&api, &format!("StatusCode::{name}, ")).into_iter().map(str::to_owned));
         }
-        found.extend(quoted_after(&api, "code: ").into_iter().map(str::to_owned));
+        for before in ["code: ", "conflict("] {
+            found.extend(quoted_after(&api, before).into_iter().map(str::to_owned));
+        }
+        let gate = fs::read_to_string(root.join("api/gate.rs")).expect("it is there");
+        let (_, words) = gate.split_once("fn from(why: Unadmitted)").expect("why somebody is not let in");
+        let (words, _) = words.split_once("#[cfg(test)]").expect("its end");
+        found.extend(quoted_after(words, "=> ").into_iter().map(str::to_owned));
         let answer = fs::read_to_string(root.join("ingest/answer.rs")).expect("it is there");
         let (_, words) = answer.split_once("pub const fn as_str").expect("the codes' words");
         let (words, _) =
@@ -304,7 +371,8 @@ mod tests {
             "unterminated_item",
             "unterminated_line",
         ];
-        let mut named: BTreeSet<_> = EVERYWHERE.into_iter().chain(elsewhere).map(str::to_owned).collect();
+        let mut named: BTreeSet<_> =
+            EVERYWHERE.into_iter().chain(WITH_KEY).chain(elsewhere).map(str::to_owned).collect();
         for text in PARTS {
             let part = part(text);
             let items = part.get("paths").and_then(Value::as_object).into_iter().flat_map(Map::values);
@@ -317,7 +385,7 @@ mod tests {
 
     #[test]
     fn the_words_in_it_are_whole() {
-        for (_, Kind { status, why, detail }) in kinds() {
+        for (_, Kind { status, why, detail, errors: _ }) in kinds() {
             assert!((400..600).contains(&status) && !why.is_empty() && !detail.is_empty());
         }
         let document = document();

@@ -54,6 +54,20 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
     ROUTES.iter().chain(&endpoints::ROUTES).chain(&accounts::ROUTES).chain(&keys::ROUTES)
 }
 
+/// The paths that are beneath no other, and name nothing single: where somebody who is lost can go on.
+pub(super) fn roots() -> Vec<&'static str> {
+    let mut roots: Vec<&str> = Vec::new();
+    for path in all().map(|route| route.path) {
+        let known = roots
+            .iter()
+            .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+        if !known {
+            roots.push(path);
+        }
+    }
+    roots
+}
+
 impl Route {
     /// `GET`, and `HEAD` with it.
     pub(super) const fn get(path: &'static str, thing: Thing, handler: Handler) -> Self {
@@ -116,6 +130,17 @@ mod tests {
         ] {
             assert_eq!(find(&method, path), found, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn who_is_lost_is_told_of_each_kind_of_thing_once() {
+        let roots = roots();
+        for path in
+            ["/v1/events", "/v1/event-types", "/v1/store/backup", "/v1/keys", "/healthz", "/openapi.json"]
+        {
+            assert_eq!(roots.iter().filter(|root| **root == path).count(), 1, "{path}");
+        }
+        assert!(!roots.iter().any(|root| root.contains('{')), "{roots:?}");
     }
 
     #[test]
