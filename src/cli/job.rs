@@ -75,8 +75,8 @@ const COLUMNS: &[Column] = &[
     Column::status("STATE"),
     Column::text("KIND"),
     Column::text("ACCOUNT").spare(0),
-    Column::text("OF"),
-    Column::text("PROGRESS"),
+    Column::text("OF").spare(2),
+    Column::text("PROGRESS").spare(3),
     Column::whole("STARTED").spare(1),
 ];
 

@@ -74,8 +74,8 @@ const COLUMNS: &[Column] = &[
     Column::text("ACCOUNT"),
     Column::text("NAME").spare(0),
     Column::whole("MADE").spare(1),
-    Column::whole("EXPIRES"),
-    Column::whole("LAST USED"),
+    Column::whole("EXPIRES").spare(3),
+    Column::whole("LAST USED").spare(2),
 ];
 
 /// Does what is asked.

@@ -70,11 +70,11 @@ pub struct SecretArgs {
 
 const COLUMNS: &[Column] = &[
     Column::whole("NAME"),
-    Column::text("PROFILE"),
+    Column::text("PROFILE").spare(4),
     Column::number("ENDPOINTS"),
-    Column::number("MOST"),
-    Column::text("TYPES"),
-    Column::text("OWNER"),
+    Column::number("MOST").spare(2),
+    Column::text("TYPES").spare(1),
+    Column::text("OWNER").spare(3),
     Column::text("DESCRIPTION").spare(0),
 ];
 
