@@ -4,19 +4,18 @@
 //! be found, a few to an endpoint of their own. Pages are asked for one after another over one connection: the
 //! newest, those of filters that find little or nothing, which walk through all of it, and those of a time long ago.
 //! Deliveries at full rate are timed alone and beside a reader of the second kind, in turn; then the daemon is started
-//! with a retention of a second, and they are timed while all that is forgotten. The forgetting of a history that lies
-//! there is much more in a second than any that goes on with the time.
+//! with a retention of a second, and they are timed while that history is forgotten, which then goes on alone.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
 use crate::{
-    Error, Result,
+    Result,
     arguments::Form,
     clock,
     daemon::{Daemon, Home, endpoint, secret},
@@ -53,7 +52,7 @@ pub(crate) fn run(form: Form) -> Result<Figures> {
     }
     figures.add("memory, at most", daemon.memory()?.peak, "MiB");
     daemon.stop()?;
-    forget(&mut figures, &home, &mut receiver, delivered)?;
+    forget(&mut figures, &home, &mut receiver, (delivered, rounds))?;
     Ok(figures)
 }
 
@@ -185,38 +184,40 @@ fn read_until(daemon: &Daemon<'_>, stop: &AtomicBool) -> Result<Walk> {
     Ok(walk)
 }
 
-/// Times deliveries while the whole history is forgotten, and how long that takes.
-fn forget(figures: &mut Figures, home: &Home, receiver: &mut Receiver, count: u64) -> Result<()> {
+/// Times deliveries while the history is forgotten, and how fast that goes beside them and alone.
+fn forget(
+    figures: &mut Figures,
+    home: &Home,
+    receiver: &mut Receiver,
+    (count, rounds): (u64, usize),
+) -> Result<()> {
     home.configure(&configuration(receiver, "store.retention = \"1s\"\nstore.retention_failed = \"1s\"\n"))?;
     let daemon = Daemon::start(home)?;
-    let before = rows(&daemon.get("/v1/status")?)?;
+    let whole = rows(&daemon.get("/v1/status")?)?;
     let started = clock::now();
-    let usage = daemon.usage()?;
-    let (while_forgetting, took) = thread::scope(|scope| {
-        let forgetting = scope.spawn(|| {
-            clock::until("the history is forgotten", Duration::from_millis(20), || {
-                // What is delivered meanwhile is there for a second.
-                let gone = rows(&daemon.get("/v1/status")?)? < before / 4.0;
-                Ok(gone.then(|| clock::now() - started))
-            })
-        });
-        let mut rates = Vec::new();
-        while !forgetting.is_finished() {
-            rates.push(rate(&daemon, receiver, count)?);
-        }
-        let took = forgetting.join().expect("a watcher does not panic")?;
-        Ok::<_, Error>((rates, took))
-    })?;
-    for rate in while_forgetting {
-        figures.add("delivered while the history is forgotten", rate, "/s");
+    for _ in 0..rounds {
+        figures.add("delivered while the history is forgotten", rate(&daemon, receiver, count)?, "/s");
     }
-    let usage = daemon.usage()?.since(&usage);
-    figures.add("three quarters of the history are forgotten within", took.as_secs_f64(), "s");
-    figures.add("  bytes of rows, of each second", 0.75 * before / took.as_secs_f64() / 1e6, "MB/s");
-    figures.add("  CPU meanwhile, deliveries included", usage.cpu.seconds(), "s");
+    let beside = forgotten(&daemon)?;
+    figures.add("events forgotten beside deliveries", beside / seconds(started), "/s");
+    let alone = clock::now();
+    clock::until("the history is forgotten", Duration::from_millis(20), || {
+        Ok((rows(&daemon.get("/v1/status")?)? < whole / 100.0).then_some(()))
+    })?;
+    figures.add("events forgotten alone", (forgotten(&daemon)? - beside) / seconds(alone), "/s");
     figures.add("memory while it is forgotten, at most", daemon.memory()?.peak, "MiB");
     figures.add("delivered when it is forgotten", rate(&daemon, receiver, count)?, "/s");
     daemon.stop().map(drop)
+}
+
+fn seconds(since: Instant) -> f64 {
+    (clock::now() - since).as_secs_f64()
+}
+
+/// Events that were forgotten since the start.
+fn forgotten(daemon: &Daemon<'_>) -> Result<f64> {
+    let status = daemon.get("/v1/status")?;
+    Ok(status["store"]["retention"]["forgotten"]["events"].as_f64().ok_or("no count of what is forgotten")?)
 }
 
 /// Bytes of rows in the store.
