@@ -5,17 +5,20 @@
 //! waits behind a few hundred at most. All other lanes have their turns as ever. While its circuit is open it gets what that is
 //! probed with, one after the other; while it is disabled, or the store has no room, the job waits. What is on disk says how far each has come: a start goes on from there.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{sync::Notify, task, time::sleep};
 
 use super::{
-    Handle,
+    Handle, LaneView,
     directory::{Directory, Target},
 };
 use crate::{
     clock::Clock,
-    model::job::{Job, JobNumber, JobState, Recover, Work},
+    model::{
+        endpoint::EndpointNumber,
+        job::{Job, JobNumber, JobState, Recover, Work},
+    },
     outbox::{DELETED, JobChange, JobChanged, Outbox, Step, StoreError},
 };
 
@@ -50,8 +53,10 @@ pub(super) async fn recover(
             continue;
         }
         let mut moved = false;
+        // Each job has an endpoint of its own.
+        let lanes = driver.lanes().await;
         for (number, recover) in jobs {
-            match driver.go_on(number, &recover).await {
+            match driver.go_on(number, &recover, lanes.as_ref()).await {
                 Ok(one) => moved |= one,
                 Err(error) => tracing::warn!(%error, "a recover cannot go on"),
             }
@@ -66,6 +71,8 @@ pub(super) async fn recover(
         }
     }
 }
+
+type Lanes = HashMap<EndpointNumber, LaneView>;
 
 struct Driver {
     outbox: Outbox,
@@ -87,14 +94,19 @@ impl Driver {
     }
 
     /// One step of a job; whether it came further.
-    async fn go_on(&self, number: JobNumber, recover: &Recover) -> Result<bool, StoreError> {
+    async fn go_on(
+        &self,
+        number: JobNumber,
+        recover: &Recover,
+        lanes: Option<&Lanes>,
+    ) -> Result<bool, StoreError> {
         let target = self.directory.target(recover.endpoint).filter(|target| !target.stored.is_deleted());
         let Some(target) = target else {
             let (state, error, at) = (JobState::Cancelled, Some(DELETED.to_owned()), self.clock.wall());
             self.outbox.change_job(JobChange::End { number, state, error, at }).await?;
             return Ok(true);
         };
-        let room = self.room(&target).await;
+        let room = lanes.map_or(0, |lanes| self.room(&target, lanes));
         if room == 0 {
             return Ok(false);
         }
@@ -112,15 +124,21 @@ impl Driver {
         })
     }
 
+    /// How the lanes are; `None` while nothing is attempted.
+    async fn lanes(&self) -> Option<Lanes> {
+        let running = self.engine.overview().await.running;
+        if running { Some(self.engine.lanes().await) } else { None }
+    }
+
     /// How many more may be due for an endpoint.
-    async fn room(&self, target: &Target) -> usize {
+    fn room(&self, target: &Target, lanes: &Lanes) -> usize {
         let shut = self.outbox.room().door().borrow().closed().is_some();
         // What is called off by the event's number would have replays called off, too.
         let waits = shut || target.is_held() || target.stored.discard.is_some();
-        if waits || !self.engine.overview().await.running {
+        if waits {
             return 0;
         }
-        let lane = self.engine.lanes().await.remove(&target.number);
+        let lane = lanes.get(&target.number);
         let due = if target.lasting().is_some_and(|lasting| lasting.fifo) {
             usize::try_from(self.outbox.depths().of(target.number)).unwrap_or(usize::MAX)
         } else {
