@@ -5,6 +5,9 @@ use std::{io, path::PathBuf};
 use super::{exit::Exit, socket::Unreachable};
 use crate::api::view::Problem;
 
+/// Conflicts with something that goes on at this moment.
+const PASSING: [&str; 4] = ["recover_running", "backup_running", "endpoint_discarding", "endpoint_full"];
+
 /// The end of a command that failed. `Display` is what people read behind `posthaste: `.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -94,6 +97,8 @@ impl CliError {
             Self::Config(_) => Exit::Config,
             Self::Data(_) => Exit::Data,
             Self::Disconnected(_) | Self::File { .. } | Self::Io(_) | Self::Output(_) => Exit::Io,
+            // What is in the way ends by itself.
+            Self::Refused(problem) if PASSING.contains(&problem.code.as_str()) => Exit::TryAgain,
             Self::Refused(problem) => Exit::of_status(problem.status),
             Self::Serve { exit, .. }
             | Self::Spool { exit, .. }
@@ -102,6 +107,15 @@ impl CliError {
             Self::NotTaken(_) | Self::Timeout { .. } => Exit::TryAgain,
             Self::Unreachable(unreachable) => unreachable.exit(),
             Self::Usage(_) => Exit::Usage,
+        }
+    }
+
+    /// Whether the daemon may be there again in a moment, as over a restart.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Disconnected(_) | Self::Timeout { .. } | Self::Unreachable(_) => true,
+            Self::Refused(problem) => problem.status == 503,
+            _ => false,
         }
     }
 
@@ -133,6 +147,14 @@ mod tests {
         };
         let error = CliError::Refused(Box::new(problem.clone()));
         assert_eq!((error.to_string().as_str(), error.exit()), ("the store is full", Exit::TryAgain));
+        for (status, code, exit) in [
+            (409, "backup_running", Exit::TryAgain),
+            (409, "endpoint_full", Exit::TryAgain),
+            (409, "delivery_ended", Exit::Data),
+        ] {
+            let problem = Problem { status, code: code.to_owned(), ..problem.clone() };
+            assert_eq!(CliError::Refused(Box::new(problem)).exit(), exit, "{code}");
+        }
         problem.detail.clear();
         assert_eq!(CliError::Refused(Box::new(problem)).to_string(), "Insufficient Storage");
     }

@@ -8,6 +8,9 @@ use std::{
     thread,
 };
 
+/// In the place of a status: it hangs up on this one, and answers the next connection.
+pub(crate) const HANG_UP: u16 = 0;
+
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -45,7 +48,9 @@ impl Daemon {
                 let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
                 while let Some(request) = read_request(connection, &mut reader) {
                     shared.lock().expect("no panics").push(request);
-                    let Some((status, body)) = answers.next() else { break };
+                    let Some((status, body)) = answers.next().filter(|(status, _)| *status != HANG_UP) else {
+                        break;
+                    };
                     write_answer(&stream, status, &body);
                 }
             }

@@ -25,6 +25,8 @@ use crate::{
 
 /// How often a job that is watched is asked for.
 const PAUSE: Duration = Duration::from_millis(250);
+/// So many times in a row the daemon may be away meanwhile: a minute, in which it starts again.
+const PATIENCE: u32 = 240;
 
 /// `posthaste job`.
 #[derive(Debug, Subcommand)]
@@ -102,13 +104,23 @@ fn path(id: JobId) -> String {
     format!("/v1/jobs/{id}")
 }
 
-/// Shows how far a job has come until it ends, then the job.
+/// Shows how far a job has come until it ends, then the job. It goes on over a restart of the daemon, and so does this.
 ///
 /// # Errors
 /// It did not come to its end.
 pub(super) fn watch(id: JobId, client: &Client, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let mut missed = 0;
     loop {
-        let answer = client.get(&path(id), &Query::default())?;
+        let answer = match client.get(&path(id), &Query::default()) {
+            Err(error) if error.is_away() && missed < PATIENCE => {
+                missed += 1;
+                screen.passing(&format!("{error}; it is waited for"));
+                pause();
+                continue;
+            }
+            answer => answer?,
+        };
+        missed = 0;
         let job: JobView = client::parse(&answer)?;
         if job.state == JobState::Running {
             screen.passing(&format!("{}: {}{}", job.kind.as_str(), progress(&job), waits(&job)));
@@ -210,7 +222,10 @@ fn row(job: &JobView) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{fake::Daemon, testing::Output};
+    use crate::cli::{
+        fake::{Daemon, HANG_UP},
+        testing::Output,
+    };
 
     const ID: &str = "job_01hqr2p1qq8k3v7r5m6n0x9y2z";
 
@@ -252,6 +267,23 @@ mod tests {
             );
             assert!(!text.contains('\u{1b}'), "{text}");
         }
+    }
+
+    #[test]
+    fn a_daemon_that_starts_again_is_waited_for() {
+        let away = r#"{"type":"urn:posthaste:problem:stopping","title":"Service Unavailable","status":503,"detail":"posthaste is stopping","code":"stopping"}"#;
+        let answers = [
+            (200, job("running", 3, "null")),
+            (503, away.to_owned()),
+            (HANG_UP, String::new()),
+            (200, job("done", 9, "null")),
+        ];
+        let daemon = Daemon::start(answers.to_vec());
+        let mut output = Output::new();
+        let command = Command::Show(ShowArgs { id: id(), watch: true });
+        run(&command, &daemon.paths(), &mut output.screen()).expect("the job ends");
+        assert_eq!(daemon.lines().len(), 4);
+        assert!(output.text().contains("done"), "{}", output.text());
     }
 
     #[test]

@@ -86,6 +86,7 @@ pub(super) fn run(args: &Args, screen: &mut Screen<'_>) -> Result<(), CliError> 
             .note("that store cannot be read, so nobody knows how many events it had taken since the backup");
     }
     screen.note("what was pending at the moment of the backup is delivered again when the daemon starts: receivers may get it twice, with the same ids");
+    screen.note("keys of the API that were revoked since the backup are there again: look through `posthaste key list` when the daemon runs, and revoke them anew");
     Ok(())
 }
 
