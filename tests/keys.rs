@@ -89,6 +89,41 @@ fn a_key_that_is_revoked_ends_what_is_open() {
 }
 
 #[test]
+fn what_is_begun_for_whoever_hangs_up_comes_to_its_end() {
+    let world = World::running(CONFIGURATION);
+    let (key, made) = make(&world, "", &json!({"role": "operator"}));
+    let (api, path) =
+        (Api::of(&world).with_key(&key), format!("/v1/keys/{}", made["id"].as_str().expect("an id")));
+    eventually("it is revoked", || {
+        world.hang_up("DELETE", &path, "");
+        (api.get("/v1/keys").status == 401).then_some(())
+    });
+    world.request("GET", &path, &[], b"").problem(404, "not_found");
+    eventually("all that are made are listed", || {
+        world.hang_up("POST", "/v1/keys", r#"{"role":"operator"}"#);
+        (world.list("/v1/keys").len() >= 5).then_some(())
+    });
+}
+
+#[test]
+fn a_connection_that_shows_no_good_key_is_hung_up_on() {
+    let world = World::running(CONFIGURATION);
+    let (api, good) = (Api::of(&world), Api::of(&world).with_key(&key(&world, "operator", None)));
+    let mut open = api.connect().expect("it listens");
+    for asked in 1..=8 {
+        let answer = api.send(&mut open, "GET", "/v1/events", &[], b"").expect("an answer");
+        answer.problem(401, "key_required");
+        assert_eq!(answer.header("connection"), if asked == 8 { "close" } else { "" }, "{asked}");
+    }
+    api.send(&mut open, "GET", "/v1/events", &[], b"").expect_err("it is closed");
+    let mut open = good.connect().expect("it listens");
+    for _ in 0..20 {
+        good.send(&mut open, "GET", "/v1/events", &[], b"").expect("an answer").expect(200);
+        api.send(&mut open, "GET", "/healthz", &[], b"").expect("an answer").expect(200);
+    }
+}
+
+#[test]
 fn a_key_expires() {
     let world = World::running(CONFIGURATION);
     let (key, made) = make(&world, "", &json!({"role": "producer", "expires": "1s"}));

@@ -95,11 +95,12 @@ async fn make(
     let account = asker.account(&query)?;
     let open = app.open().await?;
     if let Some(account) = account.as_ref().filter(|account| !open.intake.has_account(account)) {
-        let detail = format!("there is no account `{account}` that the key could be for");
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_account", detail));
+        return Err(KeyError::NoAccount(account.clone()).into());
     }
     let taken = take(&app, &open, &headers, body).await?;
-    let (held, text) = open.keys.make(read(&taken.bytes, account, &app)?).await?;
+    let of_tenant = account.as_ref().is_some_and(|account| !open.directory.workshop().is_configured(account));
+    let new = NewKey { of_tenant, ..read(&taken.bytes, account, &app)? };
+    let (held, text) = open.keys.make(new).await?;
     let location = HeaderValue::try_from(format!("/v1/keys/{}", held.id));
     let made = MadeKey { view: view(&held, &app), key: ShownSecret(text) };
     let mut answer = json(StatusCode::CREATED, &made);
@@ -121,7 +122,7 @@ fn read(body: &Bytes, account: Option<AccountName>, app: &App) -> Result<NewKey,
     let name = document.get("name").map(|field| field.or_null(|field| note(&field))).transpose()?.flatten();
     let expiry = |field| expiry(&field, app);
     let expires_at = document.get("expires").map(|field| field.or_null(expiry)).transpose()?.flatten();
-    Ok(NewKey { role, name, expires_at })
+    Ok(NewKey { role, name, expires_at, of_tenant: false })
 }
 
 fn note(field: &Field<'_>) -> Result<String, Problem> {
@@ -216,6 +217,7 @@ impl From<KeyError> for Problem {
         let (status, code) = match error {
             KeyError::TooMany => (StatusCode::CONFLICT, "too_many_keys"),
             KeyError::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            KeyError::NoAccount(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_account"),
             KeyError::Chance(_) => (StatusCode::SERVICE_UNAVAILABLE, "no_random_numbers"),
             KeyError::Store(error) => return Self::from(error),
         };

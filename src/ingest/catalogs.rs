@@ -37,7 +37,7 @@ impl Suggestions {
 
 /// Those of all accounts that have one; clones share the counts.
 #[derive(Clone, Debug, Default)]
-pub struct Catalogs(Arc<HashMap<AccountName, Counted>>, Arc<Suggestions>);
+pub struct Catalogs(Arc<HashMap<AccountName, Arc<Counted>>>, Arc<Suggestions>);
 
 /// One account's.
 #[derive(Debug)]
@@ -73,18 +73,32 @@ impl Catalogs {
     #[must_use]
     pub fn renewed(&self, catalogs: impl IntoIterator<Item = (AccountName, Arc<Catalog>)>) -> Self {
         let counted = |(account, catalog): (AccountName, Arc<Catalog>)| {
-            let before = self.of(&account);
-            let count = |name| before.and_then(|before| before.accepted.get(name).map(Arc::clone));
-            let accepted = catalog.iter().map(|(name, _)| (name.clone(), count(name).unwrap_or_default()));
-            let accepted = accepted.collect();
-            (account, Counted { catalog, accepted })
+            (account.clone(), self.counted(&account, catalog))
         };
         Self(Arc::new(catalogs.into_iter().map(counted).collect()), Arc::clone(&self.1))
     }
 
+    /// These with another of one account in its place, or none, counted on likewise; nothing is done with the others.
+    #[must_use]
+    pub fn with(&self, account: &AccountName, catalog: Option<Arc<Catalog>>) -> Self {
+        let mut all = HashMap::clone(&self.0);
+        match catalog {
+            Some(catalog) => all.insert(account.clone(), self.counted(account, catalog)),
+            None => all.remove(account),
+        };
+        Self(Arc::new(all), Arc::clone(&self.1))
+    }
+
+    fn counted(&self, account: &AccountName, catalog: Arc<Catalog>) -> Arc<Counted> {
+        let before = self.of(account);
+        let count = |name| before.and_then(|before| before.accepted.get(name).map(Arc::clone));
+        let accepted = catalog.iter().map(|(name, _)| (name.clone(), count(name).unwrap_or_default()));
+        Arc::new(Counted { accepted: accepted.collect(), catalog })
+    }
+
     /// An account's, if it has one.
     pub fn of(&self, account: &AccountName) -> Option<&Counted> {
-        self.0.get(account)
+        self.0.get(account).map(Arc::as_ref)
     }
 
     /// Whether what may have been meant by an unknown name is searched for, at this time of the schedule.
@@ -97,7 +111,7 @@ impl Catalogs {
     /// # Errors
     /// Its account's catalog does not know it.
     pub(super) fn find(&self, event: &NewEvent, now: Timestamp) -> Result<Found, Refusal> {
-        let Some(Counted { catalog, accepted }) = self.0.get(&event.account) else {
+        let Some(Counted { catalog, accepted }) = self.of(&event.account) else {
             return Ok(Found::default());
         };
         let (event_type, account) = (&event.event_type, &event.account);
@@ -129,6 +143,27 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn one_account_s_is_replaced_and_counted_on() {
+        let catalog = |types: &[&str]| {
+            let types = types.iter().map(|name| (name.parse().expect("a type"), Entry::default()));
+            Arc::new(Catalog::new(types.collect()))
+        };
+        let (one, other): (AccountName, AccountName) =
+            ("one".parse().expect("a name"), "other".parse().expect("a name"));
+        let count = |catalogs: &Catalogs, account: &AccountName| {
+            let event = NewEvent::new(account.clone(), "a.b".parse().expect("a type"), bytes::Bytes::new());
+            catalogs.find(&event, Timestamp::RELEASED).expect("it is known").count();
+            catalogs.of(account).map(|counted| counted.types().map(|(_, _, count)| count).collect::<Vec<_>>())
+        };
+        let before = Catalogs::new([(one.clone(), catalog(&["a.b"])), (other.clone(), catalog(&["a.b"]))]);
+        assert_eq!((count(&before, &one), count(&before, &other)), (Some(vec![1]), Some(vec![1])));
+        let after = before.with(&one, Some(catalog(&["a.b", "c.d"])));
+        assert_eq!((count(&after, &one), count(&after, &other)), (Some(vec![2, 0]), Some(vec![2])));
+        assert!(Arc::ptr_eq(&before.0[&other], &after.0[&other]), "nothing is done with the others");
+        assert!(after.with(&one, None).of(&one).is_none());
+    }
 
     #[test]
     fn of_thousands_that_are_refused_the_first_few_say_what_may_have_been_meant() {

@@ -5,7 +5,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    mem,
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -46,6 +47,8 @@ struct Inner {
     outbox: Outbox,
     /// Replaced as a whole; a batch is routed by what was there when it came.
     course: RwLock<Arc<Course>>,
+    /// One replaces it at a time.
+    steering: Mutex<()>,
     clock: Clock,
     chance: Chance,
     metrics: Metrics,
@@ -176,6 +179,7 @@ impl Intake {
         Self(Arc::new(Inner {
             outbox,
             course: RwLock::new(Arc::new(course)),
+            steering: Mutex::new(()),
             clock,
             chance,
             metrics,
@@ -185,14 +189,21 @@ impl Intake {
 
     /// Routes whatever comes from now on along `routes`.
     pub fn set_routes(&self, routes: Routes) {
-        self.steer(|course| Course { routes: Arc::new(routes), ..course });
+        let routes = Arc::new(routes);
+        self.steer(|course| Course { routes, ..course.clone() });
     }
 
-    /// Takes whatever comes from now on as `change` says, in one step.
-    pub fn steer(&self, change: impl FnOnce(Course) -> Course) {
+    /// Takes whatever comes from now on as `change` says of what is, in one step. What it takes to say so holds up nobody who
+    /// hands events in: they go on by what is there until the other is.
+    pub fn steer(&self, change: impl FnOnce(&Course) -> Course) {
+        let _turn = self.0.steering.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Arc::new(change(&self.course()));
         // What is replaced is one pointer: a panic leaves the old one or the new one.
         let mut course = self.0.course.write().unwrap_or_else(PoisonError::into_inner);
-        *course = Arc::new(change(Course::clone(&course)));
+        let before = mem::replace(&mut *course, next);
+        drop(course);
+        // It may be the last of thousands of catalogs.
+        drop(before);
     }
 
     fn course(&self) -> Arc<Course> {

@@ -2,7 +2,8 @@
 //!
 //! A key is looked for by the id in its text, and what is known of its secret is compared in constant time, also where
 //! there is no such key. A request is judged when it begins, so a key that is revoked lets nobody in from the answer to
-//! its revocation on, whatever connection the next request comes over.
+//! its revocation on, whatever connection the next request comes over. A change that has begun comes to its end also when
+//! nobody waits for it any more: what is on disk is in memory.
 //!
 //! Whoever fails too often is told to wait. That is no protection against guessing, which 256 random bits need none
 //! of: it is to keep the noise of somebody's mistake, or malice, out of the log and away from the box. So a key that is
@@ -12,7 +13,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -26,6 +27,7 @@ use super::access::Verdict;
 use crate::{
     clock::{Chance, Clock},
     model::{
+        account::AccountName,
         bearer::{KeyHash, KeyNumber, StoredKey},
         id::KeyId,
         role::Role,
@@ -35,7 +37,7 @@ use crate::{
     outbox::{KeyChange, KeyChanged, Outbox, StoreError},
     policy::{
         token::{self, Token, TokenError},
-        tries::{Pace, Tries},
+        tries::{Pace, Tries, network},
     },
 };
 
@@ -87,6 +89,8 @@ pub struct NewKey {
     pub name: Option<String>,
     /// From when on it lets nobody in.
     pub expires_at: Option<Timestamp>,
+    /// Whether its account is none of the configuration's, but was made over the API.
+    pub of_tenant: bool,
 }
 
 /// Why somebody is not let in by a key.
@@ -129,6 +133,9 @@ pub enum KeyError {
     /// There is no such key.
     #[error("there is no such key")]
     NotFound,
+    /// There is no account that it could be for.
+    #[error("there is no account `{0}` that the key could be for")]
+    NoAccount(AccountName),
     /// The kernel gives no random numbers.
     #[error("the system gives no random numbers for a key ({0}): try again")]
     Chance(getrandom::Error),
@@ -213,11 +220,33 @@ impl Keyring {
         keys.values().rev().cloned().collect()
     }
 
-    /// Makes a key; its text is shown this once.
+    /// Makes a key; its text is shown this once. Within a runtime.
     ///
     /// # Errors
-    /// There are too many, or it cannot be made.
+    /// There are too many, there is no account that it could be for, or it cannot be made.
     pub async fn make(&self, new: NewKey) -> Result<(Arc<Held>, Secret), KeyError> {
+        self.finish(async move |keyring| keyring.make_whole(new).await).await
+    }
+
+    /// Revokes a key: it lets nobody in any more. Within a runtime.
+    ///
+    /// # Errors
+    /// There is none such, or the store failed.
+    pub async fn revoke(&self, number: KeyNumber) -> Result<(), KeyError> {
+        self.finish(async move |keyring| keyring.revoke_whole(number).await).await
+    }
+
+    /// Does something to its end, also when whoever asked has gone.
+    async fn finish<T, F>(&self, work: impl FnOnce(Self) -> F) -> Result<T, KeyError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, KeyError>> + Send + 'static,
+    {
+        let task = tokio::spawn(work(self.clone()));
+        task.await.unwrap_or(Err(KeyError::Store(StoreError::Stopped)))
+    }
+
+    async fn make_whole(self, new: NewKey) -> Result<(Arc<Held>, Secret), KeyError> {
         let Inner { outbox, clock, chance, keys, .. } = &*self.0;
         let secret = Zeroizing::new(chance.bytes::<32>().map_err(KeyError::Chance)?);
         let stored = StoredKey {
@@ -228,7 +257,8 @@ impl Keyring {
             expires_at: new.expires_at,
             last_used_at: None,
         };
-        let change = KeyChange::Make { key: Box::new(stored.clone()), most: MOST };
+        let of_tenant = new.of_tenant;
+        let change = KeyChange::Make { key: Box::new(stored.clone()), most: MOST, of_tenant };
         match outbox.change_key(change).await? {
             KeyChanged::Done(number) => {
                 let held = held(number, stored, outbox);
@@ -238,21 +268,20 @@ impl Keyring {
                 Ok((held, text))
             }
             KeyChanged::Full => Err(KeyError::TooMany),
+            KeyChanged::NoAccount => {
+                Err(KeyError::NoAccount(stored.role.account().cloned().unwrap_or_default()))
+            }
             KeyChanged::Missing => Err(KeyError::NotFound),
         }
     }
 
-    /// Revokes a key: it lets nobody in any more.
-    ///
-    /// # Errors
-    /// There is none such, or the store failed.
-    pub async fn revoke(&self, number: KeyNumber) -> Result<(), KeyError> {
-        match self.0.outbox.change_key(KeyChange::Revoke { number }).await? {
-            KeyChanged::Done(_) => {
-                self.0.keys.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
-                Ok(())
-            }
-            KeyChanged::Full | KeyChanged::Missing => Err(KeyError::NotFound),
+    async fn revoke_whole(self, number: KeyNumber) -> Result<(), KeyError> {
+        let changed = self.0.outbox.change_key(KeyChange::Revoke { number }).await?;
+        // One that the store does not have is to let nobody in either.
+        self.0.keys.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        match changed {
+            KeyChanged::Done(_) => Ok(()),
+            KeyChanged::Full | KeyChanged::Missing | KeyChanged::NoAccount => Err(KeyError::NotFound),
         }
     }
 }
@@ -315,17 +344,68 @@ impl Failures {
     }
 }
 
-/// What counts as one address: of IPv6 a network of 64 bits, which one machine may have to itself.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        other @ IpAddr::V4(_) => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::{End, Options};
+
+    /// Lets something begin, and gives it up.
+    fn begin(work: impl Future) {
+        let mut work = std::pin::pin!(work);
+        let begun = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        assert!(begun.is_pending(), "the store takes its time");
+    }
+
+    async fn until(what: &str, is_so: impl Fn() -> bool) {
+        let wait = async {
+            while !is_so() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("{what}"));
+    }
+
+    #[tokio::test]
+    async fn what_has_begun_comes_to_its_end_though_nobody_waits_for_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = Options {
+            cache: 4 << 20,
+            quick_repair: false,
+            settle_delay: Duration::ZERO,
+            dedup_window: Duration::from_secs(60),
+            dedup_entries: 1_000,
+            pending_per_endpoint: 1_000,
+            max_size: 1 << 40,
+            reserve: 0,
+            in_flight: 1,
+        };
+        let path = directory.path().join("store");
+        let opened = Outbox::open(&path, &options, *b"sixteen bytes ok", |_| {}).expect("a store");
+        let outbox = opened.outbox;
+        let keyring = Keyring::new(outbox.clone(), BTreeMap::new(), Clock::start(), Chance);
+        let new = NewKey { role: Role::Operator(None), name: None, expires_at: None, of_tenant: false };
+        begin(keyring.make(new));
+        until("what is on disk is known", || keyring.all().len() == 1).await;
+        let number = keyring.all()[0].number;
+        assert!(outbox.read().and_then(|reader| reader.keys()).expect("keys").contains_key(&number));
+        begin(keyring.revoke(number));
+        until("what is not on disk is not known", || keyring.all().is_empty()).await;
+        assert!(outbox.read().and_then(|reader| reader.keys()).expect("keys").is_empty());
+        // Of one that has gone from the store alone nothing is left either.
+        let stored = StoredKey {
+            role: Role::Operator(None),
+            hash: KeyHash([0; 32]),
+            name: None,
+            created_at: at(0),
+            expires_at: None,
+            last_used_at: None,
+        };
+        let keyring = Keyring::new(outbox.clone(), [(number, stored)].into(), Clock::start(), Chance);
+        assert!(matches!(keyring.revoke(number).await, Err(KeyError::NotFound)));
+        assert!(keyring.all().is_empty());
+        drop((keyring, outbox));
+        opened.writer.close(End::Clean).expect("it closes");
+    }
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::RELEASED.plus(Duration::from_secs(seconds))

@@ -12,8 +12,10 @@ use super::{
     error::StoreError,
     record::{decode_key, encode_key},
     schema::{KEYS, Tables},
+    tenants::Tenants,
 };
 use crate::model::{
+    account::AccountName,
     bearer::{KeyNumber, StoredKey},
     time::Timestamp,
 };
@@ -27,6 +29,9 @@ pub enum KeyChange {
         key: Box<StoredKey>,
         /// So many can there be, with this one.
         most: usize,
+        /// Whether its account is none of the configuration's: then it must be there as one made over the API, at the moment
+        /// of the commit.
+        of_tenant: bool,
     },
     /// It lets nobody in any more, for good.
     Revoke {
@@ -44,6 +49,8 @@ pub enum KeyChanged {
     Full,
     /// There is none that this could be done to: nothing was written.
     Missing,
+    /// There is no account any more that it could be for: nothing was written.
+    NoAccount,
 }
 
 /// All keys, as they are.
@@ -80,14 +87,26 @@ impl Keys {
         self.all
     }
 
-    /// Writes a change into the transaction.
+    /// How many are for this account alone.
+    pub(super) fn of(&self, account: &AccountName) -> u64 {
+        let is_its = |key: &&StoredKey| key.role.account() == Some(account);
+        u64::try_from(self.all.values().filter(is_its).count()).unwrap_or(u64::MAX)
+    }
+
+    /// Writes a change into the transaction, where these accounts were made over the API.
     pub(super) fn change(
         &mut self,
         change: KeyChange,
+        tenants: &Tenants,
         tables: &mut Tables<'_>,
     ) -> Result<KeyChanged, StoreError> {
         match change {
             KeyChange::Make { most, .. } if self.all.len() >= most => Ok(KeyChanged::Full),
+            KeyChange::Make { key, of_tenant: true, .. }
+                if key.role.account().is_some_and(|account| !tenants.has(account)) =>
+            {
+                Ok(KeyChanged::NoAccount)
+            }
             KeyChange::Make { key, .. } => {
                 let spent = StoreError::Row { table: "keys", key: u64::from(self.last) };
                 let number = self.last.checked_add(1).ok_or(spent)?;

@@ -294,7 +294,7 @@ impl Store {
 
     /// Makes or revokes a key.
     pub(super) fn change_key(&mut self, one: KeyChange) -> Result<KeyChanged, StoreError> {
-        self.write(|state, tables| state.keys.change(one, tables))
+        self.write(|state, tables| state.keys.change(one, &state.tenants, tables))
     }
 
     /// Has a recover do what was read for it.

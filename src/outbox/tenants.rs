@@ -31,7 +31,7 @@ const MAX_ACCOUNTS_BYTES: usize = 64 << 20;
 pub enum TenantChange {
     /// It is made, or has other settings.
     Put(Box<Tenant>),
-    /// It is deleted, if no endpoint and nothing pending is left of it.
+    /// It is deleted, if no endpoint, no key and nothing pending is left of it.
     Delete,
 }
 
@@ -48,6 +48,8 @@ pub enum TenantChanged {
         endpoints: u64,
         /// Pending deliveries.
         pending: u64,
+        /// Keys that are for it alone.
+        keys: u64,
     },
     /// What is pending is not counted yet: nothing was written.
     Counting,
@@ -61,6 +63,11 @@ impl Tenants {
     pub(super) fn read(txn: &ReadTransaction) -> Result<Self, StoreError> {
         let rows = read_rows(txn, |row| Some(row.len()))?;
         Ok(Self(rows.into_iter().collect()))
+    }
+
+    /// Whether there is such an account.
+    pub(super) fn has(&self, name: &AccountName) -> bool {
+        self.0.contains_key(name)
     }
 
     fn has_room(&self, name: &AccountName, bytes: usize) -> bool {
@@ -133,7 +140,9 @@ fn in_use(name: &AccountName, state: &State) -> Option<TenantChanged> {
         endpoints += u64::from(endpoint.own().is_some());
         pending += state.depths.of(*number);
     }
-    (endpoints + pending > 0).then_some(TenantChanged::InUse { endpoints, pending })
+    // Whoever makes an account of this name anew does not know of them.
+    let keys = state.keys.of(name);
+    (endpoints + pending + keys > 0).then_some(TenantChanged::InUse { endpoints, pending, keys })
 }
 
 #[cfg(test)]

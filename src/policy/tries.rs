@@ -1,6 +1,9 @@
 //! How often somebody may fail: so many times at once, and then once in a while.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use crate::model::time::Timestamp;
 
@@ -37,6 +40,15 @@ impl Tries {
     /// Whether there is nothing to remember.
     pub fn is_forgotten(&self, now: Timestamp) -> bool {
         self.until <= now
+    }
+}
+
+/// What counts as one address: of IPv6 a network of 64 bits, which one machine may have to itself.
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        other @ IpAddr::V4(_) => other,
     }
 }
 

@@ -34,6 +34,26 @@ fn events_are_taken_from_the_answer_on_and_to_the_deletion() {
     assert_eq!(world.list("/v1/events?account=media").len(), 30, "history stays");
 }
 
+/// Whoever makes an account anew knows of no key that was made before.
+#[test]
+fn an_account_goes_after_its_keys() {
+    let world = World::running(NETWORK);
+    make(&world, "media", &json!({}));
+    let key = |account: &str| {
+        call(&world, "POST", &format!("/v1/keys?account={account}"), &json!({"role": "subscriber"}))
+    };
+    key("beta").problem(422, "unknown_account");
+    let made = key("media").expect(201);
+    let detail = call(&world, "DELETE", "/v1/accounts/media", &json!({})).problem(409, "account_in_use");
+    assert!(detail.contains("1 keys") && detail.contains("posthaste key revoke"), "{detail}");
+    let id = made["id"].as_str().expect("an id");
+    world.request("DELETE", &format!("/v1/keys/{id}"), &[], b"").expect(200);
+    call(&world, "DELETE", "/v1/accounts/media", &json!({})).expect(200);
+    key("media").problem(422, "unknown_account");
+    make(&world, "media", &json!({}));
+    assert!(world.list("/v1/keys?account=media").is_empty());
+}
+
 /// What is pending for a callback keeps its account, too.
 #[test]
 fn callbacks_are_signed_with_its_secret_and_keep_it() {

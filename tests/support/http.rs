@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{Read, Write as _},
+    io::{Read, Write},
     os::unix::net::UnixStream,
     path::Path,
 };
@@ -72,6 +72,33 @@ pub fn request(
     body: &[u8],
 ) -> std::io::Result<Answer> {
     let mut stream = connect(socket)?;
+    let sent = send(&mut stream, method, path, headers, body);
+    match read_answer(&mut stream) {
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(sent.err().unwrap_or(error)),
+    }
+}
+
+/// Makes a request and hangs up, as soon as the daemon has answered another one since.
+pub fn hang_up(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<()> {
+    let mut stream = connect(socket)?;
+    send(&mut stream, method, path, headers, body)?;
+    request(socket, "GET", "/healthz", &[], b"").map(drop)
+}
+
+fn send(
+    stream: &mut impl Write,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<()> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
     for (name, value) in headers {
         write!(head, "{name}: {value}\r\n").expect("a String takes all");
@@ -81,11 +108,7 @@ pub fn request(
     }
     head.push_str("\r\n");
     // Who refuses a body need not read it to its end: the answer is what counts.
-    let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-    match read_answer(&mut stream) {
-        Ok(answer) => Ok(answer),
-        Err(error) => Err(sent.err().unwrap_or(error)),
-    }
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body))
 }
 
 /// Reads one answer; with a length, no further than that, else to the end of the connection.

@@ -266,6 +266,13 @@ impl World {
         http::request(&self.socket(), method, path, headers, body).expect("the daemon answers")
     }
 
+    /// Makes a request, with JSON if it has a body, and hangs up.
+    pub fn hang_up(&self, method: &str, path: &str, body: &str) {
+        let headers = [("content-type", "application/json")];
+        let hung_up = http::hang_up(&self.socket(), method, path, &headers, body.as_bytes());
+        hung_up.expect("the daemon takes requests");
+    }
+
     /// Gets a document; the status must be 200.
     pub fn get(&self, path: &str) -> Value {
         self.request("GET", path, &[], b"").expect(200)

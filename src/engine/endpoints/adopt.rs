@@ -82,8 +82,12 @@ impl Inner {
         engine.swap(swap, Some(next.network.require_clock)).await;
         let routes = Arc::new(directory.routes());
         forgetter.set_rules(workshop.retention());
-        intake.steer(|course| Course { routes, ..self::course(&workshop, next.limits, &course.catalogs) });
-        Ok(())
+        let intake = intake.clone();
+        let steered = task::spawn_blocking(move || {
+            intake
+                .steer(|course| Course { routes, ..self::course(&workshop, next.limits, &course.catalogs) });
+        });
+        Ok(steered.await.map_err(|_| StoreError::Stopped)?)
     }
 
     /// What is made of what the store keeps, aside from everything else. Of what was deleted nothing is.
@@ -129,9 +133,14 @@ pub fn course(workshop: &Workshop, limits: Limits, before: &Catalogs) -> Course 
     Course {
         routes: Arc::default(),
         catalogs: before.renewed(catalogs),
-        callbacks: Callbacks::new(workshop.all_accounts(), workshop.client().rules()),
+        callbacks: callbacks(workshop),
         limits,
     }
+}
+
+/// What may be called back.
+pub(super) fn callbacks(workshop: &Workshop) -> Callbacks {
+    Callbacks::new(workshop.all_accounts(), workshop.client().rules())
 }
 
 /// A client for what a configuration says; it reads the machine's roots, which blocks.

@@ -50,7 +50,7 @@ pub enum AccountError {
     TooMany,
     /// Something is left of it.
     #[error(
-        "the account `{name}` has {endpoints} endpoints and {pending} pending deliveries: delete the endpoints (`posthaste endpoint remove`), which cancels what is pending for them; callbacks end by themselves"
+        "the account `{name}` has {endpoints} endpoints, {pending} pending deliveries and {keys} keys: delete the endpoints (`posthaste endpoint remove`), which cancels what is pending for them, and revoke the keys (`posthaste key revoke`); callbacks end by themselves"
     )]
     InUse {
         /// Which.
@@ -59,6 +59,8 @@ pub enum AccountError {
         endpoints: u64,
         /// Pending deliveries.
         pending: u64,
+        /// Keys that are for it alone.
+        keys: u64,
     },
     /// What is left of it is not known yet.
     #[error("the backlog is still being read, so it is not known what is pending: try again in a moment")]
@@ -179,8 +181,8 @@ impl Inner {
             TenantChanged::Done(stored) => stored,
             TenantChanged::Full => return Err(AccountError::TooMany),
             TenantChanged::Counting => return Err(AccountError::Counting),
-            TenantChanged::InUse { endpoints, pending } => {
-                return Err(AccountError::InUse { name: name.clone(), endpoints, pending });
+            TenantChanged::InUse { endpoints, pending, keys } => {
+                return Err(AccountError::InUse { name: name.clone(), endpoints, pending, keys });
             }
         };
         let targets = self.targets(Arc::clone(&workshop), stored).await?;
@@ -188,7 +190,13 @@ impl Inner {
         engine.swap(swap, None).await;
         let routes = Arc::new(directory.routes());
         forgetter.set_rules(workshop.retention());
-        intake.steer(|course| Course { routes, ..adopt::course(&workshop, course.limits, &course.catalogs) });
+        let catalog = workshop.account(name).and_then(|account| account.catalog.clone());
+        intake.steer(|course| Course {
+            routes,
+            catalogs: course.catalogs.with(name, catalog),
+            callbacks: adopt::callbacks(&workshop),
+            limits: course.limits,
+        });
         Ok(())
     }
 }

@@ -98,7 +98,7 @@ fn fill(outbox: &Outbox) {
             expires_at: None,
             last_used_at: None,
         };
-        let made = wait(outbox.change_key(KeyChange::Make { key: Box::new(key), most: 9 }));
+        let made = wait(outbox.change_key(KeyChange::Make { key: Box::new(key), of_tenant: false, most: 9 }));
         assert_eq!(made.expect("it is written"), KeyChanged::Done(KeyNumber::new(u32::from(number))));
     }
     let revoked = wait(outbox.change_key(KeyChange::Revoke { number: KeyNumber::new(2) }));

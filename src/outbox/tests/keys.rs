@@ -22,7 +22,7 @@ fn key(name: &str) -> StoredKey {
 }
 
 fn make(outbox: &Outbox, name: &str) -> KeyChanged {
-    let change = KeyChange::Make { key: Box::new(key(name)), most: 3 };
+    let change = KeyChange::Make { key: Box::new(key(name)), most: 3, of_tenant: false };
     wait(outbox.change_key(change)).expect("the store takes it")
 }
 

@@ -3,12 +3,14 @@
 use super::{backend::Memory, *};
 use crate::{
     model::{
+        bearer::{KeyHash, KeyNumber, StoredKey},
         endpoint::{DisableReason, Disabled, Own},
         profile::Lasting,
+        role::Role,
         secret::Secret,
         tenant::Tenant,
     },
-    outbox::{Change, Changed, End, Judged, TenantChange, TenantChanged},
+    outbox::{Change, Changed, End, Judged, KeyChange, KeyChanged, TenantChange, TenantChanged},
 };
 
 pub(super) fn tenant(max_endpoints: u64) -> Tenant {
@@ -37,6 +39,37 @@ fn put(outbox: &Outbox, name: &AccountName, tenant: &Tenant, judged: Vec<Judged>
 fn delete(outbox: &Outbox, name: &AccountName) -> TenantChanged {
     let change = wait(outbox.change_account(name.clone(), TenantChange::Delete, Vec::new(), at(8)));
     change.expect("the store takes it")
+}
+
+#[test]
+fn no_key_is_left_of_an_account_and_none_is_made_for_one_that_has_gone() {
+    let memory = Memory::new(&options());
+    let name: AccountName = "shop".parse().expect("a name");
+    let Opened { outbox, writer, .. } = memory.open(&options());
+    outbox.backlog_is_counted();
+    let change = |change| wait(outbox.change_key(change)).expect("the store takes it");
+    let make = |of_tenant| {
+        let key = StoredKey {
+            role: Role::Subscriber(name.clone()),
+            hash: KeyHash([7; 32]),
+            name: None,
+            created_at: at(5),
+            expires_at: None,
+            last_used_at: None,
+        };
+        change(KeyChange::Make { key: Box::new(key), most: 9, of_tenant })
+    };
+    assert_eq!(make(true), KeyChanged::NoAccount);
+    put(&outbox, &name, &tenant(1), Vec::new());
+    assert_eq!(make(true), KeyChanged::Done(KeyNumber::new(1)));
+    assert_eq!(delete(&outbox, &name), TenantChanged::InUse { endpoints: 0, pending: 0, keys: 1 });
+    change(KeyChange::Revoke { number: KeyNumber::new(1) });
+    assert_eq!(delete(&outbox, &name), TenantChanged::Done(Vec::new()));
+    assert_eq!(make(true), KeyChanged::NoAccount);
+    // The configuration's are none of the store's.
+    assert_eq!(make(false), KeyChanged::Done(KeyNumber::new(2)));
+    drop(outbox);
+    writer.close(End::Clean).expect("it closes");
 }
 
 #[test]
@@ -81,7 +114,7 @@ fn an_account_goes_with_its_endpoints_and_not_before_them() {
     assert_eq!(accounts(&outbox), [(name.clone(), tenant(2))]);
     assert_eq!(delete(&outbox, &name), TenantChanged::Counting, "the backlog may have something of it");
     outbox.backlog_is_counted();
-    assert_eq!(delete(&outbox, &name), TenantChanged::InUse { endpoints: 1, pending: 0 });
+    assert_eq!(delete(&outbox, &name), TenantChanged::InUse { endpoints: 1, pending: 0, keys: 0 });
     wait(outbox.change(Change::Delete { number, at: at(3) })).expect("the store takes it");
     // It is not gone over a start that comes before.
     writer.close(End::Clean).expect("it closes");
