@@ -403,6 +403,18 @@ fn a_recover_waits_for_a_disabled_endpoint_and_can_be_called_off() {
 }
 
 #[test]
+fn a_recover_goes_on_without_whoever_asked_for_it() {
+    let shop = Opening::closed();
+    let world = World::running(&config(&shop.receiver, &["0s"], ""));
+    let path = format!("/v1/endpoints/{}/recover", id(&world.endpoint("shop")));
+    eventually("five have come to their end", || {
+        world.hang_up("POST", &path, r#"{"since":"2026-01-01T00:00:00Z"}"#);
+        let jobs = world.list("/v1/jobs");
+        (jobs.iter().filter(|job| job["state"] == "done").count() >= 5).then_some(())
+    });
+}
+
+#[test]
 fn a_full_endpoint_is_recovered_as_it_drains_and_a_deleted_one_not() {
     let shop = Opening::closed();
     let text = "[limits]\npending_per_endpoint = 3\n[network]\nallow = [\"127.0.0.0/8\"]\n[accounts.default]\nhttps_only = false\n";

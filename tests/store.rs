@@ -261,6 +261,19 @@ fn a_backup_under_load_has_what_was_acknowledged_before_its_moment() {
 }
 
 #[test]
+fn a_backup_is_made_without_whoever_asked_for_it() {
+    let world = World::running("");
+    let mut number = 0;
+    eventually("three have come to their end", || {
+        number += 1;
+        let file = json!({"file": world.path(&format!("backup-{number}.redb"))});
+        world.hang_up("POST", "/v1/store/backup", &file.to_string());
+        let jobs = world.list("/v1/jobs");
+        (jobs.iter().filter(|job| job["state"] == "done").count() >= 3).then_some(())
+    });
+}
+
+#[test]
 fn a_backup_says_no_at_once_and_waits_for_no_other() {
     let receiver = receiver();
     let mut world = world(&receiver);

@@ -62,11 +62,11 @@ async fn find(
     key: DeliveryKey,
     who: &Verdict,
 ) -> Result<Found, Problem> {
-    let who = who.clone();
-    let read = open.read(move |reader| {
+    let seeing = who.clone();
+    let read = open.read(who, move |reader| {
         let Some((_, delivery)) = reader.delivery(key)? else { return Ok(None) };
         let Some(head) = reader.head(key.seq)? else { return Ok(None) };
-        let is_it = head.accepted_at == accepted_at && who.sees(&head.account);
+        let is_it = head.accepted_at == accepted_at && seeing.sees(&head.account);
         Ok(is_it.then_some(Found { key, head, delivery }))
     });
     read.await?.ok_or_else(|| missing(id))
@@ -80,7 +80,7 @@ impl Asked {
     /// The delivery as lists show it, as it is now.
     async fn item(&self, app: &App, open: &Open) -> Result<DeliveryItem, Problem> {
         let found = find(open, &self.id, self.accepted_at, self.key, &self.who).await?;
-        items(app, open, std::iter::once(found)).await?.pop().ok_or_else(|| missing(&self.id))
+        items((app, &self.who), open, std::iter::once(found)).await?.pop().ok_or_else(|| missing(&self.id))
     }
 }
 
@@ -102,7 +102,7 @@ pub(super) async fn replay(
     let called_off = to_endpoint.as_ref().is_some_and(|target| calls_off(target, asked.key));
     let callback = if to_endpoint.is_none() {
         let seq = asked.key.seq;
-        let url = open.read(move |reader| reader.callback(seq)).await?.unwrap_or_default();
+        let url = open.read(&asked.who, move |reader| reader.callback(seq)).await?.unwrap_or_default();
         Some(open.intake.call_again(&head.account, &url, at)?)
     } else {
         None

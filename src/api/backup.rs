@@ -20,7 +20,8 @@ use axum::{
 use tokio::runtime::Handle;
 
 use super::{
-    App, Open, document::Document, endpoints::take, gate::Local, jobs, json, problem::Problem, query::Query,
+    App, Open, document::Document, endpoints::take, finish, gate::Local, jobs, json, problem::Problem,
+    query::Query,
 };
 use crate::{
     clock::Clock,
@@ -55,11 +56,18 @@ pub(super) async fn make(
     let work = Work::Backup { file };
     let change =
         JobChange::Make { account: None, work, total: Some(open.outbox.room().held()), at: app.clock.wall() };
-    match open.outbox.change_job(change).await? {
+    let beside = open.clone();
+    let made = async move {
+        let made = beside.outbox.change_job(change).await?;
+        if let JobChanged::Done(number, _) = &made {
+            begin(app, beside, *number, path);
+        }
+        Ok(made)
+    };
+    match finish(made).await? {
         JobChanged::Done(number, job) => {
             let view = jobs::view(number, &job, &open);
             let place = format!("/v1/jobs/{}", view.id);
-            begin(app, open, number, path);
             let mut answer = json(StatusCode::ACCEPTED, &view);
             let place = HeaderValue::from_str(&place).expect("an id is ASCII");
             answer.headers_mut().insert(header::LOCATION, place);

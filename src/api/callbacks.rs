@@ -56,7 +56,7 @@ impl Held {
 fn help(origin: &Target, reason: DisableReason) -> String {
     match reason {
         DisableReason::NotConfigured => {
-            "the account is no longer in the configuration; they are held until it is there again".to_owned()
+            "there is no account of that name any more, neither in the configuration nor made over the API; they are held until there is".to_owned()
         }
         DisableReason::NoCredential => {
             let names = origin.settings.iter().flat_map(|settings| &settings.missing_credentials);

@@ -97,7 +97,7 @@ async fn listed(
     let ask = ask(query, open, endpoints, asker)?;
     let event = event(query, open)?;
     let who = asker.0.clone();
-    let read = open.read(move |reader| match event {
+    let read = open.read(&asker.0, move |reader| match event {
         Some((accepted_at, seq)) if !is_event(reader, accepted_at, seq, &who)? => Ok(None),
         _ => page(reader, &ask).map(Some),
     });
@@ -105,7 +105,7 @@ async fn listed(
     // It may be the place of another account's: so it is nobody's id, and says no time.
     let cursor = |key| open.outbox.id_key().delivery_id(Timestamp::EPOCH, key).to_string();
     let next_cursor = page.next.map(cursor);
-    let items = items(app, open, page.items.into_iter()).await?;
+    let items = items((app, &asker.0), open, page.items.into_iter()).await?;
     Ok(json(StatusCode::OK, &Page { items, next_cursor }))
 }
 
@@ -183,9 +183,9 @@ async fn detail(app: &App, open: &Open, id: &str, who: &Verdict) -> Result<Deliv
     let id: DeliveryId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
     let (accepted_at, key) = open.outbox.id_key().open_delivery(id).ok_or_else(missing)?;
     // Before anything is read: who waits for a body to be made holds nothing else.
-    let _room = open.readers.details.acquire().await.expect("the semaphore is never closed");
+    let _room = open.readers.details.take(who).await;
     let (directory, asking) = (Arc::clone(&open.directory), who.clone());
-    let read = open.read(move |reader| {
+    let read = open.read(who, move |reader| {
         let Some((_, delivery)) = reader.delivery(key)? else { return Ok(None) };
         let Some(head) = reader.head(key.seq)? else { return Ok(None) };
         if head.accepted_at != accepted_at || !asking.sees(&head.account) {
@@ -217,7 +217,7 @@ async fn detail(app: &App, open: &Open, id: &str, who: &Verdict) -> Result<Deliv
         attempt_view(attempt, request)
     });
     let attempts = shown.collect();
-    let item = items(app, open, std::iter::once(found)).await?.pop().ok_or_else(missing)?;
+    let item = items((app, who), open, std::iter::once(found)).await?.pop().ok_or_else(missing)?;
     Ok(DeliveryDetail { item, message, attempts, attempts_truncated })
 }
 
@@ -381,12 +381,12 @@ fn answered(answer: &Answer, success: bool) -> ResponseView {
 
 /// Deliveries as lists show them.
 pub(super) async fn items(
-    app: &App,
+    (app, who): (&App, &Verdict),
     open: &Open,
     found: impl Iterator<Item = Found>,
 ) -> Result<Vec<DeliveryItem>, Problem> {
-    let (found, behind) = find_behind(open, found.collect()).await?;
-    let callbacks = callbacks(open, &found).await?;
+    let (found, behind) = find_behind(open, who, found.collect()).await?;
+    let callbacks = callbacks(open, who, &found).await?;
     let pending = |one: &&Found| one.delivery.state == DeliveryState::Pending;
     let keys: Vec<_> = found.iter().filter(pending).map(|one| (one.key, one.delivery.endpoint)).collect();
     let mut waits = if keys.is_empty() { Vec::new() } else { open.engine.waiting(keys).await }.into_iter();
@@ -400,7 +400,7 @@ pub(super) async fn items(
 }
 
 /// The URLs of the callbacks among these deliveries, by their events; what cannot be read is empty.
-async fn callbacks(open: &Open, found: &[Found]) -> Result<HashMap<Seq, String>, Problem> {
+async fn callbacks(open: &Open, who: &Verdict, found: &[Found]) -> Result<HashMap<Seq, String>, Problem> {
     let is_callback = |one: &&Found| endpoint_of(open, one.delivery.endpoint).is_none();
     let events: Vec<_> = found.iter().filter(is_callback).map(|one| one.key.seq).collect();
     if events.is_empty() {
@@ -411,7 +411,7 @@ async fn callbacks(open: &Open, found: &[Found]) -> Result<HashMap<Seq, String>,
         Err(StoreError::Row { .. }) => Ok((seq, String::new())),
         Err(error) => Err(error),
     };
-    open.read(move |reader| events.into_iter().map(|seq| url(reader, seq)).collect()).await
+    open.read(who, move |reader| events.into_iter().map(|seq| url(reader, seq)).collect()).await
 }
 
 /// The endpoint with this number. What goes to none is a callback, also where its origin is not known any more, or not
@@ -421,12 +421,16 @@ fn endpoint_of(open: &Open, number: EndpointNumber) -> Option<Arc<Target>> {
 }
 
 /// Which of these wait for another to end. The store is asked only where one of them keeps an order.
-async fn find_behind(open: &Open, found: Vec<Found>) -> Result<(Vec<Found>, HashSet<DeliveryKey>), Problem> {
+async fn find_behind(
+    open: &Open,
+    who: &Verdict,
+    found: Vec<Found>,
+) -> Result<(Vec<Found>, HashSet<DeliveryKey>), Problem> {
     let ordered = |one: &Found| matches!(one.delivery.order, Order::Place(_));
     if !found.iter().any(ordered) {
         return Ok((found, HashSet::new()));
     }
-    open.read(move |reader| {
+    open.read(who, move |reader| {
         let mut behind = HashSet::new();
         for one in &found {
             if reader.is_behind(&one.head, &one.delivery)? {

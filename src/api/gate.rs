@@ -84,7 +84,7 @@ async fn judge(app: &App, request: &mut Request) -> Result<(), Stopped> {
     if found == Some(Found::For(Thing::Health)) {
         return Ok(());
     }
-    // Without a key nobody learns so much as what there is.
+    // Over TCP whoever shows no key is told nothing of what is here but `/openapi.json`, which is the same everywhere.
     let verdict = verdict(app, request).await?;
     match found {
         // The fallback says what there is.

@@ -41,7 +41,7 @@ pub(super) async fn list(
         Some(id) => Some(open.outbox.id_key().open_job(id).ok_or_else(wrong_cursor)?.1),
         None => None,
     };
-    let mut jobs = open.read(crate::outbox::Reader::jobs).await?;
+    let mut jobs = open.read(&asker.0, crate::outbox::Reader::jobs).await?;
     jobs.sort_by_key(|(number, _)| Reverse(*number));
     let mut wanted = jobs.iter().filter(|(number, job)| {
         account.as_ref().is_none_or(|account| job.account.as_ref() == Some(account))
@@ -91,7 +91,7 @@ pub(super) async fn cancel(
 async fn find(open: &Open, id: &str, asker: &Asker) -> Result<(JobNumber, Job), Problem> {
     let parsed: JobId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
     let (started_at, number) = open.outbox.id_key().open_job(parsed).ok_or_else(|| missing(id))?;
-    let job = open.read(move |reader| reader.job(number)).await?;
+    let job = open.read(&asker.0, move |reader| reader.job(number)).await?;
     let job = job.filter(|job| job.started_at == started_at && sees(asker, job.account.as_ref()));
     job.map(|job| (number, job)).ok_or_else(|| missing(id))
 }

@@ -22,6 +22,7 @@ mod keys;
 pub mod openapi;
 mod problem;
 mod query;
+mod readers;
 mod reload;
 mod request_id;
 pub mod routes;
@@ -30,12 +31,19 @@ mod status;
 pub mod tcp;
 pub mod view;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
     body::Body,
-    http::{Request, Response, StatusCode, Uri, header},
+    http::{HeaderValue, Request, Response, StatusCode, Uri, header},
     middleware::from_fn_with_state,
     response::IntoResponse as _,
 };
@@ -50,19 +58,18 @@ use hyper_util::{
 use serde::Serialize;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{Semaphore, watch},
+    sync::watch,
     time::timeout,
 };
 
 pub(crate) use self::deliveries::{phases, response};
+pub use self::readers::Readers;
 use self::{gate::Gate, problem::Problem, request_id::RequestId, routes::Route};
 use crate::{
     clock::Clock,
-    engine::{
-        self, attempt::Kitchen, directory::Directory, endpoints::Endpoints, reload::Reloader,
-        retention::Forgetter,
-    },
+    engine::{self, directory::Directory, endpoints::Endpoints, reload::Reloader, retention::Forgetter},
     ingest::{
+        access::Verdict,
         door::Door,
         intake::Intake,
         keyring::Keyring,
@@ -79,10 +86,6 @@ use crate::{
 const HEADER_TIME: Duration = Duration::from_secs(60);
 /// A client that does not take its answer for so long is hung up on.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
-/// Requests that read the store at once; more wait.
-const READERS: usize = 4;
-/// Requests at once that hold a whole delivery: its event, its attempts with what came back, and its body made again.
-const DETAILS: usize = 8;
 /// A request's head has at most so many bytes.
 const HEADER_BYTES: usize = 64 << 10;
 
@@ -132,26 +135,6 @@ pub struct Open {
     pub readers: Readers,
 }
 
-/// Lets a few requests read the store at once: the threads for blocking work are needed for other things too.
-#[derive(Clone)]
-pub struct Readers {
-    turns: Arc<Semaphore>,
-    /// Who holds a whole delivery with its event and its attempts.
-    details: Arc<Semaphore>,
-    /// Where bodies are made again for people to see.
-    kitchen: Kitchen,
-}
-
-impl Default for Readers {
-    fn default() -> Self {
-        Self {
-            turns: Arc::new(Semaphore::new(READERS)),
-            details: Arc::new(Semaphore::new(DETAILS)),
-            kitchen: Kitchen::default(),
-        }
-    }
-}
-
 impl App {
     /// What is there once the store is open; waits for it.
     async fn open(&self) -> Result<Open, Problem> {
@@ -163,16 +146,24 @@ impl App {
 }
 
 impl Open {
-    /// Reads the store on a blocking thread, when it is this request's turn.
+    /// Reads the store for `who` on a blocking thread, when it is this request's turn.
     async fn read<T: Send + 'static>(
         &self,
+        who: &Verdict,
         work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let _turn = self.readers.turns.acquire().await.expect("the semaphore is never closed");
+        let _turn = self.readers.turns.take(who).await;
         let outbox = self.outbox.clone();
         let done = tokio::task::spawn_blocking(move || work(&outbox.read()?)).await;
         Ok(done.unwrap_or(Err(StoreError::Stopped))?)
     }
+}
+
+/// Does something to its end, also when whoever asked has hung up: what is begun on disk is begun here.
+async fn finish<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::spawn(work).await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
 }
 
 /// All routes, with the [gate](gate) before them.
@@ -198,6 +189,8 @@ struct Terms {
     header_time: Duration,
     /// Whether there may be a second request.
     keep_alive: bool,
+    /// After so many requests of nobody who is known it is hung up on.
+    strangers: Option<u32>,
 }
 
 impl Service {
@@ -211,7 +204,7 @@ impl Service {
     /// hand. Handlers find in the verdict of `guest` who asks; somebody who is refused is told why, whatever they ask, and
     /// hung up on.
     pub async fn serve(self, connection: HttpConnection, guest: Guest, stopping: watch::Receiver<bool>) {
-        let terms = Terms { header_time: HEADER_TIME, keep_alive: guest.is_ok() };
+        let terms = Terms { header_time: HEADER_TIME, keep_alive: guest.is_ok(), strangers: None };
         let admit = move |request: &mut Request<Incoming>| match &guest {
             Ok(verdict) => {
                 request.extensions_mut().insert(verdict.clone());
@@ -234,15 +227,24 @@ impl Service {
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let (router, clock) = (TowerToHyperService::new(self.router), self.clock);
+        let unknown = Arc::new(AtomicU32::new(0));
         let service = service_fn(move |mut request: Request<Incoming>| {
             let id = RequestId::of(request.headers(), clock);
             let asked = (request.method().clone(), request.uri().clone());
             let answer = admit(&mut request).map(|()| router.call(request));
+            let unknown = Arc::clone(&unknown);
             async move {
-                let answer = match answer {
+                let mut answer = match answer {
                     Ok(answer) => answer.await?,
                     Err(problem) => problem.into_response(),
                 };
+                if [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS].contains(&answer.status()) {
+                    let count = unknown.fetch_add(1, Relaxed) + 1;
+                    if terms.strangers.is_some_and(|most| count >= most) {
+                        let close = HeaderValue::from_static("close");
+                        answer.headers_mut().insert(header::CONNECTION, close);
+                    }
+                }
                 Ok::<_, Infallible>(id.mark(answer, (&asked.0, &asked.1)))
             }
         });

@@ -8,6 +8,7 @@ use axum::{
     http::{Response, StatusCode},
 };
 use serde_json::json as object;
+use tokio::task;
 
 use super::{
     App, Open,
@@ -32,7 +33,7 @@ use crate::{
         endpoint::{DisableReason, Disabled},
         time::{Timestamp, format_duration},
     },
-    outbox::{Forgotten, Remembered},
+    outbox::{Forgotten, Remembered, StoreError},
     policy::{outage::Shared, retention::Ages, rights::Thing},
 };
 
@@ -72,7 +73,9 @@ pub(super) async fn status(
     let open = app.open().await?;
     let overview = open.engine.overview().await;
     let at_door = open.clone();
-    let mut door = open.read(move |_| Ok(door(&at_door))).await?;
+    // No turn to read the store is waited for: whether events are taken is to be known at any time.
+    let door = task::spawn_blocking(move || door(&at_door)).await;
+    let mut door = door.map_err(|_| Problem::from(StoreError::Stopped))?;
     if who.key().is_some() && !who.may(Thing::Machine) {
         // It says how full the box is, and what to do there.
         door.help = None;
@@ -82,7 +85,8 @@ pub(super) async fn status(
         (false, true) => DaemonState::Running,
         (false, false) => DaemonState::Starting,
     };
-    let inside = if who.may(Thing::Machine) { Some(inside(&app, &open, &overview).await?) } else { None };
+    let inside =
+        if who.may(Thing::Machine) { Some(inside(&app, &open, &overview, &who).await?) } else { None };
     let view = StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: app.clock.wall_of(app.clock.started_at()),
@@ -105,14 +109,14 @@ fn you(who: &Verdict) -> YouView {
     }
 }
 
-async fn inside(app: &App, open: &Open, overview: &Overview) -> Result<InsideView, Problem> {
+async fn inside(app: &App, open: &Open, overview: &Overview, who: &Verdict) -> Result<InsideView, Problem> {
     let lanes = open.engine.lanes().await;
     let beside = open.clone();
     let read = move |reader: &super::Reader| {
         let store = store(&beside, reader.oldest()?.map(|head| head.accepted_at));
         Ok((reader.oldest_pending()?, reader.parked()?, reader.remembered()?, store))
     };
-    let (oldest, parked, remembered, store) = open.read(read).await?;
+    let (oldest, parked, remembered, store) = open.read(who, read).await?;
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let targets = open.directory.targets();
     Ok(InsideView {
@@ -282,7 +286,7 @@ fn disabled(target: &Target) -> Option<DisabledView> {
             format!("its URL, secret or headers are not taken as the configuration is; `posthaste endpoint test {id}` says what to change")
         }
         DisableReason::NotConfigured if target.stored.own().is_some() => {
-            "its account is no longer in the configuration; its deliveries are held until it is there again".to_owned()
+            "there is no account of that name any more, neither in the configuration nor made over the API; its deliveries are held until there is".to_owned()
         }
         DisableReason::NotConfigured => {
             "it is no longer in the configuration; its deliveries are held until one of its name is there again".to_owned()

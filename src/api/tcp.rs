@@ -5,7 +5,7 @@
 //! under a name of its own choosing that leads to it; so a `Host` must be an address, `localhost`, or one of the
 //! configured names.
 //!
-//! Bounds: [`PLACES`] connections, of which one address has a part, so that they take nothing from the Unix socket's;
+//! Bounds: [`PLACES`] connections, of which one address (of IPv6 a network of 64 bits) has a part, so that they take nothing from the Unix socket's;
 //! whoever finds no place is hung up on without a word, as there is no answer before TLS. A handshake has
 //! 10 s (`HANDSHAKE_TIME`), a request's head 30 s (`HEADER_TIME`), its body and the taking of its answer what they have over the socket.
 //! It all runs beside the thread of the Unix socket, whose producers do not wait for anybody's handshake.
@@ -32,7 +32,10 @@ use tokio_rustls::TlsAcceptor;
 use super::{Service, Terms, gate::Gate, problem::Problem};
 use crate::{
     ingest::stopped,
-    policy::certificate::{Identity, provider},
+    policy::{
+        certificate::{Identity, provider},
+        tries::network,
+    },
 };
 
 /// Connections at once.
@@ -41,6 +44,8 @@ pub const PLACES: usize = 512;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// A request's head must come within this, also on a connection that is kept open.
 const HEADER_TIME: Duration = Duration::from_secs(30);
+/// After so many answers to requests without a good key a connection is hung up on.
+const STRANGERS: u32 = 8;
 /// After a failed accept (no descriptors left) the listener rests so long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -92,6 +97,7 @@ struct Door {
     names: Option<Vec<String>>,
     places: Arc<Semaphore>,
     per_address: usize,
+    /// By network.
     open: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -190,19 +196,20 @@ where
         request.extensions_mut().insert(Gate::Tcp(from));
         Ok(())
     };
-    let terms = Terms { header_time: HEADER_TIME, keep_alive: true };
+    let terms = Terms { header_time: HEADER_TIME, keep_alive: true, strangers: Some(STRANGERS) };
     service.speak(stream, terms, admit, stopping).await;
 }
 
 impl Door {
     fn place(door: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let network = network(address);
         let permit = Arc::clone(&door.places).try_acquire_owned().ok()?;
         let mut open = door.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.get(&address).copied().unwrap_or(0);
+        let count = open.get(&network).copied().unwrap_or(0);
         if count >= door.per_address {
             return None;
         }
-        open.insert(address, count + 1);
+        open.insert(network, count + 1);
         drop(open);
         Some(Place { _permit: permit, address, door: Arc::clone(door) })
     }
@@ -226,10 +233,11 @@ impl Door {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.door.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.address) {
+        let network = network(self.address);
+        if let Some(count) = open.get_mut(&network) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.address);
+                open.remove(&network);
             }
         }
     }
@@ -312,7 +320,15 @@ mod tests {
         drop(first);
         drop(third);
         assert_eq!(door.open.lock().expect("nobody panics").len(), 1);
-        let _again = Door::place(&door, one).expect("one is free");
+        let again = Door::place(&door, one).expect("one is free");
         assert_eq!(door.places.available_permits(), 1);
+        drop(again);
+        // One machine may have as many addresses of a network as it likes.
+        let of = |text: &str| Door::place(&door, text.parse().expect("an address"));
+        let _first = of("2001:db8::1").expect("a place");
+        let next = of("2001:db8::2").expect("a place");
+        assert!(of("2001:db8::3").is_none(), "the network has its part");
+        drop(next);
+        assert!(of("2001:db8::4").is_some());
     }
 }

@@ -175,12 +175,6 @@ impl Verdict {
         Err(Refusal::new(Code::AccountNotAllowed, message))
     }
 
-    /// Why they may not do what only operators may.
-    pub fn not_operator(&self) -> Refusal {
-        let message = format!("this is for {} alone: {self}", Thing::Machine.is_meant_for(&self.role));
-        Refusal::new(Code::NotAllowed, message)
-    }
-
     /// Notes who hands an event in, and that it counts as one.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ pub(super) async fn change(
     let (open, target) = asked(&app, &asker, &id, query.as_deref()).await?;
     let taken = take(&app, &open, &headers, body).await?;
     open.endpoints.change(target.number, patch(&taken.bytes)?).await?;
-    Ok(json(StatusCode::OK, &view_of(&open, target.number).await?))
+    Ok(json(StatusCode::OK, &view_of(&open, &asker, target.number).await?))
 }
 
 fn patch(body: &Bytes) -> Result<Patch, Problem> {
@@ -89,7 +89,7 @@ pub(super) async fn enable(
         Pending::Deliver => (count, 0),
         Pending::Discard => (0, count),
     };
-    let endpoint = view_of(&open, target.number).await?;
+    let endpoint = view_of(&open, &asker, target.number).await?;
     Ok(json(StatusCode::OK, &EnabledEndpoint { endpoint, resumed, discarded }))
 }
 
@@ -117,5 +117,5 @@ pub(super) async fn disable(
     let taken = take(&app, &open, &headers, body).await?;
     Document::read(&taken.bytes, &[], |_| None)?;
     open.endpoints.disable(target.number).await?;
-    Ok(json(StatusCode::OK, &view_of(&open, target.number).await?))
+    Ok(json(StatusCode::OK, &view_of(&open, &asker, target.number).await?))
 }

@@ -37,11 +37,11 @@ pub(super) async fn make(
     let taken = take(&app, &open, &headers, body).await?;
     let new = read(&taken.bytes, account)?;
     let number = open.endpoints.make(new).await?;
-    answer(&open, number).await
+    answer(&open, &asker, number).await
 }
 
-async fn answer(open: &Open, number: EndpointNumber) -> Result<Response<Body>, Problem> {
-    let endpoint = view_of(open, number).await?;
+async fn answer(open: &Open, asker: &Asker, number: EndpointNumber) -> Result<Response<Body>, Problem> {
+    let endpoint = view_of(open, asker, number).await?;
     let location = HeaderValue::try_from(format!("/v1/endpoints/{}", endpoint.id));
     let newest = match secrets(open, number) {
         Ok(secrets) => secrets.into_iter().next(),

@@ -119,19 +119,20 @@ pub(super) async fn take(app: &App, open: &Open, headers: &HeaderMap, body: Body
 }
 
 /// The endpoint as it is after a change.
-async fn view_of(open: &Open, number: EndpointNumber) -> Result<EndpointView, Problem> {
+async fn view_of(open: &Open, asker: &Asker, number: EndpointNumber) -> Result<EndpointView, Problem> {
     let lane = open.engine.lanes().await.remove(&number);
     // Somebody else may have deleted it meanwhile.
     let target = open.directory.target(number).filter(|target| !target.stored.is_deleted());
     let target = target.ok_or_else(|| Problem::from(EndpointError::NotFound))?;
     // What was changed is changed, also where the store cannot be read any more.
-    let oldest = oldest_of(open, [number]).await.unwrap_or_default();
+    let oldest = oldest_of(open, asker, [number]).await.unwrap_or_default();
     Ok(view(&target, open, lane.as_ref(), oldest.get(&number).copied()))
 }
 
 /// When the events of the oldest pending deliveries of these endpoints were accepted, as far as it is known.
 async fn oldest_of(
     open: &Open,
+    asker: &Asker,
     endpoints: impl IntoIterator<Item = EndpointNumber>,
 ) -> Result<HashMap<EndpointNumber, Timestamp>, Problem> {
     let depths = open.outbox.depths();
@@ -139,7 +140,7 @@ async fn oldest_of(
     if pending.iter().all(|(_, count)| *count == 0) {
         return Ok(HashMap::new());
     }
-    open.read(move |reader| reader.oldest_of(&pending)).await
+    open.read(&asker.0, move |reader| reader.oldest_of(&pending)).await
 }
 
 fn health(target: &Target, open: &Open, oldest_pending_at: Option<Timestamp>) -> HealthView {

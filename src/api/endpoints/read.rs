@@ -40,7 +40,7 @@ pub(super) async fn list(
     let mut wanted = wanted;
     let page: Vec<_> = wanted.by_ref().take(limit).collect();
     let next_cursor = wanted.next().and_then(|_| Some(page.last()?.id.to_string()));
-    let oldest = oldest_of(&open, page.iter().map(|target| target.number)).await?;
+    let oldest = oldest_of(&open, &asker, page.iter().map(|target| target.number)).await?;
     let item = |target: &Arc<Target>| {
         let number = target.number;
         view(target, &open, lanes.get(&number), oldest.get(&number).copied())
@@ -57,5 +57,5 @@ pub(super) async fn show(
     Id(id): Id,
 ) -> Result<Response<Body>, Problem> {
     let (open, target) = asked(&app, &asker, &id, query.as_deref()).await?;
-    Ok(json(StatusCode::OK, &view_of(&open, target.number).await?))
+    Ok(json(StatusCode::OK, &view_of(&open, &asker, target.number).await?))
 }

@@ -10,7 +10,7 @@ use axum::{
 
 use super::{asked, take};
 use crate::{
-    api::{App, access::Asker, document::Document, id::Id, jobs, json, problem::Problem},
+    api::{App, access::Asker, document::Document, finish, id::Id, jobs, json, problem::Problem},
     model::{
         event::Seq,
         job::{Recover, Work},
@@ -32,15 +32,20 @@ pub(super) async fn recover(
     let taken = take(&app, &open, &headers, body).await?;
     let at = app.clock.wall();
     let (since, until) = window(&Document::read(&taken.bytes, &["since", "until"], |_| None)?, at)?;
-    let next = open.read(Reader::first).await?;
+    let next = open.read(&asker.0, Reader::first).await?;
     // The store says up to which event.
     let below = Seq::MAX;
     let work = Recover { endpoint: target.number, since, until, below, next, replayed: 0 };
     let account = Some(target.stored.account.clone());
     let change = JobChange::Make { account, work: Work::Recover(work), total: None, at };
-    match open.outbox.change_job(change).await? {
+    let beside = open.clone();
+    let made = async move {
+        let made = beside.outbox.change_job(change).await?;
+        beside.engine.recover();
+        Ok(made)
+    };
+    match finish(made).await? {
         JobChanged::Done(number, job) => {
-            open.engine.recover();
             let view = jobs::view(number, &job, &open);
             let mut answer = json(StatusCode::ACCEPTED, &view);
             let location = HeaderValue::try_from(format!("/v1/jobs/{}", view.id));

@@ -59,7 +59,8 @@ pub(super) async fn list(
     };
     let limit = query.limit()?;
     let status = query.text("status").map(status).transpose()?;
-    let page = open.read(move |reader| events::page(reader, &filter, status, before, limit)).await?;
+    let page =
+        open.read(&asker.0, move |reader| events::page(reader, &filter, status, before, limit)).await?;
     // It may be the place of another account's: so it is nobody's id, and says no time.
     let next_cursor = page.next.map(|seq| id_key.event_id(Timestamp::EPOCH, seq).to_string());
     let items = page.items.into_iter().map(|listed| item(listed, &id_key)).collect();
@@ -119,12 +120,12 @@ async fn detail(app: &App, open: &Open, id: &str, who: &Verdict) -> Result<Event
     let missing = || Problem::not_found(format!("there is no event {}", shown(id)));
     let id: EventId = id.parse().map_err(|error| Problem::not_found(format!("{}: {error}", shown(id))))?;
     let (accepted_at, seq) = open.outbox.id_key().open_event(id).ok_or_else(missing)?;
-    let found = open.read(move |reader| Ok((reader.event(seq)?, reader.rows_of(seq)?))).await?;
+    let found = open.read(who, move |reader| Ok((reader.event(seq)?, reader.rows_of(seq)?))).await?;
     let (Some(event), rows) = found else { return Err(missing()) };
     if event.accepted_at != accepted_at || !who.sees(&event.new.account) {
         return Err(missing());
     }
-    let deliveries = deliveries::items(app, open, rows.into_iter().flat_map(unfold)).await?;
+    let deliveries = deliveries::items((app, who), open, rows.into_iter().flat_map(unfold)).await?;
     let time = event.time();
     let NewEvent { data, content_type, .. } = &event.new;
     let (data, data_base64) = if content_type.as_ref().is_none_or(ContentType::is_json) {
