@@ -79,7 +79,7 @@ fn callbacks_are_signed_with_its_secret_and_keep_it() {
     hand_in("/held").expect(202);
     receiver.wait_at("/held", 1);
     let detail = call(&world, "DELETE", "/v1/accounts/media", &json!({})).problem(409, "account_in_use");
-    assert!(detail.contains("0 endpoints and 1 pending"), "{detail}");
+    assert!(detail.contains("0 endpoints, 1 pending"), "{detail}");
     receiver.release();
     world.settled();
     call(&world, "DELETE", "/v1/accounts/media", &json!({})).expect(200);
