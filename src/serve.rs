@@ -250,6 +250,7 @@ fn service(shared: &Shared, clock: Clock, metrics: Metrics) -> Service {
         open: shared.open.subscribe(),
         repair: shared.repair.subscribe(),
         stopping: shared.stopping.subscribe(),
+        backups: api::Backups::default(),
     })
 }
 

@@ -21,6 +21,7 @@ use support::{
     api::Api,
     config::{endpoint, profile},
     eventually,
+    http::Answer,
     receiver::{Receiver, Reply},
     world::{World, json_of, run_in, stderr, stdin_of, stdout},
 };
@@ -318,18 +319,38 @@ fn large(world: &World, count: usize) {
     assert!(stream.answers(count).iter().all(|answer| answer["id"].is_string()));
 }
 
-/// Begins a backup and waits until it is under way.
+/// Begins a backup, and waits until it is under way; again, where it is made before that is seen.
 fn under_way(world: &World, partial: &Path, file: &Path) -> String {
-    let body = json!({"file": file}).to_string();
-    let job = world.request("POST", "/v1/store/backup", &[], body.as_bytes()).expect(202);
-    eventually("it is under way", || {
-        fs::metadata(partial).is_ok_and(|found| found.blocks() > 0).then_some(())
-    });
-    job["id"].as_str().expect("an id").to_owned()
+    loop {
+        let job = begin_backup(world, file).expect(202);
+        let is_under_way = eventually("it is under way", || {
+            if file.exists() {
+                return Some(false);
+            }
+            fs::metadata(partial).is_ok_and(|found| found.blocks() > 0).then_some(true)
+        });
+        if is_under_way {
+            return job["id"].as_str().expect("an id").to_owned();
+        }
+        ended(world, job["id"].as_str().expect("an id"));
+        fs::remove_file(file).expect("it was made");
+    }
+}
+
+fn begin_backup(world: &World, file: &Path) -> Answer {
+    world.request("POST", "/v1/store/backup", &[], json!({"file": file}).to_string().as_bytes())
+}
+
+/// The job when it has ended.
+fn ended(world: &World, job: &str) -> Value {
+    eventually("it ends", || {
+        let job = world.get(&format!("/v1/jobs/{job}"));
+        (job["state"] != "running").then_some(job)
+    })
 }
 
 #[test]
-fn a_daemon_that_is_killed_leaves_no_half_backup() {
+fn a_daemon_that_is_killed_or_stopped_leaves_no_half_backup() {
     let receiver = receiver();
     let mut world = world(&receiver);
     world.start();
@@ -344,16 +365,61 @@ fn a_daemon_that_is_killed_leaves_no_half_backup() {
     assert_eq!((&job["state"], &job["error"]), (&json!("failed"), &json!("the daemon was stopped")));
     assert!(!backup.exists());
 
-    // Called off, and stopped with the daemon.
-    let job = under_way(&world, &partial, &backup);
-    world.request("POST", &format!("/v1/jobs/{job}/cancel"), &[], b"").expect(200);
-    eventually("nothing is left", || (!partial.exists()).then_some(()));
-    assert!(!backup.exists());
-    under_way(&world, &partial, &backup);
+    // Stopped in its midst, unless it was quicker: then it is whole.
+    loop {
+        let job = under_way(&world, &partial, &backup);
+        world.stop();
+        assert!(!partial.exists());
+        world.start();
+        let job = world.get(&format!("/v1/jobs/{job}"));
+        if job["state"] == "failed" {
+            let error = job["error"].as_str().expect("it says why");
+            assert!(error.starts_with("the daemon was stopped"), "{job}");
+            assert!(!backup.exists());
+            break;
+        }
+        assert_eq!(job["state"], "done", "{job}");
+        fs::remove_file(&backup).expect("it is there");
+    }
     world.stop();
-    assert!(!backup.exists());
+}
+
+#[test]
+fn of_a_backup_that_is_cancelled_nothing_is_left_and_there_is_one_at_a_time() {
+    let receiver = receiver();
+    let mut world = world(&receiver);
     world.start();
-    eventually("nothing is left", || (!partial.exists()).then_some(()));
+    large(&world, 100);
+    let (mut cancelled, mut number) = (0, 0);
+    while cancelled < 3 {
+        number += 1;
+        let [one, other] = ["one", "other"].map(|name| world.path(&format!("{name}-{number}.redb")));
+        let job = begin_backup(&world, &one).expect(202);
+        let job = job["id"].as_str().expect("an id").to_owned();
+        let answer = world.request("POST", &format!("/v1/jobs/{job}/cancel"), &[], b"");
+        if answer.status == 409 {
+            answer.problem(409, "job_ended");
+            assert_eq!((&ended(&world, &job)["state"], one.exists()), (&json!("done"), true));
+            continue;
+        }
+        assert_eq!(answer.expect(200)["state"], "cancelled");
+        cancelled += 1;
+        // The next waits until nothing is left of it.
+        let next = begin_backup(&world, &other).expect(202);
+        let left = fs::read_dir(world.path("")).expect("a list").flatten().map(|entry| entry.file_name());
+        let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with("one-")).collect();
+        let of_this =
+            |name: &std::ffi::OsString| name.to_string_lossy().starts_with(&format!("one-{number}."));
+        assert!(!left.iter().any(of_this), "{left:?}");
+        let next = ended(&world, next["id"].as_str().expect("an id"));
+        assert_eq!(next["state"], "done", "{next}");
+        assert!(!one.exists() && other.exists());
+        let job = world.get(&format!("/v1/jobs/{job}"));
+        assert_eq!((&job["state"], &job["error"]), (&json!("cancelled"), &Value::Null));
+    }
+    let log = world.log();
+    assert_eq!(log.matches("was cancelled: nothing of it is left").count(), 3, "{log}");
+    assert!(!log.contains("the daemon was stopped"), "{log}");
     world.stop();
 }
 

@@ -2,8 +2,11 @@
 //!
 //! What can be said against the file is said at once; the copying is a job. It goes on a thread of its own, which rests as
 //! long as it works, so that the other half of the disk is everybody else's; only the last part, in which the store grows,
-//! goes without a rest. The job's progress is written once a second. When the job is called off, or the daemon stops, the
-//! backup is given up with the next piece.
+//! goes without a rest. The job's progress is written once a second. When the job is cancelled, or the daemon stops, the
+//! backup is given up with the next piece, and before it gets its name the store is asked once more. Whether it is cancelled
+//! is decided in [`making`], which has one at a time.
+
+mod making;
 
 use std::{
     ops::ControlFlow,
@@ -17,19 +20,23 @@ use axum::{
     extract::{RawQuery, State},
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::sleep};
+
+pub use self::making::Backups;
+pub(super) use self::making::Cancelled;
+use self::making::{Making, Turn};
 
 use super::{
-    App, Open, document::Document, endpoints::take, finish, gate::Local, jobs, json, problem::Problem,
-    query::Query,
+    App, Open, access::Asker, document::Document, endpoints::take, finish, gate::Local, jobs, json,
+    problem::Problem, query::Query,
 };
 use crate::{
     clock::Clock,
     logging,
-    model::job::{JobNumber, JobState, Made, Work},
+    model::job::{Job, JobNumber, JobState, Made, Work},
     outbox::{
-        JobChange, JobChanged, OpenError,
-        file::{BackupError, Copied, Progress, Stage},
+        JobChange, JobChanged, OpenError, Reader, StoreError,
+        file::{BackupError, Copied, Halt, Progress, Stage},
     },
 };
 
@@ -37,10 +44,15 @@ use crate::{
 const TELL: Duration = Duration::from_secs(1);
 /// The longest rest after a piece.
 const REST: Duration = Duration::from_millis(250);
+/// So long a backup waits for what is left of one that was cancelled.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Begins a backup.
 pub(super) async fn make(
     _: Local,
+    asker: Asker,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -53,6 +65,7 @@ pub(super) async fn make(
     let file = document.require("file", "\"file\":\"/var/backups/outbox.redb\"")?.text()?;
     let path = PathBuf::from(&file);
     may_be_made(&open, &path).await?;
+    let turn = turn(&asker, &app, &open).await?;
     let work = Work::Backup { file };
     let change =
         JobChange::Make { account: None, work, total: Some(open.outbox.room().held()), at: app.clock.wall() };
@@ -60,7 +73,7 @@ pub(super) async fn make(
     let made = async move {
         let made = beside.outbox.change_job(change).await?;
         if let JobChanged::Done(number, _) = &made {
-            begin(app, beside, *number, path);
+            begin(app, beside, (*number, turn), path);
         }
         Ok(made)
     };
@@ -74,15 +87,40 @@ pub(super) async fn make(
             Ok(answer)
         }
         JobChanged::Excluded(number, job) | JobChanged::Ended(number, job) => {
-            let view = jobs::view(number, &job, &open);
-            let detail = format!(
-                "a backup is being made already, by the job {}: wait for it (`posthaste job show {} --watch`), or cancel it",
-                view.id, view.id
-            );
-            Err(Problem::new(StatusCode::CONFLICT, "backup_running", detail))
+            Err(excluded(number, &job, &open))
         }
         JobChanged::Missing => unreachable!("a job that is made is not missing"),
     }
+}
+
+/// The turn of a backup, if none is being made; for what is left of one that was cancelled it waits.
+async fn turn(asker: &Asker, app: &App, open: &Open) -> Result<Turn, Problem> {
+    let until = app.clock.instant() + PATIENCE;
+    loop {
+        if let Some(turn) = app.backups.turn() {
+            return Ok(turn);
+        }
+        let running =
+            |(_, job): &(JobNumber, Job)| job.is_running() && matches!(job.work, Work::Backup { .. });
+        if let Some((number, job)) = open.read(&asker.0, Reader::jobs).await?.into_iter().find(running) {
+            return Err(excluded(number, &job, open));
+        }
+        if app.clock.instant() >= until {
+            let detail =
+                "what a backup had written that was cancelled is still being taken away: ask again later";
+            return Err(Problem::new(StatusCode::CONFLICT, "backup_running", detail));
+        }
+        sleep(LOOK).await;
+    }
+}
+
+fn excluded(number: JobNumber, job: &Job, open: &Open) -> Problem {
+    let view = jobs::view(number, job, open);
+    let detail = format!(
+        "a backup is being made already, by the job {}: wait for it (`posthaste job show {} --watch`), or cancel it",
+        view.id, view.id
+    );
+    Problem::new(StatusCode::CONFLICT, "backup_running", detail)
 }
 
 async fn may_be_made(open: &Open, path: &Path) -> Result<(), Problem> {
@@ -101,6 +139,7 @@ fn problem(error: &BackupError) -> Problem {
         BackupError::NoRoom { .. } | BackupError::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "no_room"),
         BackupError::Grown { .. }
         | BackupError::Stopped
+        | BackupError::Cancelled
         | BackupError::Unknown(_)
         | BackupError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
     };
@@ -119,12 +158,15 @@ fn words(error: &BackupError) -> String {
     }
 }
 
-fn begin(app: App, open: Open, number: JobNumber, path: PathBuf) {
+fn begin(app: App, open: Open, (number, turn): (JobNumber, Turn), path: PathBuf) {
     let runtime = Handle::current();
+    // From now on it can be cancelled.
+    let making = turn.of(number);
     tokio::task::spawn_blocking(move || {
         let Open { outbox, store_path, .. } = open;
         tracing::info!("a backup is being made as {}", path.display());
-        let mut rounds = Rounds { app: &app, begun: app.clock.instant(), told: app.clock.instant() };
+        let now = app.clock.instant();
+        let mut rounds = Rounds { app: &app, making: &making, begun: now, told: now };
         let mut pace = |progress: Progress| {
             let tell = |progress: Progress| {
                 let (done, total) = (progress.done, Some(progress.all));
@@ -155,6 +197,11 @@ fn end(number: JobNumber, made: Result<Copied, BackupError>, path: &Path, clock:
                 JobChange::End { number, state: JobState::Done, error: None, at },
             ]
         }
+        Err(BackupError::Cancelled) => {
+            tracing::info!("the backup {} was cancelled: nothing of it is left", path.display());
+            // Whoever cancelled it may have gone before he wrote so.
+            vec![JobChange::End { number, state: JobState::Cancelled, error: None, at }]
+        }
         Err(error) => {
             let error = match &error {
                 BackupError::Store(source) => logging::chain(source),
@@ -169,6 +216,7 @@ fn end(number: JobNumber, made: Result<Copied, BackupError>, path: &Path, clock:
 /// Work and rest.
 struct Rounds<'a> {
     app: &'a App,
+    making: &'a Making,
     begun: std::time::Instant,
     told: std::time::Instant,
 }
@@ -177,21 +225,30 @@ impl Rounds<'_> {
     fn after(
         &mut self,
         progress: Progress,
-        tell: impl FnOnce(Progress) -> Result<JobChanged, crate::outbox::StoreError>,
-    ) -> ControlFlow<()> {
+        tell: impl FnOnce(Progress) -> Result<JobChanged, StoreError>,
+    ) -> ControlFlow<Halt> {
         let clock = self.app.clock;
+        if self.making.is_cancelled() {
+            return ControlFlow::Break(Halt::Cancelled);
+        }
         if *self.app.stopping.borrow() {
-            return ControlFlow::Break(());
+            return ControlFlow::Break(Halt::Stopped);
         }
         let now = clock.instant();
-        if now.saturating_duration_since(self.told) >= TELL {
+        if progress.stage == Stage::Name || now.saturating_duration_since(self.told) >= TELL {
             self.told = now;
-            if !matches!(tell(progress), Ok(JobChanged::Done(..))) {
-                return ControlFlow::Break(());
+            match tell(progress) {
+                Ok(JobChanged::Done(..)) => {}
+                Ok(JobChanged::Ended(..) | JobChanged::Excluded(..) | JobChanged::Missing) => {
+                    return ControlFlow::Break(Halt::Cancelled);
+                }
+                Err(_) => return ControlFlow::Break(Halt::Stopped),
             }
         }
-        if progress.stage == Stage::Rows {
-            rest(now.saturating_duration_since(self.begun).min(REST), clock);
+        match progress.stage {
+            Stage::Name if !self.making.name() => return ControlFlow::Break(Halt::Cancelled),
+            Stage::Moment | Stage::Name => {}
+            Stage::Rows | Stage::Finish => rest(now.saturating_duration_since(self.begun).min(REST), clock),
         }
         self.begun = clock.instant();
         ControlFlow::Continue(())

@@ -11,6 +11,7 @@ use axum::{
 use super::{
     App, Open,
     access::Asker,
+    backup::Cancelled,
     events::{shown, wrong_cursor},
     id::Id,
     json,
@@ -23,6 +24,7 @@ use crate::{
         account::AccountName,
         id::JobId,
         job::{Job, JobNumber, JobState, Work},
+        time::Timestamp,
     },
     outbox::{JobChange, JobChanged},
 };
@@ -76,10 +78,19 @@ pub(super) async fn cancel(
     Query::read(query.as_deref(), &[])?;
     let open = app.open().await?;
     let (number, _) = find(&open, &id, &asker).await?;
+    let cancelled = app.backups.cancel(number);
+    if cancelled == Cancelled::TooLate {
+        let detail = "the backup is whole, and has its name or is about to get it: there is nothing to cancel any more";
+        return Err(Problem::new(StatusCode::CONFLICT, "job_ended", detail));
+    }
     let (state, at) = (JobState::Cancelled, app.clock.wall());
     let change = JobChange::End { number, state, error: None, at };
     match open.outbox.change_job(change).await? {
         JobChanged::Done(number, job) => Ok(json(StatusCode::OK, &view(number, &job, &open))),
+        // It was given up, and said so, before this could.
+        JobChanged::Ended(number, job) if cancelled == Cancelled::Yes && job.state == state => {
+            Ok(json(StatusCode::OK, &view(number, &job, &open)))
+        }
         JobChanged::Ended(_, job) | JobChanged::Excluded(_, job) => {
             let detail = format!("the job has ended already: it is {}", job.state.as_str());
             Err(Problem::new(StatusCode::CONFLICT, "job_ended", detail))
@@ -122,7 +133,7 @@ pub(super) fn view(number: JobNumber, job: &Job, open: &Open) -> JobView {
         account: job.account.clone(),
         endpoint_id: target.map(|target| target.id),
         since: recover.map(|recover| recover.since),
-        until: recover.map(|recover| recover.until),
+        until: recover.map(|recover| recover.until).filter(|until| *until != Timestamp::MAX),
         file,
         size: job.made.map(|made| made.size),
         store_growth: job.made.map(|made| made.growth),

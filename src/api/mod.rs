@@ -62,6 +62,7 @@ use tokio::{
     time::timeout,
 };
 
+pub use self::backup::Backups;
 pub(crate) use self::deliveries::{phases, response};
 pub use self::readers::Readers;
 use self::{gate::Gate, problem::Problem, request_id::RequestId, routes::Route};
@@ -102,6 +103,8 @@ pub struct App {
     pub repair: watch::Receiver<Option<f64>>,
     /// The daemon is stopping.
     pub stopping: watch::Receiver<bool>,
+    /// The backup that is being made.
+    pub backups: Backups,
 }
 
 /// What there is once the store is open; clones share it.

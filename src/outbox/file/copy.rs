@@ -2,9 +2,11 @@
 //!
 //! A read transaction shows the store as of one commit, and while it lives no page that it can see is used again: the store's
 //! file grows with each commit. So nearly all is copied without one. Rows of `events` and `attempts` are never changed: they
-//! are copied first, some at a time, each time as the store is then, at the pace that the asker sets. What is the state of one
-//! moment is copied last, in one read transaction: the events and attempts that came meanwhile, and all other tables. That
-//! moment is the backup's. Then what retention took away between the two is taken from the copy.
+//! are copied first, some at a time, each time as the store is then, at the pace that the asker sets: those that are there when
+//! it begins, and then once more those that came meanwhile. It runs after no more than these, or it would never end where more
+//! comes than it copies. What is the state of one moment is copied last, in one read transaction: the events and attempts that
+//! have come since, and all other tables. That moment is the backup's. Then what retention took away before it is taken from
+//! the copy.
 //!
 //! The copy is a store as one that was not closed: attempts that were being made have no outcome in it, so the daemon that
 //! starts with it marks them `after_crash`.
@@ -20,8 +22,8 @@ use std::{
 };
 
 use redb::{
-    Builder, Database, Key, ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
-    TableHandle as _, Value, backends::FileBackend,
+    Builder, Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
+    ReadableTableMetadata as _, TableDefinition, TableHandle as _, Value, backends::FileBackend,
 };
 
 use super::{
@@ -36,6 +38,7 @@ use crate::outbox::{
     held::row_bytes,
     jobs,
     open::{open_error, parent},
+    record::decode_attempt,
     room::Room,
     schema::{
         ACCOUNTS, ATTEMPTS, ENDPOINTS, EVENTS, FIFO, FILES, HEALTH, HISTORY, IDS, JOBS, KEYS, META, PARKED,
@@ -53,6 +56,8 @@ const PIECES: usize = 16;
 const CACHE: usize = 16 << 20;
 /// A store with few rows takes so many bytes.
 const LEAST: u64 = 2 << 20;
+/// How often what has come since is copied before the moment.
+const ROUNDS: usize = 2;
 /// What the store may grow by during the last part, where what is free cannot be told.
 const GROWTH: u64 = 1 << 30;
 /// Of the free space beyond what the store needs, the part that it may grow by during the last part.
@@ -65,8 +70,10 @@ pub enum Stage {
     Rows,
     /// The state of one moment is copied, and the store grows meanwhile.
     Moment,
-    /// The copy is finished.
+    /// What retention took away is taken from the copy.
     Finish,
+    /// The copy is whole and synced, and gets its name if it is to go on.
+    Name,
 }
 
 /// How far a backup has come.
@@ -80,10 +87,19 @@ pub struct Progress {
     pub all: u64,
 }
 
-/// Is asked after each piece whether to go on, and may wait before it answers.
-pub trait Pace: FnMut(Progress) -> ControlFlow<()> {}
+/// Why a backup is not gone on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The daemon stops.
+    Stopped,
+    /// Somebody has cancelled it.
+    Cancelled,
+}
 
-impl<F: FnMut(Progress) -> ControlFlow<()>> Pace for F {}
+/// Is asked after each piece whether to go on, and may wait before it answers.
+pub trait Pace: FnMut(Progress) -> ControlFlow<Halt> {}
+
+impl<F: FnMut(Progress) -> ControlFlow<Halt>> Pace for F {}
 
 /// A backup that was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,9 +162,12 @@ pub enum BackupError {
         /// Bytes that were allowed.
         allowed: u64,
     },
-    /// The asker said so.
+    /// The daemon stops.
     #[error("the daemon was stopped before the backup was whole")]
     Stopped,
+    /// Somebody has cancelled it.
+    #[error("the backup was cancelled, and nothing of it is left")]
+    Cancelled,
     /// The store has a table that is not known here.
     #[error("the store has a table `{0}` that this version does not know; use the posthaste that made it")]
     Unknown(String),
@@ -183,13 +202,14 @@ pub(in crate::outbox) fn copy(
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE);
         let own = builder.create_with_backend(backend).map_err(StoreError::from)?;
-        let mut work = Copying { database, own: &own, ground: &ground, pace, done: 0 };
+        let mut work = Copying { database, own: &own, ground: &ground, pace: &mut *pace, done: 0 };
         let bytes = work.all()?;
         own.close().map_err(StoreError::from)?;
         Ok(bytes)
     });
     let bytes = made.map_err(StoreError::from).map_err(BackupError::from).flatten();
     let bytes = bytes.map_err(|error| ground.explain(error))?;
+    asked(pace, Progress { stage: Stage::Name, done: bytes, all: bytes })?;
     target.finish().map_err(|error| match error {
         OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
             BackupError::Exists(path.to_owned())
@@ -266,6 +286,15 @@ impl<'a> Ground<'a> {
         }
     }
 
+    /// While it is made: what the store keeps free for itself on the same disk stays free.
+    fn still_fits(&self) -> Result<(), BackupError> {
+        let keep = if self.same { self.room.wanted() } else { 0 };
+        match self.free() {
+            Some(free) if free < keep => Err(BackupError::Full(self.path.to_owned())),
+            _ => Ok(()),
+        }
+    }
+
     /// The bytes that the store takes up.
     fn taken(&self) -> u64 {
         fs::metadata(self.store).map_or(0, |found| found.blocks() * 512)
@@ -296,8 +325,22 @@ struct Copying<'a> {
     done: u64,
 }
 
-/// Rows of one read, with the key of the last.
+/// Rows of one read; with the key of the last, if there may be more behind them.
 type Piece = (Vec<(u64, Vec<u8>)>, Option<u64>);
+/// Keys of rows to be removed, of those that were looked at at once; with the key to go on at, if there may be more.
+type Gone = (Vec<u64>, Option<u64>);
+
+/// Where rows that never change are copied from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// The store, each piece as it is then, up to this row.
+    Store {
+        /// The last.
+        to: u64,
+    },
+    /// A view of it, all of it.
+    View(&'a ReadTransaction, &'a Watch<'a>),
+}
 
 impl Copying<'_> {
     /// Copies all; returns how many bytes of rows there are.
@@ -305,12 +348,17 @@ impl Copying<'_> {
         let txn = self.own.begin_write().map_err(StoreError::from)?;
         create(&txn).map_err(StoreError::from)?;
         txn.commit().map_err(StoreError::from)?;
-        let (events, attempts) = (self.numbered(EVENTS, None, 0)?, self.numbered(ATTEMPTS, None, 0)?);
+        let (mut events, mut attempts) = (0, 0);
+        for _ in 0..ROUNDS {
+            let (to_event, to_attempt) = last_of_both(&self.database.begin_read()?)?;
+            events = self.numbered(EVENTS, Source::Store { to: to_event }, events)?;
+            attempts = self.numbered(ATTEMPTS, Source::Store { to: to_attempt }, attempts)?;
+        }
         let txn = self.database.begin_read()?;
         let watch = Watch::begin(self.ground);
         known(&txn)?;
-        self.numbered(EVENTS, Some((&txn, &watch)), events)?;
-        self.numbered(ATTEMPTS, Some((&txn, &watch)), attempts)?;
+        self.numbered(EVENTS, Source::View(&txn, &watch), events)?;
+        self.numbered(ATTEMPTS, Source::View(&txn, &watch), attempts)?;
         self.table(PENDING, &txn, &watch, |_, _| true)?;
         self.table(HISTORY, &txn, &watch, |_, _| true)?;
         self.table(IDS, &txn, &watch, |_, _| true)?;
@@ -334,12 +382,12 @@ impl Copying<'_> {
 }
 
 impl Copying<'_> {
-    /// Copies the rows of a table whose rows are never changed, from the one after `last` on: to where there are no more
-    /// just now, each piece as the store is then; or all of a view. Returns the last that was copied.
+    /// Copies the rows of a table whose rows are never changed, from the one after `last` on. Returns the last that was
+    /// copied.
     fn numbered(
         &mut self,
         table: TableDefinition<u64, &'static [u8]>,
-        view: Option<(&ReadTransaction, &Watch<'_>)>,
+        from: Source<'_>,
         mut last: u64,
     ) -> Result<u64, BackupError> {
         loop {
@@ -347,9 +395,9 @@ impl Copying<'_> {
             let mut pieces = 0;
             let mut whole = false;
             while !whole && pieces < PIECES {
-                let (rows, end) = match view {
-                    Some((view, _)) => piece(view, table, last)?,
-                    None => piece(&self.database.begin_read()?, table, last)?,
+                let (rows, end) = match from {
+                    Source::View(view, _) => piece(view, table, (last, u64::MAX))?,
+                    Source::Store { to } => piece(&self.database.begin_read()?, table, (last, to))?,
                 };
                 whole = end.is_none();
                 {
@@ -361,9 +409,9 @@ impl Copying<'_> {
                 }
                 self.done += rows.iter().map(|(_, row)| row_bytes(row)).sum::<u64>();
                 pieces += 1;
-                match view {
-                    Some((_, watch)) => self.watched(watch)?,
-                    None => self.go_on(Stage::Rows)?,
+                match from {
+                    Source::View(_, watch) => self.watched(watch)?,
+                    Source::Store { .. } => self.go_on(Stage::Rows)?,
                 }
             }
             txn.commit().map_err(StoreError::from)?;
@@ -412,14 +460,29 @@ impl Copying<'_> {
 
     /// Takes from the copy what retention took away before its moment: events without rows, and attempts without an event.
     fn prune(&mut self, (events, attempts): (u64, u64)) -> Result<(), BackupError> {
-        let txn = self.own.begin_write().map_err(StoreError::from)?;
-        if txn.open_table(EVENTS).map_err(StoreError::from)?.len().map_err(StoreError::from)? > events {
-            prune_events(&txn)?;
+        if length(&self.own.begin_read().map_err(StoreError::from)?, EVENTS)? > events {
+            self.prune_table(EVENTS, gone_events)?;
         }
-        if txn.open_table(ATTEMPTS).map_err(StoreError::from)?.len().map_err(StoreError::from)? > attempts {
-            prune_attempts(&txn)?;
+        if length(&self.own.begin_read().map_err(StoreError::from)?, ATTEMPTS)? > attempts {
+            self.prune_table(ATTEMPTS, gone_attempts)?;
         }
-        txn.commit().map_err(StoreError::from)?;
+        Ok(())
+    }
+
+    fn prune_table(
+        &mut self,
+        table: TableDefinition<u64, &'static [u8]>,
+        gone: fn(&ReadTransaction, u64) -> Result<Gone, StoreError>,
+    ) -> Result<(), BackupError> {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let (rows, end) = gone(&self.own.begin_read().map_err(StoreError::from)?, from)?;
+            if !rows.is_empty() {
+                remove(self.own, table, &rows)?;
+            }
+            next = end;
+            self.go_on(Stage::Finish)?;
+        }
         Ok(())
     }
 
@@ -429,34 +492,40 @@ impl Copying<'_> {
     }
 
     fn go_on(&mut self, stage: Stage) -> Result<(), BackupError> {
-        self.ground.check(0)?;
+        self.ground.still_fits()?;
         let all = self.ground.room.held().max(self.done);
-        let progress = Progress { stage, done: self.done, all };
-        match (self.pace)(progress) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(BackupError::Stopped),
-        }
+        asked(self.pace, Progress { stage, done: self.done, all })
     }
 }
 
+fn asked(pace: &mut dyn Pace, progress: Progress) -> Result<(), BackupError> {
+    match pace(progress) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(Halt::Stopped) => Err(BackupError::Stopped),
+        ControlFlow::Break(Halt::Cancelled) => Err(BackupError::Cancelled),
+    }
+}
+
+/// The tables that are copied.
+pub(in crate::outbox) const COPIED: [&str; 14] = [
+    "events",
+    "pending",
+    "history",
+    "attempts",
+    "ids",
+    "files",
+    "parked",
+    "fifo",
+    "endpoints",
+    "jobs",
+    "keys",
+    "accounts",
+    "health",
+    "meta",
+];
+
 /// Every table is one that is copied.
 fn known(view: &ReadTransaction) -> Result<(), BackupError> {
-    const COPIED: [&str; 14] = [
-        "events",
-        "pending",
-        "history",
-        "attempts",
-        "ids",
-        "files",
-        "parked",
-        "fifo",
-        "endpoints",
-        "jobs",
-        "keys",
-        "accounts",
-        "health",
-        "meta",
-    ];
     let tables = view.list_tables().map_err(StoreError::from)?;
     match tables.map(|table| table.name().to_owned()).find(|name| !COPIED.contains(&name.as_str())) {
         Some(unknown) => Err(BackupError::Unknown(unknown)),
@@ -495,15 +564,23 @@ fn length_of<T: Value>(value: &T::SelfType<'_>) -> u64 {
     u64::try_from(T::as_bytes(value).as_ref().len()).unwrap_or(u64::MAX)
 }
 
-/// The rows after `last`; and where they end, if there may be more behind them.
+/// The last event and the last attempt that are there.
+fn last_of_both(view: &ReadTransaction) -> Result<(u64, u64), StoreError> {
+    let last = |table: TableDefinition<u64, &'static [u8]>| -> Result<u64, StoreError> {
+        Ok(view.open_table(table)?.last()?.map_or(0, |(key, _)| key.value()))
+    };
+    Ok((last(EVENTS)?, last(ATTEMPTS)?))
+}
+
+/// The rows after `last`, up to `to`.
 fn piece(
     view: &ReadTransaction,
     table: TableDefinition<u64, &'static [u8]>,
-    last: u64,
+    (last, to): (u64, u64),
 ) -> Result<Piece, StoreError> {
     let (mut rows, mut bytes) = (Vec::new(), 0);
-    let Some(from) = last.checked_add(1) else { return Ok((rows, None)) };
-    for entry in view.open_table(table)?.range(from..)? {
+    let Some(from) = last.checked_add(1).filter(|from| *from <= to) else { return Ok((rows, None)) };
+    for entry in view.open_table(table)?.range(from..=to)? {
         let (key, row) = entry?;
         let (key, row) = (key.value(), row.value().to_vec());
         // Out of order in a damaged file: to follow them might never end.
@@ -519,37 +596,56 @@ fn piece(
     Ok((rows, None))
 }
 
-fn prune_events(txn: &redb::WriteTransaction) -> Result<(), StoreError> {
-    let (mut events, pending, history) =
-        (txn.open_table(EVENTS)?, txn.open_table(PENDING)?, txn.open_table(HISTORY)?);
-    let mut gone = Vec::new();
-    for entry in events.iter()? {
-        let seq = Seq::new(entry?.0.value());
+fn gone_events(view: &ReadTransaction, from: u64) -> Result<Gone, StoreError> {
+    let (pending, history) = (view.open_table(PENDING)?, view.open_table(HISTORY)?);
+    gone(&view.open_table(EVENTS)?, from, |seq, _| {
+        let seq = Seq::new(seq);
         let rows = first_row(seq)..first_row(seq.next());
-        if pending.range(rows.clone())?.next().is_none() && history.range(rows)?.next().is_none() {
-            gone.push(seq.get());
-        }
-    }
-    for seq in gone {
-        events.remove(seq)?;
-    }
-    Ok(())
+        Ok(pending.range(rows.clone())?.next().is_none() && history.range(rows)?.next().is_none())
+    })
 }
 
-fn prune_attempts(txn: &redb::WriteTransaction) -> Result<(), StoreError> {
-    let (mut attempts, events) = (txn.open_table(ATTEMPTS)?, txn.open_table(EVENTS)?);
-    let mut gone = Vec::new();
-    for entry in attempts.iter()? {
+/// One that cannot be read stays: nobody knows whose it is.
+fn gone_attempts(view: &ReadTransaction, from: u64) -> Result<Gone, StoreError> {
+    let events = view.open_table(EVENTS)?;
+    gone(&view.open_table(ATTEMPTS)?, from, |_, row| {
+        let of = decode_attempt(row).map(|attempt| attempt.delivery.seq);
+        of.map_or(Ok(false), |seq| Ok(events.get(seq.get())?.is_none()))
+    })
+}
+
+/// Looks through some rows from `from` on.
+fn gone(
+    rows: &ReadOnlyTable<u64, &'static [u8]>,
+    from: u64,
+    is_gone: impl Fn(u64, &[u8]) -> Result<bool, StoreError>,
+) -> Result<Gone, StoreError> {
+    let (mut gone, mut bytes) = (Vec::new(), 0);
+    for (looked, entry) in rows.range(from..)?.enumerate() {
         let (key, row) = entry?;
-        let of = crate::outbox::record::decode_attempt(row.value()).map(|attempt| attempt.delivery.seq);
-        if let Some(seq) = of
-            && events.get(seq.get())?.is_none()
-        {
+        if bytes >= PIECE || looked == PIECE_ROWS {
+            return Ok((gone, Some(key.value())));
+        }
+        bytes += row.value().len();
+        if is_gone(key.value(), row.value())? {
             gone.push(key.value());
         }
     }
-    for row in gone {
-        attempts.remove(row)?;
+    Ok((gone, None))
+}
+
+fn remove(
+    own: &Database,
+    table: TableDefinition<u64, &'static [u8]>,
+    rows: &[u64],
+) -> Result<(), StoreError> {
+    let txn = own.begin_write()?;
+    {
+        let mut table = txn.open_table(table)?;
+        for row in rows {
+            table.remove(row)?;
+        }
     }
+    txn.commit()?;
     Ok(())
 }

@@ -27,12 +27,14 @@ use std::{
 
 use redb::{Builder, Database, ReadableDatabase as _};
 
+#[cfg(test)]
+pub(super) use self::copy::COPIED;
 pub(super) use self::copy::{copy, may_copy};
 use self::overlay::Overlay;
 pub use self::{
     check::{Finding, Report, TableSize},
     compact::Compacted,
-    copy::{BackupError, Copied, Pace, Progress, Stage},
+    copy::{BackupError, Copied, Halt, Pace, Progress, Stage},
     export::{Exported, Exporting},
     restore::{RestoreError, Restored, restore},
     target::remove_leftover,

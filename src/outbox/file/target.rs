@@ -81,12 +81,16 @@ pub fn remove_leftover(path: &Path) -> io::Result<()> {
 pub(super) const PARTIAL: &str = ".partial";
 
 fn remove_unlocked(path: &Path) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let file = match options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path) {
+    // Something else of that name, a pipe say, must not hold anybody up.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there, and is no file"));
+    }
     match file.try_lock() {
         Ok(()) => fs::remove_file(path),
         Err(TryLockError::WouldBlock) => {

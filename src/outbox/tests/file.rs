@@ -30,7 +30,7 @@ use crate::{
         Acceptance, Batch, BatchAnswer, Configured, End, Entry, FileIdentity, JobChange, JobChanged,
         KeyChange, KeyChanged, OpenError, Opened, Outbox, Replay, Replayed, Room, TenantChange,
         TenantChanged,
-        file::{BackupError, Finding, Progress, RestoreError, Stage, Stopped, copy, restore},
+        file::{BackupError, Finding, Halt, Progress, RestoreError, Stage, Stopped, copy, restore},
         ground::Ground,
         schema::{
             ACCOUNTS, ATTEMPTS, ENDPOINTS, EVENTS, FIFO, FILES, HEALTH, HISTORY, IDS, JOBS, KEYS, META,
@@ -460,7 +460,7 @@ fn a_damaged_file_is_an_error_or_a_finding() {
     assert!(refused > 0 && refused + seen > 20, "{refused} refused, {seen} found");
 }
 
-fn go_on(_: Progress) -> ControlFlow<()> {
+fn go_on(_: Progress) -> ControlFlow<Halt> {
     ControlFlow::Continue(())
 }
 
@@ -492,10 +492,10 @@ fn a_backup_is_the_store_of_one_moment() {
         ControlFlow::Continue(())
     };
     outbox.backup(&path, &backup, &mut pace).expect("it is made");
-    assert_eq!(stages, [Stage::Rows, Stage::Moment, Stage::Finish]);
-    assert_eq!(came, 3);
+    assert_eq!(stages, [Stage::Rows, Stage::Moment, Stage::Finish, Stage::Name]);
+    assert_eq!(came, 4);
     writer.close(End::Clean).expect("it closes");
-    assert_eq!(events(&path), (1..=12).collect::<Vec<_>>());
+    assert_eq!(events(&path), (1..=13).collect::<Vec<_>>());
     assert_eq!(found(&backup), []);
     assert_eq!(events(&backup), (1..=10).collect::<Vec<_>>(), "what came before the moment, and no more");
     let opened = Stopped::read(&backup, |_| {}).expect("it opens");
@@ -554,22 +554,63 @@ fn a_backup_ends_however_much_is_handed_in() {
     let (path, backup) = (directory.path().join("store.redb"), directory.path().join("backup.redb"));
     let Opened { outbox, writer, .. } = open(&path, &options()).expect("a new store opens");
     fill(&outbox);
+    let take = || {
+        // More than is copied at once.
+        for _ in 0..3 {
+            let mut one = batch(None, "{}");
+            one.events[0].event.data = format!("\"{}\"", "x".repeat(500_000)).into();
+            accept(&outbox, one);
+        }
+    };
+    take();
     let mut pieces = 0;
     let mut pace = |progress: Progress| {
         pieces += 1;
         assert!(pieces < 50, "it runs after what comes for ever");
         if progress.stage == Stage::Rows {
-            for _ in 0..3 {
-                let mut one = batch(None, "{}");
-                one.events[0].event.data = format!("\"{}\"", "x".repeat(500_000)).into();
-                accept(&outbox, one);
-            }
+            take();
         }
         ControlFlow::Continue(())
     };
     outbox.backup(&path, &backup, &mut pace).expect("it is made");
     writer.close(End::Clean).expect("it closes");
     assert!(found(&backup).is_empty());
+}
+
+#[test]
+fn what_was_taken_away_is_looked_for_in_pieces() {
+    let directory = directory();
+    let (path, backup) = (directory.path().join("store.redb"), directory.path().join("backup.redb"));
+    let Opened { outbox, writer, .. } = open(&path, &options()).expect("a new store opens");
+    fill(&outbox);
+    for _ in 0..8 {
+        let mut one = batch(None, "{}");
+        one.events[0].event.data = format!("\"{}\"", "x".repeat(600_000)).into();
+        accept(&outbox, one);
+    }
+    // An event that has been copied is taken away, and the backup called off at one of its last pieces.
+    let make = |event: u64, stop: usize| {
+        let (mut finishing, mut gone) = (0, false);
+        let mut pace = |progress: Progress| {
+            if progress.stage == Stage::Rows && !std::mem::replace(&mut gone, true) {
+                let txn = outbox.database.begin_write().expect("a transaction");
+                for (table, row) in [(EVENTS, event), (HISTORY, event << 16), (ATTEMPTS, event - 4)] {
+                    txn.open_table(table).expect("a table").remove(row).expect("it reads").expect("a row");
+                }
+                txn.commit().expect("a commit");
+            }
+            finishing += usize::from(progress.stage == Stage::Finish);
+            if finishing == stop { ControlFlow::Break(Halt::Cancelled) } else { ControlFlow::Continue(()) }
+        };
+        (outbox.backup(&path, &backup, &mut pace), finishing)
+    };
+    let (result, _) = make(5, 3);
+    assert!(matches!(result, Err(BackupError::Cancelled)), "in the midst of it");
+    let (result, pieces) = make(6, usize::MAX);
+    result.expect("it is made");
+    assert!(pieces > 4, "{pieces}");
+    assert_eq!(events(&backup), (1..=17).filter(|seq| !(5..7).contains(seq)).collect::<Vec<_>>());
+    writer.close(End::Clean).expect("it closes");
 }
 
 /// A disk with so little free that a store may not grow by more than a few pages.
@@ -736,13 +777,21 @@ fn a_backup_that_is_not_made_leaves_nothing() {
     let (path, backup) = (directory.path().join("store.redb"), directory.path().join("backup.redb"));
     let Opened { outbox, writer, .. } = open(&path, &options()).expect("a new store opens");
     fill(&outbox);
-    for stage in [Stage::Rows, Stage::Moment, Stage::Finish] {
+    for (stage, halt) in [
+        (Stage::Rows, Halt::Stopped),
+        (Stage::Moment, Halt::Cancelled),
+        (Stage::Finish, Halt::Stopped),
+        (Stage::Name, Halt::Cancelled),
+    ] {
         let mut pace = |progress: Progress| {
             assert!(directory.path().join("backup.redb.partial").exists() && !backup.exists());
-            if progress.stage == stage { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if progress.stage == stage { ControlFlow::Break(halt) } else { ControlFlow::Continue(()) }
         };
         let result = outbox.backup(&path, &backup, &mut pace);
-        assert!(matches!(result, Err(BackupError::Stopped)), "{stage:?}");
+        match halt {
+            Halt::Stopped => assert!(matches!(result, Err(BackupError::Stopped)), "{stage:?}"),
+            Halt::Cancelled => assert!(matches!(result, Err(BackupError::Cancelled)), "{stage:?}"),
+        }
         assert_eq!(fs::read_dir(directory.path()).expect("a list").count(), 1, "{stage:?}");
     }
     fs::write(&backup, "mine").expect("a file");
@@ -782,6 +831,14 @@ fn what_a_crash_left_of_a_backup_is_removed_unless_somebody_makes_it() {
     drop(other);
     outbox.backup(&path, &backup, &mut go_on).expect("it is made");
     assert!(!partial.exists());
+    // What is no file is nobody's leftover, and a pipe holds nobody up.
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let pipe = directory.path().join("other.redb.partial");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
+    let other = directory.path().join("other.redb");
+    let error = outbox.backup(&path, &other, &mut go_on).expect_err("there is a pipe in its way");
+    assert!(error.to_string().contains("is no file"), "{error}");
+    assert!(pipe.exists() && !other.exists());
     writer.close(End::Clean).expect("it closes");
 }
 
