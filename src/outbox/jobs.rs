@@ -7,7 +7,7 @@
 //! Every change is a commit of its own; the progress of a recover goes with the deliveries that it replays. All rows are in the
 //! writer's memory besides. Of those that have ended the last [`KEPT`] are kept; how many can run at once is bounded by
 //! what excludes what ([`Work::excludes`]). What was running when the daemon ended goes on where its work is the store's own; else the
-//! next start says that it has failed.
+//! next start says that it has failed. A row that cannot be read is passed over, and its number not given again.
 
 use std::{collections::BTreeMap, mem, path::PathBuf};
 
@@ -92,6 +92,8 @@ pub enum JobChanged {
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     all: BTreeMap<JobNumber, Job>,
+    /// The greatest number that was given, and is not forgotten.
+    last: u64,
     /// Those that were running when the store was opened, and do not go on.
     stopped: Vec<JobNumber>,
 }
@@ -99,10 +101,21 @@ pub(super) struct Jobs {
 impl Jobs {
     /// Reads all of them.
     pub(super) fn read(txn: &ReadTransaction) -> Result<Self, StoreError> {
-        let all: BTreeMap<_, _> = read_all(txn)?.into_iter().collect();
+        let mut last = 0;
+        let mut all = BTreeMap::new();
+        for (number, job) in rows(txn)? {
+            last = last.max(number.get());
+            match job {
+                Some(job) => drop(all.insert(number, job)),
+                None => tracing::error!(
+                    error = %StoreError::Row { table: "jobs", key: number.get() },
+                    "a job cannot be read: it is left alone"
+                ),
+            }
+        }
         let stopped =
             |(number, job): (&JobNumber, &Job)| (job.is_running() && !job.work.survives()).then_some(*number);
-        Ok(Self { stopped: all.iter().filter_map(stopped).collect(), all })
+        Ok(Self { stopped: all.iter().filter_map(stopped).collect(), all, last })
     }
 
     /// Makes or changes one; whether anything was written is whether it is [`JobChanged::Done`].
@@ -117,8 +130,8 @@ impl Jobs {
                 if let Some((number, job)) = self.all.iter().find(|(_, job)| excluding(job)) {
                     return Ok(JobChanged::Excluded(*number, Box::new(job.clone())));
                 }
-                let last = self.all.last_key_value().map_or(0, |(number, _)| number.get());
-                let number = JobNumber::new(last + 1);
+                let spent = StoreError::Row { table: "jobs", key: self.last };
+                let number = JobNumber::new(self.last.checked_add(1).ok_or(spent)?);
                 self.write(number, Job::new(account, work, total, at), tables)?;
                 Ok(self.done(number))
             }
@@ -132,7 +145,9 @@ impl Jobs {
                 debug_assert!(state != JobState::Running, "a job that ends is not running");
                 let end = |job| Job { state, error, ended_at: Some(at), ..job };
                 let changed = self.change_running(number, tables, end)?;
-                self.prune(tables)?;
+                if matches!(changed, JobChanged::Done(..)) {
+                    self.prune(tables)?;
+                }
                 Ok(changed)
             }
         }
@@ -195,6 +210,7 @@ impl Jobs {
 
     fn write(&mut self, number: JobNumber, job: Job, tables: &mut Tables<'_>) -> Result<(), StoreError> {
         tables.jobs()?.insert(number.get(), encode(&job).as_slice())?;
+        self.last = self.last.max(number.get());
         self.all.insert(number, job);
         Ok(())
     }
@@ -213,22 +229,26 @@ impl Jobs {
     }
 }
 
-/// All rows, by number.
+/// All that can be read, by number.
 pub(super) fn read_all(txn: &ReadTransaction) -> Result<Vec<(JobNumber, Job)>, StoreError> {
+    Ok(rows(txn)?.into_iter().filter_map(|(number, job)| Some((number, job?))).collect())
+}
+
+/// All rows, by number; without a job those that cannot be read.
+fn rows(txn: &ReadTransaction) -> Result<Vec<(JobNumber, Option<Job>)>, StoreError> {
     let Some(table) = open(txn)? else { return Ok(Vec::new()) };
     let mut all = Vec::new();
     for entry in table.iter()? {
         let (number, row) = entry?;
-        all.push(decoded(number.value(), row.value())?);
+        all.push((JobNumber::new(number.value()), decode(row.value())));
     }
     Ok(all)
 }
 
-/// One row.
+/// One of them; one whose row cannot be read is none.
 pub(super) fn read_one(txn: &ReadTransaction, number: JobNumber) -> Result<Option<Job>, StoreError> {
     let Some(table) = open(txn)? else { return Ok(None) };
-    let row = table.get(number.get())?;
-    row.map(|row| decoded(number.get(), row.value()).map(|(_, job)| job)).transpose()
+    Ok(table.get(number.get())?.and_then(|row| decode(row.value())))
 }
 
 /// The table, if there was ever a job.
@@ -238,11 +258,6 @@ fn open(txn: &ReadTransaction) -> Result<Option<impl ReadableTable<u64, &'static
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-fn decoded(number: u64, row: &[u8]) -> Result<(JobNumber, Job), StoreError> {
-    let job = decode(row).ok_or(StoreError::Row { table: "jobs", key: number })?;
-    Ok((JobNumber::new(number), job))
 }
 
 #[derive(Serialize, Deserialize)]

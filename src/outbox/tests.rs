@@ -13,6 +13,7 @@ mod origins;
 mod parked;
 mod random;
 mod recover;
+mod tables;
 mod tenants;
 mod writing;
 

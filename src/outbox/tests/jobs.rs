@@ -9,7 +9,7 @@ use crate::{
         job::{Job, JobNumber, JobState, Recover, Work},
         time::Timestamp,
     },
-    outbox::{End, JobChange, JobChanged, Opened, jobs::KEPT},
+    outbox::{End, JobChange, JobChanged, Opened, jobs::KEPT, schema::JOBS},
 };
 
 fn recover(endpoint: u32) -> Work {
@@ -113,5 +113,30 @@ fn the_last_that_have_ended_are_kept_and_all_that_run() {
     let numbers: Vec<_> = jobs(&opened).iter().map(|(number, _)| number.get()).collect();
     let expected: Vec<_> = [1].into_iter().chain(7..=most + 6).collect();
     assert_eq!(numbers, expected);
+    opened.writer.close(End::Clean).expect("it closes");
+}
+
+#[test]
+fn a_job_that_cannot_be_read_stops_nobody() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.redb");
+    let opened = open(&path, &options()).expect("it opens");
+    for endpoint in [1, 2] {
+        assert!(matches!(make(&opened, recover(endpoint)), JobChanged::Done(..)));
+    }
+    opened.writer.close(End::Clean).expect("it closes");
+    let database = redb::Database::open(&path).expect("it opens");
+    let txn = database.begin_write().expect("a transaction");
+    drop(txn.open_table(JOBS).expect("a table").insert(2, b"\xffx".as_slice()));
+    txn.commit().expect("a commit");
+    drop(database);
+
+    let opened = open(&path, &options()).expect("it opens all the same");
+    let jobs = opened.outbox.read().and_then(|reader| reader.jobs()).expect("they are read");
+    assert_eq!(jobs.iter().map(|(number, _)| number.get()).collect::<Vec<_>>(), [1]);
+    let one = opened.outbox.read().and_then(|reader| reader.job(JobNumber::new(2)));
+    assert_eq!(one.expect("it is read"), None);
+    let made = make(&opened, recover(2));
+    assert!(matches!(made, JobChanged::Done(number, _) if number.get() == 3), "{made:?}");
     opened.writer.close(End::Clean).expect("it closes");
 }
