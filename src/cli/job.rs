@@ -163,8 +163,9 @@ fn print(answer: &[u8], screen: &mut Screen<'_>) -> Result<(), CliError> {
     if let Some(id) = job.endpoint_id {
         screen.line(&format!("  endpoint  {id}"))?;
     }
-    if let (Some(since), Some(until)) = (job.since, job.until) {
-        screen.line(&format!("  failed    since {}, before {}", text::time(since), text::time(until)))?;
+    if let Some(since) = job.since {
+        let until = job.until.map_or_else(String::new, |until| format!(", before {}", text::time(until)));
+        screen.line(&format!("  failed    since {}{until}", text::time(since)))?;
     }
     if let Some(file) = &job.file {
         screen.line(&format!("  file      {}", text::plain(file)))?;

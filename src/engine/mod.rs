@@ -78,6 +78,7 @@ pub struct Handle(mpsc::UnboundedSender<Command>);
 enum Command {
     Waiting(Vec<(DeliveryKey, EndpointNumber)>, oneshot::Sender<Vec<Waits>>),
     Lanes(oneshot::Sender<HashMap<EndpointNumber, LaneView>>),
+    Lane(EndpointNumber, oneshot::Sender<Option<LaneView>>),
     Overview(oneshot::Sender<Overview>),
     /// The wall clock may stand otherwise.
     Clock,
@@ -169,6 +170,11 @@ impl Handle {
     /// How the lanes are.
     pub async fn lanes(&self) -> HashMap<EndpointNumber, LaneView> {
         self.ask(Command::Lanes).await
+    }
+
+    /// How one of them is, if it is there.
+    pub async fn lane(&self, number: EndpointNumber) -> Option<LaneView> {
+        self.ask(|answer| Command::Lane(number, answer)).await
     }
 
     /// How things are.
@@ -915,6 +921,11 @@ impl Engine {
         heard_all
     }
 
+    fn lane(&self, number: EndpointNumber) -> Option<LaneView> {
+        let consecutive_failures = self.standings.get(&number)?.consecutive_failures;
+        Some(LaneView { status: self.scheduler.lane(number)?, consecutive_failures })
+    }
+
     fn obey(&mut self, command: Command) {
         // Who asked may have gone: then nobody needs the answer.
         match command {
@@ -923,11 +934,11 @@ impl Engine {
                 let _ = answer.send(keys.into_iter().map(waits).collect());
             }
             Command::Lanes(answer) => {
-                let view = |(number, standing): (&EndpointNumber, &Standing)| {
-                    let status = self.scheduler.lane(*number)?;
-                    Some((*number, LaneView { status, consecutive_failures: standing.consecutive_failures }))
-                };
-                let _ = answer.send(self.standings.iter().filter_map(view).collect());
+                let numbers = self.standings.keys();
+                let _ = answer.send(numbers.filter_map(|one| Some((*one, self.lane(*one)?))).collect());
+            }
+            Command::Lane(number, answer) => {
+                let _ = answer.send(self.lane(number));
             }
             Command::Overview(answer) => {
                 let _ = answer.send(Overview {

@@ -3,23 +3,22 @@
 //! A recover gives an endpoint no more than its lane has little of: while [`WINDOW`] of its deliveries are due, nothing is
 //! added, so what is recovered is neither held in memory by the million nor let loose at once, and what is accepted meanwhile
 //! waits behind a few hundred at most. All other lanes have their turns as ever. While its circuit is open it gets what that is
-//! probed with, one after the other; while it is disabled, or the store has no room, the job waits. What is on disk says how far each has come: a start goes on from there.
+//! probed with, one after the other; while it is disabled, or the store has no room, or due deliveries of it are on disk alone
+//! for want of memory, the job waits. What is on disk says how far each has come: a start goes on from there.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Notify, task, time::sleep};
 
 use super::{
-    Handle, LaneView,
+    Handle,
     directory::{Directory, Target},
 };
 use crate::{
     clock::Clock,
-    model::{
-        endpoint::EndpointNumber,
-        job::{Job, JobNumber, JobState, Recover, Work},
-    },
+    model::job::{Job, JobNumber, JobState, Recover, Work},
     outbox::{DELETED, JobChange, JobChanged, Outbox, Step, StoreError},
+    scheduler::LaneStatus,
 };
 
 /// With so many of an endpoint's deliveries due, or of one that keeps an order pending, no more are replayed.
@@ -53,10 +52,8 @@ pub(super) async fn recover(
             continue;
         }
         let mut moved = false;
-        // Each job has an endpoint of its own.
-        let lanes = driver.lanes().await;
         for (number, recover) in jobs {
-            match driver.go_on(number, &recover, lanes.as_ref()).await {
+            match driver.go_on(number, &recover).await {
                 Ok(one) => moved |= one,
                 Err(error) => tracing::warn!(%error, "a recover cannot go on"),
             }
@@ -71,8 +68,6 @@ pub(super) async fn recover(
         }
     }
 }
-
-type Lanes = HashMap<EndpointNumber, LaneView>;
 
 struct Driver {
     outbox: Outbox,
@@ -94,19 +89,14 @@ impl Driver {
     }
 
     /// One step of a job; whether it came further.
-    async fn go_on(
-        &self,
-        number: JobNumber,
-        recover: &Recover,
-        lanes: Option<&Lanes>,
-    ) -> Result<bool, StoreError> {
+    async fn go_on(&self, number: JobNumber, recover: &Recover) -> Result<bool, StoreError> {
         let target = self.directory.target(recover.endpoint).filter(|target| !target.stored.is_deleted());
         let Some(target) = target else {
             let (state, error, at) = (JobState::Cancelled, Some(DELETED.to_owned()), self.clock.wall());
             self.outbox.change_job(JobChange::End { number, state, error, at }).await?;
             return Ok(true);
         };
-        let room = lanes.map_or(0, |lanes| self.room(&target, lanes));
+        let room = self.room(&target).await;
         if room == 0 {
             return Ok(false);
         }
@@ -124,28 +114,53 @@ impl Driver {
         })
     }
 
-    /// How the lanes are; `None` while nothing is attempted.
-    async fn lanes(&self) -> Option<Lanes> {
-        let running = self.engine.overview().await.running;
-        if running { Some(self.engine.lanes().await) } else { None }
-    }
-
     /// How many more may be due for an endpoint.
-    fn room(&self, target: &Target, lanes: &Lanes) -> usize {
+    async fn room(&self, target: &Target) -> usize {
         let shut = self.outbox.room().door().borrow().closed().is_some();
         // What is called off by the event's number would have replays called off, too.
         let waits = shut || target.is_held() || target.stored.discard.is_some();
-        if waits {
+        if waits || !self.engine.overview().await.running {
             return 0;
         }
-        let lane = lanes.get(&target.number);
-        let due = if target.lasting().is_some_and(|lasting| lasting.fifo) {
-            usize::try_from(self.outbox.depths().of(target.number)).unwrap_or(usize::MAX)
-        } else {
-            lane.map_or(0, |lane| lane.status.queued + lane.status.in_flight)
-        };
-        // An open circuit needs a delivery to be probed with, and no more.
-        let window = if lane.is_some_and(|lane| lane.status.circuit.is_some()) { 1 } else { WINDOW };
-        window.saturating_sub(due)
+        let status = self.engine.lane(target.number).await.map(|lane| lane.status);
+        let fifo = target.lasting().is_some_and(|lasting| lasting.fifo);
+        let pending = usize::try_from(self.outbox.depths().of(target.number)).unwrap_or(usize::MAX);
+        room(status, fifo.then_some(pending))
+    }
+}
+
+/// How many more may be due for an endpoint whose lane is so; of one that keeps an order, how many are `pending` counts.
+fn room(lane: Option<LaneStatus>, pending: Option<usize>) -> usize {
+    let Some(lane) = lane else { return WINDOW.saturating_sub(pending.unwrap_or(0)) };
+    if lane.behind {
+        // More of it than memory has room for is due already.
+        return 0;
+    }
+    let due = pending.unwrap_or(lane.queued + lane.in_flight);
+    // An open circuit needs a delivery to be probed with, and no more.
+    let window = if lane.circuit.is_some() { 1 } else { WINDOW };
+    window.saturating_sub(due)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_let_loose_than_little() {
+        const LANE: LaneStatus =
+            LaneStatus { queued: 0, in_flight: 0, window: 2, pause: None, circuit: None, behind: false };
+        for (lane, pending, expected) in [
+            (None, None, WINDOW),
+            (None, Some(12), WINDOW - 12),
+            (Some(LANE), None, WINDOW),
+            (Some(LaneStatus { queued: 500, in_flight: 10, ..LANE }), None, 2),
+            (Some(LaneStatus { queued: 500, in_flight: 16, ..LANE }), None, 0),
+            (Some(LaneStatus { queued: 500, ..LANE }), Some(7), WINDOW - 7),
+            (Some(LaneStatus { behind: true, ..LANE }), None, 0),
+            (Some(LaneStatus { behind: true, ..LANE }), Some(7), 0),
+        ] {
+            assert_eq!(room(lane, pending), expected, "{lane:?} {pending:?}");
+        }
     }
 }

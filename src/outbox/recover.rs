@@ -7,6 +7,8 @@
 //! A failure may have been accepted long before it failed, or was replayed: so all that is kept is looked through, in the
 //! order of acceptance, up to what was accepted when the job was made.
 
+use std::ops::Range;
+
 use redb::ReadTransaction;
 
 use super::{
@@ -20,6 +22,7 @@ use super::{
 };
 use crate::model::{
     delivery::{Delivery, DeliveryKey, Scheduled, State},
+    event::Seq,
     job::{Job, JobNumber, JobState, Recover, Work},
     time::Timestamp,
 };
@@ -110,21 +113,21 @@ fn meant(placed: &Placed, recover: &Recover) -> Vec<DeliveryKey> {
     all.filter(|(_, delivery)| is_meant(delivery, recover)).map(|(key, _)| key).collect()
 }
 
-/// Writes a step. Where the endpoint has no room, or must not be sent to yet, the job stays at the delivery that could not be
-/// replayed; where it has been deleted, the job is called off.
+/// Writes a step; whether anything was written comes with the answer. Where the endpoint has no room, or must not be sent to
+/// yet, the job stays at the delivery that could not be replayed; where it has been deleted, the job is called off.
 pub(super) fn step(
     step: &Step,
     state: &mut StoreState,
     tables: &mut Tables<'_>,
     scheduled: &mut Vec<Scheduled>,
-) -> Result<JobChanged, StoreError> {
+) -> Result<(JobChanged, bool), StoreError> {
     let (mut job, mut recover) = match recover_of(step.number, state) {
         Ok(found) => found,
-        Err(not) => return Ok(not),
+        Err(not) => return Ok((not, false)),
     };
     if recover.next != step.from {
         // What was read is of an earlier step.
-        return Ok(JobChanged::Done(step.number, Box::new(job)));
+        return Ok((JobChanged::Done(step.number, Box::new(job)), false));
     }
     let mut next = step.failures.next;
     for key in &step.failures.found {
@@ -151,11 +154,22 @@ pub(super) fn step(
         Some(next) => recover.next = next,
         None => job.state = JobState::Done,
     }
-    let left = recover.below.get().saturating_sub(recover.next.seq.get());
+    if job.is_running() && recover.next == step.from {
+        // It waits: that costs no commit.
+        return Ok((JobChanged::Done(step.number, Box::new(job)), false));
+    }
+    let left = between(recover.next.seq, recover.below, &state.passed);
     let done = job.total.unwrap_or_default().saturating_sub(if next.is_some() { left } else { 0 });
     let ended_at = (!job.is_running()).then_some(step.wall);
     let job = Job { work: Work::Recover(recover), done, ended_at, ..job };
-    state.jobs.put(step.number, job, tables)
+    Ok((state.jobs.put(step.number, job, tables)?, true))
+}
+
+/// How many numbers of events there are from one up to another, without those that restores have `passed` over.
+pub(super) fn between(from: Seq, to: Seq, passed: &[Range<u64>]) -> u64 {
+    let (from, to) = (from.get(), to.get());
+    let none = |range: &Range<u64>| range.end.min(to).saturating_sub(range.start.max(from));
+    to.saturating_sub(from).saturating_sub(passed.iter().map(none).sum())
 }
 
 /// The recover of this number, if it runs.
@@ -164,5 +178,29 @@ fn recover_of(number: JobNumber, state: &StoreState) -> Result<(Job, Recover), J
     match job.work {
         Work::Recover(recover) if job.is_running() => Ok((job, recover)),
         _ => Err(JobChanged::Ended(number, Box::new(job))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_were_passed_over_are_not_counted() {
+        let passed = [10..100, 150..1_000];
+        for (from, to, count) in [
+            (1, 10, 9),
+            (1, 100, 9),
+            (1, 101, 10),
+            (5, 1_001, 5 + 50 + 1),
+            (100, 150, 50),
+            (100, 200, 50),
+            (20, 90, 0),
+            (160, 1_010, 10),
+            (9, 3, 0_u64),
+        ] {
+            assert_eq!(between(Seq::new(from), Seq::new(to), &passed), count, "{from}..{to}");
+            assert_eq!(between(Seq::new(from), Seq::new(to), &[]), u64::saturating_sub(to, from));
+        }
     }
 }

@@ -19,6 +19,8 @@
 //!
 //! Packed, a delivery's key is `seq << 16 | slot`. A *row key* is `seq << 16 | slot` of the row's first delivery; a row holds at most [`ROW_DELIVERIES`] of them.
 
+use std::ops::Range;
+
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
 
 use crate::model::{delivery::DeliveryKey, event::Seq};
@@ -64,18 +66,31 @@ pub(super) mod meta {
     pub(in crate::outbox) const HELD: &str = "held";
     /// Eight bytes, big-endian: the number of the next attempt when the rows of `health` were written last.
     pub(in crate::outbox) const HEALTH: &str = "health";
-    /// Eight bytes, big-endian: no event gets a number below this one. Only where a backup was restored.
-    pub(in crate::outbox) const SEQ_FROM: &str = "seq_from";
+    /// Sixteen bytes for each restore of a backup, ascending: two numbers, big-endian, of events; from the one up to the other
+    /// no event has one. Only where a backup was restored.
+    pub(in crate::outbox) const PASSED: &str = "passed";
     /// There when the store was closed by its daemon; gone while one has it open.
     pub(in crate::outbox) const CLEAN: &str = "clean";
 }
 
-/// The number below which no event gets one, as a store has it.
-pub(super) fn seq_from(
+/// The numbers that restores have passed over, as a store has them.
+pub(super) fn passed(
     table: &impl redb::ReadableTable<&'static str, &'static [u8]>,
-) -> Result<u64, redb::StorageError> {
-    let row = table.get(meta::SEQ_FROM)?;
-    Ok(row.and_then(|row| row.value().try_into().ok()).map_or(0, u64::from_be_bytes))
+) -> Result<Vec<Range<u64>>, redb::StorageError> {
+    let Some(row) = table.get(meta::PASSED)? else { return Ok(Vec::new()) };
+    let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().expect("eight bytes"));
+    let ranges = row.value().chunks_exact(16).map(|pair| number(&pair[..8])..number(&pair[8..]));
+    Ok(ranges.collect())
+}
+
+/// What [`passed`] reads.
+pub(super) fn encode_passed(passed: &[Range<u64>]) -> Vec<u8> {
+    passed.iter().flat_map(|range| [range.start, range.end]).flat_map(u64::to_be_bytes).collect()
+}
+
+/// The number below which no event gets one.
+pub(super) fn seq_from(passed: &[Range<u64>]) -> u64 {
+    passed.last().map_or(0, |range| range.end)
 }
 
 /// A delivery's key in one word.

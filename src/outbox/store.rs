@@ -2,6 +2,8 @@
 //!
 //! Synchronous and single-threaded; [`super::writer`] puts it on a thread, tests drive it as it is.
 
+use std::ops::Range;
+
 use redb::ReadableTable;
 
 use super::{
@@ -23,7 +25,7 @@ use super::{
     origins::OriginNews,
     parked::{Loaded, load, park},
     record::IdRow,
-    recover::{Step, step},
+    recover::{Step, between, step},
     replay::{Replay, Replayed, call_off, replay},
     room::Room,
     schema::{self, ATTEMPTS, EVENTS, IDS, META, Tables, meta},
@@ -58,6 +60,8 @@ pub(super) struct State {
     pub(super) held: Held,
     pub(super) tally: Tally,
     pub(super) room: Room,
+    /// Numbers that no event has: restores have passed over them.
+    pub(super) passed: Vec<Range<u64>>,
 }
 
 /// The work of one commit.
@@ -146,7 +150,8 @@ impl Store {
         let jobs = Jobs::read(&txn)?;
         let keys = Keys::read(&txn)?;
         let tenants = Tenants::read(&txn)?;
-        let restored = schema::seq_from(&txn.open_table(META)?)?;
+        let passed = schema::passed(&txn.open_table(META)?)?;
+        let restored = schema::seq_from(&passed);
         let next_seq = Seq::new(after("events", last_seq, Seq::MAX.get())?.max(restored));
         let next_attempt = AttemptRow::new(after("attempts", last_attempt, AttemptRow::MAX.get())?);
         let (held, next_attempt) = Held::read(&txn, next_seq, next_attempt)?;
@@ -168,6 +173,7 @@ impl Store {
             held,
             tally,
             room,
+            passed,
         };
         Ok(Self { database, state, quick_repair: options.quick_repair, mark: None })
     }
@@ -252,7 +258,7 @@ impl Store {
     /// Makes or changes a job.
     pub(super) fn change_job(&mut self, change: JobChange) -> Result<JobChanged, StoreError> {
         self.write_if(|state, tables| {
-            let changed = state.jobs.change(bounded(change, state.next_seq), tables)?;
+            let changed = state.jobs.change(bounded(change, state), tables)?;
             let wrote = matches!(changed, JobChanged::Done(..));
             Ok((changed, wrote))
         })
@@ -301,8 +307,7 @@ impl Store {
     pub(super) fn step(&mut self, one: &Step) -> Result<Again<JobChanged>, StoreError> {
         self.write_if(|state, tables| {
             let mut scheduled = Vec::new();
-            let answers = step(one, state, tables, &mut scheduled)?;
-            let wrote = matches!(answers, JobChanged::Done(..));
+            let (answers, wrote) = step(one, state, tables, &mut scheduled)?;
             Ok((Again { answers, origins: OriginNews::default(), scheduled }, wrote))
         })
     }
@@ -423,10 +428,11 @@ pub(super) fn read_id_key(
 }
 
 /// A recover looks at what was accepted before it was made: at what comes before `next`.
-fn bounded(change: JobChange, next: Seq) -> JobChange {
+fn bounded(change: JobChange, state: &State) -> JobChange {
+    let next = state.next_seq;
     match change {
         JobChange::Make { account, work: Work::Recover(recover), total: _, at } => {
-            let total = Some(next.get().saturating_sub(recover.next.seq.get()));
+            let total = Some(between(recover.next.seq, next, &state.passed));
             JobChange::Make { account, work: Work::Recover(Recover { below: next, ..recover }), total, at }
         }
         change => change,

@@ -205,7 +205,7 @@ impl Lane {
         if self.in_doubt() { self.in_flight } else { 0 }
     }
 
-    /// What status pages say of it.
+    /// What status pages say of it, but for what is on disk.
     pub(super) fn status(&self) -> LaneStatus {
         let circuit = self.brake.as_ref().and_then(Brake::open);
         let pause = match Hold::ALL.into_iter().find(|reason| self.holds & reason.bit() != 0) {
@@ -214,7 +214,7 @@ impl Lane {
             None => self.paused.map(|_| Pause::Rate),
         };
         let (queued, in_flight, window) = (self.due.len(), self.in_flight, self.window);
-        LaneStatus { queued, in_flight, window, pause, circuit }
+        LaneStatus { queued, in_flight, window, pause, circuit, behind: false }
     }
 }
 

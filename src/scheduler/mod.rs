@@ -203,6 +203,8 @@ pub struct LaneStatus {
     pub pause: Option<Pause>,
     /// What there is to know of its circuit while that is open, held or not.
     pub circuit: Option<Open>,
+    /// Whether due keys of it are on disk, for want of room in memory: they are not among those `queued`.
+    pub behind: bool,
 }
 
 impl Scheduler {
@@ -434,7 +436,7 @@ impl Scheduler {
     /// What there is to say of a lane; `None` if there is none of that number.
     pub fn lane(&self, lane: EndpointNumber) -> Option<LaneStatus> {
         let lane = self.lanes.get(&lane)?;
-        let mut status = lane.status();
+        let mut status = LaneStatus { behind: lane.keys.are_behind(&self.room), ..lane.status() };
         if status.pause.is_none() && shared(lane.way).any(|shared| self.down(shared).is_some()) {
             status.pause = Some(Pause::Circuit);
         }

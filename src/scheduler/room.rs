@@ -93,6 +93,11 @@ impl Pool {
 }
 
 impl Keys {
+    /// Whether near keys of it are on disk: what comes new goes there as well, or stands before them.
+    pub(super) fn are_behind(&self, room: &Room) -> bool {
+        self.behind || self.loading > 0 || self.parked.is_some_and(|minute| minute <= room.open)
+    }
+
     /// Whether there are none, in memory or known to be on disk.
     pub(super) const fn is_empty(&self) -> bool {
         self.near == 0 && self.far == 0 && self.loading == 0 && self.parked.is_none()

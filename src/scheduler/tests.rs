@@ -165,10 +165,10 @@ fn a_key_goes_from_the_wheel_to_its_lane_to_flight() {
     assert_eq!((scheduler.scheduled(), scheduler.queued(), scheduler.poll_timeout()), (0, 1, None));
     assert_eq!(scheduler.poll_start(), Some(Start { key: key(1), lane: lane(1), probe: false }));
     assert!(scheduler.is_in_flight(key(1)) && !scheduler.is_in_flight(key(2)));
-    let status = LaneStatus { queued: 0, in_flight: 1, window: 2, pause: None, circuit: None };
+    let status = LaneStatus { queued: 0, in_flight: 1, window: 2, pause: None, circuit: None, behind: false };
     assert_eq!((scheduler.in_flight(), scheduler.lane(lane(1))), (1, Some(status)));
     scheduler.handle_finished(key(1), Verdict::Success, 0.0, NOW);
-    let status = LaneStatus { queued: 0, in_flight: 0, window: 3, pause: None, circuit: None };
+    let status = LaneStatus { queued: 0, in_flight: 0, window: 3, pause: None, circuit: None, behind: false };
     assert_eq!((scheduler.in_flight(), scheduler.lane(lane(1))), (0, Some(status)));
     assert_eq!(scheduler.lane(lane(2)), None);
 }
@@ -226,6 +226,7 @@ fn a_lane_not_known_is_made_for_one_request_and_keeps_a_hold() {
         window: 2,
         pause: Some(Pause::Held(Hold::Disabled)),
         circuit: None,
+        behind: false,
     };
     assert_eq!(scheduler.lane(lane(2)), Some(status));
     scheduler.hold(lane(2), Hold::Disabled, false);

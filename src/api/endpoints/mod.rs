@@ -120,7 +120,7 @@ pub(super) async fn take(app: &App, open: &Open, headers: &HeaderMap, body: Body
 
 /// The endpoint as it is after a change.
 async fn view_of(open: &Open, asker: &Asker, number: EndpointNumber) -> Result<EndpointView, Problem> {
-    let lane = open.engine.lanes().await.remove(&number);
+    let lane = open.engine.lane(number).await;
     // Somebody else may have deleted it meanwhile.
     let target = open.directory.target(number).filter(|target| !target.stored.is_deleted());
     let target = target.ok_or_else(|| Problem::from(EndpointError::NotFound))?;

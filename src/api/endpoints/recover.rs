@@ -1,7 +1,5 @@
 //! `POST /v1/endpoints/{id}/recover`: all that an endpoint has failed since a time is delivered again.
 
-use std::time::Duration;
-
 use axum::{
     body::Body,
     extract::{RawQuery, State},
@@ -31,7 +29,7 @@ pub(super) async fn recover(
     let (open, target) = asked(&app, &asker, &id, query.as_deref()).await?;
     let taken = take(&app, &open, &headers, body).await?;
     let at = app.clock.wall();
-    let (since, until) = window(&Document::read(&taken.bytes, &["since", "until"], |_| None)?, at)?;
+    let (since, until) = window(&Document::read(&taken.bytes, &["since", "until"], |_| None)?)?;
     let next = open.read(&asker.0, Reader::first).await?;
     // The store says up to which event.
     let below = Seq::MAX;
@@ -62,15 +60,13 @@ pub(super) async fn recover(
     }
 }
 
-/// From when, and until when.
-fn window(document: &Document, now: Timestamp) -> Result<(Timestamp, Timestamp), Problem> {
+/// From when, and until when. Without an end there is none: what failed while the clock was ahead is dated after now.
+fn window(document: &Document) -> Result<(Timestamp, Timestamp), Problem> {
     let since: Timestamp = document.require("since", "{\"since\":\"2026-11-22T02:57:00Z\"}")?.parsed()?;
-    // With what failed in this very millisecond.
-    let latest = now.plus(Duration::from_millis(1));
-    let Some(field) = document.get("until") else { return Ok((since, latest)) };
+    let Some(field) = document.get("until") else { return Ok((since, Timestamp::MAX)) };
     let until: Timestamp = field.clone().parsed()?;
     if until <= since {
         return Err(field.problem("must be later than `since`"));
     }
-    Ok((since, until.min(latest)))
+    Ok((since, until))
 }

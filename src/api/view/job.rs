@@ -26,7 +26,7 @@ pub struct JobView {
     /// Of a recover: what failed then or later is replayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Of a recover: what failed before then is.
+    /// Of a recover: what failed before then is; without it all that has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// Of a backup: where to.

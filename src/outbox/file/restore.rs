@@ -1,7 +1,9 @@
 //! A backup becomes the store.
 //!
 //! It is copied beside the store, as `STORE.restoring`, and takes its place when it is whole and synced: at every moment
-//! there is the old store under its name, or the new one. The old one is kept under another name first, which costs no room.
+//! there is the old store under its name, or the new one. The old one is kept under another name first; so the disk has both,
+//! and needs as much room as the backup's file takes up, until the old one is removed. Without it they are there together until
+//! the new one has its place, which takes the same room once.
 //!
 //! Events that were accepted after the backup had numbers, which the restored store would give again. A number and the
 //! time make an id, so another event has the same id only where the clock says the same millisecond again; but a box's clock
@@ -12,6 +14,7 @@
 use std::{
     fs::{self, File},
     io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
+    ops::Range,
     os::unix::fs::{MetadataExt as _, fchown},
     path::{Path, PathBuf},
 };
@@ -23,7 +26,7 @@ use crate::model::event::Seq;
 use crate::outbox::{
     error::{OpenError, StoreError, contain},
     open::{in_use, io_error, open_error, parent, store_error, sync_directory},
-    schema::{META, meta, seq_from},
+    schema::{META, encode_passed, meta, passed, seq_from},
 };
 
 /// How many numbers are passed over: more events than are accepted between a backup and its restore. There is room for 256
@@ -90,6 +93,7 @@ pub fn restore(
         return Err(RestoreError::NotWhole(Box::new(report)));
     }
     let next = opened.next_seq()?;
+    let mut passed = opened.passed()?;
     let old_next = old.next_seq(store);
     let from = next.max(old_next.unwrap_or(0)).checked_add(JUMP).filter(|from| *from < Seq::MAX.get());
     let from = from.ok_or(RestoreError::NoNumbers)?;
@@ -104,7 +108,8 @@ pub fn restore(
     // Read while it is locked, so that no daemon changes it meanwhile.
     copy_sparse(backup, &mut file).map_err(failed("copy the backup to"))?;
     opened.close()?;
-    renumber(file, target.temporary(), from)?;
+    passed.push(next..from);
+    renumber(file, target.temporary(), &passed)?;
     let kept = match (aside, old.file.is_some()) {
         (Some(aside), true) => {
             keep(store, aside)?;
@@ -162,9 +167,12 @@ impl Old {
 impl Stopped {
     /// The number of the next event, as the store stands.
     fn next_seq(&self) -> Result<u64, StoreError> {
-        let txn = self.database.begin_read()?;
-        let (next, _) = next_numbers(&txn)?;
-        Ok(next.max(seq_from(&txn.open_table(META)?)?))
+        let (next, _) = next_numbers(&self.database.begin_read()?)?;
+        Ok(next.max(seq_from(&self.passed()?)))
+    }
+
+    fn passed(&self) -> Result<Vec<Range<u64>>, StoreError> {
+        Ok(passed(&self.database.begin_read()?.open_table(META)?)?)
     }
 }
 
@@ -196,7 +204,7 @@ fn copy_sparse(from: &Path, to: &mut File) -> io::Result<()> {
 }
 
 /// Has the store go on with other numbers, and count as one that was not closed.
-fn renumber(file: File, path: &Path, from: u64) -> Result<(), RestoreError> {
+fn renumber(file: File, path: &Path, passed: &[Range<u64>]) -> Result<(), RestoreError> {
     let renumbered = contain(|| {
         let backend = FileBackend::new(file).map_err(open_error(path))?;
         let mut builder = Builder::new();
@@ -207,7 +215,7 @@ fn renumber(file: File, path: &Path, from: u64) -> Result<(), RestoreError> {
             {
                 let mut table = txn.open_table(META)?;
                 table.remove(meta::CLEAN)?;
-                table.insert(meta::SEQ_FROM, from.to_be_bytes().as_slice())?;
+                table.insert(meta::PASSED, encode_passed(passed).as_slice())?;
             }
             txn.commit()?;
             Ok::<_, StoreError>(())

@@ -150,9 +150,11 @@ fn a_step_is_written_once_and_replays_no_more_than_is_failed_still() {
         opened.outbox.read().and_then(|reader| reader.job(number)).expect("it is read").expect("a job");
     assert_eq!(kept, job, "it goes on where it was");
     let read = failures(&opened, &of(&job), 99, 9);
-    // Until what is pending is counted, it stays there.
+    // Until what is pending is counted, it stays there, and nothing is written.
+    let before = std::fs::read(&path).expect("a file");
     let same = step(&opened, number, of(&job).next, read.clone());
     assert_eq!((of(&same).next, same.is_running()), (key(5), true));
+    assert!(std::fs::read(&path).expect("a file") == before, "it waits without a commit");
     let found =
         opened.outbox.read().and_then(|reader| reader.backlog(0, Seq::MAX, 9)).expect("it is read").found;
     opened.outbox.count_backlog(&found);

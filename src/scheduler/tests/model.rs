@@ -153,6 +153,7 @@ impl RuleLane {
             window: u16::try_from(self.window).expect("small"),
             pause,
             circuit: self.broken,
+            behind: false,
         }
     }
 }

@@ -164,11 +164,12 @@ fn damaged(mut report: Report, error: &dyn Display) -> Report {
 
 /// The numbers that the next event and the next attempt get, by what is there.
 pub(super) fn next_numbers(txn: &ReadTransaction) -> Result<(u64, u64), StoreError> {
-    let last = |table: redb::TableDefinition<u64, &'static [u8]>| -> Result<u64, StoreError> {
+    let next = |table: redb::TableDefinition<u64, &'static [u8]>, name| -> Result<u64, StoreError> {
         use redb::ReadableTable as _;
-        Ok(txn.open_table(table)?.last()?.map_or(0, |(key, _)| key.value()))
+        let last = txn.open_table(table)?.last()?.map_or(0, |(key, _)| key.value());
+        last.checked_add(1).ok_or(StoreError::Row { table: name, key: last })
     };
-    Ok((last(EVENTS)? + 1, last(ATTEMPTS)? + 1))
+    Ok((next(EVENTS, "events")?, next(ATTEMPTS, "attempts")?))
 }
 
 fn sizes(txn: &ReadTransaction) -> Result<Vec<TableSize>, StoreError> {
