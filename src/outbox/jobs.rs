@@ -105,12 +105,11 @@ impl Jobs {
         let mut all = BTreeMap::new();
         for (number, job) in rows(txn)? {
             last = last.max(number.get());
-            match job {
-                Some(job) => drop(all.insert(number, job)),
-                None => tracing::error!(
-                    error = %StoreError::Row { table: "jobs", key: number.get() },
-                    "a job cannot be read: it is left alone"
-                ),
+            if let Some(job) = job {
+                all.insert(number, job);
+            } else {
+                let error = StoreError::Row { table: "jobs", key: number.get() };
+                tracing::error!(%error, "a job cannot be read: it is left alone");
             }
         }
         let stopped =

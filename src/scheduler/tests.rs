@@ -233,6 +233,26 @@ fn a_lane_not_known_is_made_for_one_request_and_keeps_a_hold() {
     assert_eq!(lanes(&starts(&mut scheduler)), [2, 2]);
 }
 
+/// Of due keys that memory has no room for the lane says so; of timers on disk, whose minute is far, it does not.
+#[test]
+fn a_lane_says_that_due_keys_of_it_are_on_disk() {
+    let mut scheduler = Scheduler::new(1, 4, NOW);
+    (1..=2).for_each(|number| scheduler.set_lane(lane(number), &LaneRules::plain(1)));
+    let behind = |scheduler: &Scheduler| {
+        [1, 2].map(|number| scheduler.lane(lane(number)).expect("it was made").behind)
+    };
+    scheduler.handle_scheduled(key(1), lane(1), NOW, NOW);
+    assert_eq!(behind(&scheduler), [false, false]);
+    for seq in 2..5 {
+        scheduler.handle_scheduled(key(seq), lane(1), NOW, NOW);
+        scheduler.handle_scheduled(key(10 + seq), lane(2), later(600_000), NOW);
+    }
+    scheduler.handle_parked(lane(2), later(600_000).minute());
+    assert_eq!(behind(&scheduler), [true, false]);
+    scheduler.handle_timeout(later(600_000));
+    assert_eq!(behind(&scheduler), [true, true], "its minute has come");
+}
+
 #[test]
 fn lanes_take_turns_whatever_waits_in_them() {
     let mut scheduler = with_due(100, 4, 100, 20);

@@ -22,11 +22,14 @@ const MAKING: u8 = 0;
 const NAMED: u8 = 1;
 const CANCELLED: u8 = 2;
 
+/// The job of a backup, and how it stands.
+type Job = (JobNumber, Arc<AtomicU8>);
+
 /// Which backup is being made; clones share it.
 #[derive(Clone)]
 pub struct Backups {
     one: Arc<Semaphore>,
-    now: Arc<Mutex<Option<(JobNumber, Arc<AtomicU8>)>>>,
+    now: Arc<Mutex<Option<Job>>>,
 }
 
 /// What came of a cancellation.
@@ -77,7 +80,7 @@ impl Backups {
         }
     }
 
-    fn now(&self) -> MutexGuard<'_, Option<(JobNumber, Arc<AtomicU8>)>> {
+    fn now(&self) -> MutexGuard<'_, Option<Job>> {
         // It is set in one step.
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
