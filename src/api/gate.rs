@@ -2,7 +2,7 @@
 //!
 //! Of the Unix socket's connections it is known whose they are, and each request brings that verdict with it. Over TCP each
 //! request brings a key, which is judged anew each time: so one that is revoked ends what was open. In front of every
-//! handler the table of [`routes`](super::routes) is held against the verdict; a handler that has been reached need only see to whose the
+//! handler the table of [`routes`] is held against the verdict; a handler that has been reached need only see to whose the
 //! things are that it is asked for.
 
 use std::net::IpAddr;

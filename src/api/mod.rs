@@ -169,7 +169,7 @@ async fn finish<T: Send + 'static>(
     tokio::spawn(work).await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
 }
 
-/// All routes, with the [gate](gate) before them.
+/// All routes, with the [gate] before them.
 fn router(app: App) -> Router {
     let add = |router: Router<App>, route: &Route| router.route(route.path, route.handler());
     routes::all()

@@ -4,9 +4,9 @@
 //! What is found is a proposal: the writer looks again at each event in the transaction that removes it. So nothing
 //! here needs to be right when it is acted on, and an event that has become pending again stays.
 //!
-//! Every [`tick`](Pace) what has become old since the last time is looked at: it follows in the order of acceptance. What was
-//! passed over then, as it had failed or ended later, is looked at in a pass over all from the oldest on, every
-//! [`whole`](Pace). A pass ends at the first event that is too young for every account. It reads a page at a time
+//! Every tick (see `Pace`) what has become old since the last time is looked at: it follows in the order of acceptance. What was
+//! passed over then, as it had failed or ended later, is looked at in a pass over all from the oldest on, as
+//! often as its `whole` says. A pass ends at the first event that is too young for every account. It reads a page at a time
 //! in short transactions, holds no more than one, and rests after each page and each commit as long as that took: outcomes
 //! and events, which share these commits, go on meanwhile. Where a pass over all takes long, the next comes later.
 //!

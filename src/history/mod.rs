@@ -1,9 +1,9 @@
 //! Stage 5: what was, and what is: lists of events and deliveries, newest first, page by page.
 //!
-//! Everything here works on one [`Reader`](crate::outbox::Reader), a short read transaction: a page looks at no more
+//! Everything here works on one [`Reader`], a short read transaction: a page looks at no more
 //! than [`SCAN`] rows, and ends early, with a place to go on from, where filters leave little of them. Pages stay
 //! right while rows are added and forgotten, because a place is an event or a delivery, not a count. What is outside the time that
-//! is asked for is not gone over ([`times`]).
+//! is asked for is not gone over (`times`).
 
 pub mod deliveries;
 pub mod events;

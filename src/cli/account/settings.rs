@@ -71,7 +71,7 @@ struct Settings {
     /// How long its other events are kept, if not as long as the store's
     #[arg(long, value_name = "DURATION")]
     retention_failed: Option<String>,
-    /// A network of [network] allow that is open to it, and no other; may be given several times
+    /// A network of `allow` in `[network]` that is open to it, and no other; may be given several times
     #[arg(long = "allow", value_name = "NETWORK")]
     allow: Vec<String>,
     /// A network that is closed to it; may be given several times
@@ -98,7 +98,7 @@ struct None {
     /// What did not is kept as long as the store's
     #[arg(long, conflicts_with = "retention_failed")]
     no_retention_failed: bool,
-    /// All of [network] allow is open to it
+    /// All of `allow` in `[network]` is open to it
     #[arg(long, conflicts_with = "allow")]
     no_allow: bool,
     /// Nothing is closed to it besides

@@ -62,7 +62,7 @@ pub struct Report {
     pub free: u64,
     /// The tables.
     pub tables: Vec<TableSize>,
-    /// What is wrong: the first [`KEPT`] of it.
+    /// What is wrong: the first `KEPT` of it.
     pub findings: Vec<Finding>,
     /// How much is wrong.
     pub found: u64,
