@@ -16,7 +16,7 @@ use super::{
     when::When,
 };
 use crate::{
-    api::view::{EventDetail, EventItem, StatusCounts},
+    api::view::{EventDetail, EventItem, EventTypeView, StatusCounts},
     model::{account::AccountName, delivery::Status, event::Effect, id::EventId},
 };
 
@@ -27,6 +27,8 @@ pub enum Command {
     List(ListArgs),
     /// Show one event: its payload and its deliveries
     Show(ShowArgs),
+    /// List the types of an account's catalog, and how many events of each were accepted
+    Types(TypesArgs),
 }
 
 /// `posthaste event list`.
@@ -63,6 +65,15 @@ pub struct ShowArgs {
     id: EventId,
 }
 
+/// `posthaste event types`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  posthaste event types --account media")]
+pub struct TypesArgs {
+    /// Whose catalog [else that of `default`]
+    #[arg(long)]
+    account: Option<AccountName>,
+}
+
 const COLUMNS: &[Column] = &[
     Column::whole("ID"),
     Column::text("TYPE"),
@@ -78,6 +89,7 @@ pub fn run(command: &Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
     match command {
         Command::List(args) => list(args, &client, screen),
         Command::Show(args) => show(args, &client, screen),
+        Command::Types(args) => types(args, &client, screen),
     }
 }
 
@@ -98,6 +110,29 @@ fn list(args: &ListArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(),
             text::time(event.accepted_at),
             text::size(event.size),
             counts(event.deliveries),
+        ]
+    })
+}
+
+const TYPE_COLUMNS: &[Column] = &[
+    Column::whole("TYPE"),
+    Column::text("EFFECT"),
+    Column::number("ACCEPTED"),
+    Column::text("GROUPS").spare(1),
+    Column::text("DESCRIPTION").spare(0),
+];
+
+fn types(args: &TypesArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let query = Query::default().with("account", args.account.as_ref());
+    let empty = "the account has no catalog: every type is taken";
+    let list = List { path: "/v1/event-types", query, extent: None, empty };
+    list.show(client, screen, TYPE_COLUMNS, |known: &EventTypeView| {
+        vec![
+            known.name.to_string(),
+            known.effect.as_str().to_owned(),
+            known.accepted.to_string(),
+            text::plain(&known.groups.join(", ")).into_owned(),
+            text::plain(&known.description).into_owned(),
         ]
     })
 }
@@ -200,6 +235,34 @@ mod tests {
     use crate::cli::{fake::Daemon, testing::Output};
 
     const EVENT: &str = "evt_01hqr2p1qq8k3v7r5m6n0x9y2z";
+
+    #[test]
+    fn the_types_of_a_catalog() {
+        let page = r#"{"items":[{"name":"video.ready","groups":["media","all"],"description":"it plays","effect":"live","accepted":12},
+            {"name":"video.seen","groups":[],"description":"","effect":"none","accepted":0}],"next_cursor":null}"#;
+        let empty = r#"{"items":[],"next_cursor":null}"#;
+        let daemon = Daemon::start(vec![(200, page.to_owned()), (200, empty.to_owned())]);
+        let types = |account: Option<&str>| {
+            let account = account.map(|name| name.parse().expect("a name"));
+            let mut output = Output::new();
+            run(&Command::Types(TypesArgs { account }), &daemon.paths(), &mut output.screen())
+                .expect("it prints");
+            (output.text(), output.notes())
+        };
+        let (text, _) = types(Some("media"));
+        assert_eq!(
+            text,
+            "TYPE         EFFECT  ACCEPTED  GROUPS      DESCRIPTION\n\
+             video.ready  live          12  media, all  it plays\n\
+             video.seen   none           0\n"
+        );
+        let (text, notes) = types(None);
+        assert!(text.is_empty() && notes.contains("every type is taken"), "{text}{notes}");
+        assert_eq!(
+            daemon.lines(),
+            ["GET /v1/event-types?account=media HTTP/1.1", "GET /v1/event-types HTTP/1.1"]
+        );
+    }
 
     #[test]
     fn a_list() {

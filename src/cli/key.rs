@@ -23,6 +23,8 @@ use crate::{
 pub enum Command {
     /// List the keys, newest first
     List(ListArgs),
+    /// Show one key
+    Show(ShowArgs),
     /// Make a key for the API over TCP, and print it: it is never shown again
     Add(AddArgs),
     /// Revoke a key, at once and for good
@@ -36,6 +38,15 @@ pub struct ListArgs {
     /// Only this account's
     #[arg(long)]
     account: Option<AccountName>,
+}
+
+/// `posthaste key show`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  posthaste key show key_01hqr2p1qq8k3v7r5m6n0x9y2z")]
+pub struct ShowArgs {
+    /// The key's id, as `posthaste key list` shows it
+    #[arg(value_name = "ID")]
+    id: KeyId,
 }
 
 /// `posthaste key add`.
@@ -83,6 +94,7 @@ pub fn run(command: &Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
     let client = Client::connect(sockets)?;
     match command {
         Command::List(args) => list(args, &client, screen),
+        Command::Show(args) => show(args, &client, screen),
         Command::Add(args) => add(args, &client, screen),
         Command::Revoke(args) => revoke(args, &client, screen),
     }
@@ -94,19 +106,35 @@ fn list(args: &ListArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(),
     list.show(client, screen, COLUMNS, row)
 }
 
-fn row(key: &KeyView) -> Vec<String> {
-    let expires = match key.expires_at {
+fn show(args: &ShowArgs, client: &Client, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let answer = client.get(&format!("/v1/keys/{}", args.id), &Query::default())?;
+    if screen.json {
+        return screen.json(&answer);
+    }
+    let key: KeyView = client::parse(&answer)?;
+    let words = ["", "role", "account", "name", "made", "expires", "last used"];
+    let mut values = words.into_iter().zip(row(&key));
+    let (_, id) = values.next().expect("the first is the id");
+    screen.line(&screen.bold(&id))?;
+    values.try_for_each(|(word, value)| screen.line(&format!("  {word:10} {value}")))
+}
+
+fn expires(key: &KeyView) -> String {
+    match key.expires_at {
         Some(_) if key.expired => "expired".to_owned(),
         Some(at) => text::time(at),
         None => "never".to_owned(),
-    };
+    }
+}
+
+fn row(key: &KeyView) -> Vec<String> {
     vec![
         key.id.to_string(),
         text::plain(&key.role).into_owned(),
         key.account.as_ref().map_or_else(|| "any".to_owned(), ToString::to_string),
         key.name.as_deref().map_or_else(|| "-".to_owned(), |name| text::plain(name).into_owned()),
         text::time(key.created_at),
-        expires,
+        expires(key),
         key.last_used_at.map_or_else(|| "never".to_owned(), text::time),
     ]
 }
@@ -171,6 +199,23 @@ mod tests {
         assert!(text.contains("subscriber  acme"), "{text}");
         assert!(text.contains("po\\u{1b}rtal"), "{text}");
         assert!(text.contains("never") && text.contains("expired"), "{text}");
+    }
+
+    #[test]
+    fn one_is_shown() {
+        let answer = view(r#""expires_at":null,"expired":false,"#);
+        let daemon = Daemon::start(vec![(200, answer)]);
+        let mut output = Output::new();
+        let args = ShowArgs { id: KEY.parse().expect("an id") };
+        run(&Command::Show(args), &daemon.paths(), &mut output.screen()).expect("it prints");
+        assert_eq!(daemon.lines(), [format!("GET /v1/keys/{KEY} HTTP/1.1")]);
+        assert_eq!(
+            output.text(),
+            format!(
+                "{KEY}\n  role       subscriber\n  account    acme\n  name       po\\u{{1b}}rtal\n  \
+                 made       2026-11-22 02:57:00\n  expires    never\n  last used  never\n"
+            )
+        );
     }
 
     #[test]

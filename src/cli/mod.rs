@@ -292,6 +292,8 @@ mod tests {
             "posthaste job show job_01hqr2p1qq8k3v7r5m6n0x9y2z --watch",
             "posthaste job cancel job_01hqr2p1qq8k3v7r5m6n0x9y2z",
             "posthaste key list --account a",
+            "posthaste key show key_01hqr2p1qq8k3v7r5m6n0x9y2z",
+            "posthaste event types --account a",
             "posthaste key add --role subscriber --account a --expires 90d --name n",
             "posthaste key add --role operator --json",
             "posthaste key revoke key_01hqr2p1qq8k3v7r5m6n0x9y2z",

@@ -25,7 +25,6 @@ use super::{
 use crate::{
     model::{
         account::AccountName,
-        event::Effect,
         secret::Secret,
         tenant::{KnownType, Network, Tenant},
         time::{Timestamp, format_duration},
@@ -225,20 +224,12 @@ fn written(tenant: &Tenant) -> Table {
             put(&mut entry, "name", text(known.name.as_str()));
             put(&mut entry, "groups", list(known.groups.iter().map(|group| text(group)).collect()));
             put(&mut entry, "description", text(&known.description));
-            put(&mut entry, "effect", text(effect(known.effect)));
+            put(&mut entry, "effect", text(known.effect.as_str()));
             Value::Table(entry)
         };
         put(&mut table, "event_type", list(types.iter().map(entry).collect()));
     }
     table
-}
-
-const fn effect(effect: Effect) -> &'static str {
-    match effect {
-        Effect::Live => "live",
-        Effect::Partial => "partial",
-        Effect::None => "none",
-    }
 }
 
 fn put(table: &mut Table, key: &str, value: Value) {

@@ -116,6 +116,15 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Its word, as a catalog has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Partial => "partial",
+            Self::None => "none",
+        }
+    }
+
     /// Whether it is [`Effect::Live`], which needs no mention.
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's `skip_serializing_if` passes a reference")]
     pub const fn is_live(&self) -> bool {
