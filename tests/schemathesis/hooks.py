@@ -18,6 +18,7 @@ for name in ("event-id", "delivery-id", "endpoint-id", "job-id", "key-id", "acco
 # What hypothesis makes of these on its own is right by the pattern, and out of what a day or a year has.
 schemathesis.openapi.format("period", st.builds("{}{}".format, st.integers(0, 300), st.sampled_from(["ms", "s", "m", "h", "d"])))
 schemathesis.openapi.format("overlap", st.builds("{}{}".format, st.integers(0, 100), st.sampled_from(["ms", "s", "m", "h"])))
+schemathesis.openapi.format("kept", st.builds("{}{}".format, st.integers(1, 300), st.sampled_from(["s", "m", "h", "d"])))
 schemathesis.openapi.format("expiry", st.sampled_from(["1h", "90d", "2h30m", "2099-01-01T00:00:00Z", "2098-12-31t23:59:59.5+14:00"]))
 schemathesis.openapi.format("since", st.sampled_from(["1970-01-01T00:00:00Z", "2024-02-28T17:15:42+01:00"]))
 schemathesis.openapi.format("until", st.sampled_from(["2025-01-01T00:00:00Z", "2099-01-01T00:00:00Z"]))
