@@ -280,6 +280,10 @@ fn memory_does_not_grow_with_requests() {
             let wrong = [("authorization", "Bearer phk_none"), ("x-request-id", &*format!("r{number}"))];
             let answer = api.send(&mut open, "GET", "/v1/events", &wrong, b"").expect("an answer");
             assert!([401, 429].contains(&answer.status), "{}", answer.text());
+            // Whoever shows too many is hung up on.
+            if answer.headers.iter().any(|(name, value)| name == "connection" && value == "close") {
+                open = api.connect().expect("it listens");
+            }
             api.send(&mut open, "GET", "/v1/status", &[], b"").expect("an answer").expect(200);
         }
     };
