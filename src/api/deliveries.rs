@@ -123,6 +123,7 @@ fn ask(
     Ok(Ask {
         filter: filter(query, asker)?,
         status: query.text("status").map(status).transpose()?,
+        called_off: open.directory.discarding().into_iter().collect(),
         endpoints,
         event: event(query, open)?.map(|(_, seq)| seq),
         before,

@@ -1,9 +1,11 @@
 //! Deliveries, newest first.
 
+use std::collections::HashMap;
+
 use super::{CHUNK, Filter, SCAN};
 use crate::{
     model::{
-        delivery::{Delivery, DeliveryKey, Status},
+        delivery::{Delivery, DeliveryKey, State, Status},
         endpoint::EndpointNumber,
         event::Seq,
     },
@@ -28,6 +30,8 @@ pub struct Ask {
     pub filter: Filter,
     /// With this status; `None`: with any.
     pub status: Option<Status>,
+    /// What is pending for these endpoints of events before these is called off, though not every record says so yet.
+    pub called_off: HashMap<EndpointNumber, Seq>,
     /// To one of these endpoints; `None`: to any.
     pub endpoints: Option<Vec<EndpointNumber>>,
     /// Of this event; `None`: of any.
@@ -101,8 +105,18 @@ pub fn page(reader: &Reader, ask: &Ask) -> Result<Page, StoreError> {
 
 impl Ask {
     fn takes(&self, found: &Found) -> bool {
-        self.status.is_none_or(|status| found.delivery.state.status() == status)
+        self.status.is_none_or(|status| self.status_of(found) == status)
             && self.endpoints.as_ref().is_none_or(|endpoints| endpoints.contains(&found.delivery.endpoint))
             && self.filter.takes(&found.head)
+    }
+
+    /// What people are shown as its status.
+    fn status_of(&self, found: &Found) -> Status {
+        let Found { key, delivery, .. } = found;
+        let is_called_off = || self.called_off.get(&delivery.endpoint).is_some_and(|below| key.seq < *below);
+        match delivery.state {
+            State::Pending if is_called_off() => Status::Cancelled,
+            state => state.status(),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Lists over a history of many events: bounded, and complete.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -86,8 +86,15 @@ fn events_of(reader: &Reader, filter: &Filter, status: Option<Status>) -> (Vec<u
 
 fn deliveries_of(reader: &Reader, filter: &Filter, status: Option<Status>) -> (Vec<u64>, usize) {
     let (mut all, mut pages) = (Vec::new(), 0);
-    let mut ask =
-        Ask { filter: filter.clone(), status, endpoints: None, event: None, before: None, limit: 1_000 };
+    let mut ask = Ask {
+        filter: filter.clone(),
+        status,
+        endpoints: None,
+        called_off: HashMap::new(),
+        event: None,
+        before: None,
+        limit: 1_000,
+    };
     loop {
         let page = deliveries::page(reader, &ask).expect("it is read");
         all.extend(page.items.iter().map(|item| item.key.seq.get()));
@@ -173,10 +180,28 @@ fn a_place_that_has_gone_is_gone_on_from() {
     let found: Vec<_> = next.items.iter().map(|item| item.seq.get()).collect();
     assert_eq!(found, newest_first(EVENTS - 40, EVENTS - 30));
     let before = Some(DeliveryKey { seq: Seq::new(EVENTS - 10), slot: 0 });
-    let ask = Ask { filter: all, status: None, endpoints: None, event: None, before, limit: 2 };
+    let ask = Ask {
+        filter: all,
+        status: None,
+        endpoints: None,
+        called_off: HashMap::new(),
+        event: None,
+        before,
+        limit: 2,
+    };
     let next = deliveries::page(&reader, &ask).expect("it is read");
     let found: Vec<_> = next.items.iter().map(|item| item.key.seq.get()).collect();
     assert_eq!(found, [EVENTS - 100, EVENTS - 200]);
+    // What is called off counts as cancelled though its record does not say so yet, up to the event before which it is.
+    let called_off = HashMap::from([(EndpointNumber::new(1), Seq::new(EVENTS - 100))]);
+    for (status, expected) in
+        [(Status::Pending, vec![EVENTS - 100]), (Status::Cancelled, vec![EVENTS - 200, EVENTS - 300])]
+    {
+        let ask = Ask { status: Some(status), called_off: called_off.clone(), ..ask.clone() };
+        let page = deliveries::page(&reader, &ask).expect("it is read");
+        let found: Vec<_> = page.items.iter().map(|item| item.key.seq.get()).collect();
+        assert_eq!(found, expected, "{status:?}");
+    }
     drop(reader);
     opened.writer.close(End::Clean).expect("it closes");
 }
