@@ -41,6 +41,7 @@ pub mod model;
 pub mod outbox;
 pub mod policy;
 pub mod rlimit;
+pub mod sandbox;
 pub mod scheduler;
 pub mod serve;
 pub mod signals;

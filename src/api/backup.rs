@@ -38,6 +38,7 @@ use crate::{
         JobChange, JobChanged, OpenError, Reader, StoreError,
         file::{BackupError, Copied, Halt, Progress, Stage},
     },
+    sandbox,
 };
 
 /// How often a job's progress is written.
@@ -153,6 +154,9 @@ fn words(error: &BackupError) -> String {
             if source.kind() == std::io::ErrorKind::PermissionDenied =>
         {
             format!("{error}; the directory must be one that the daemon's user may write in")
+        }
+        BackupError::Target(OpenError::Io { source, path, .. }) => {
+            format!("{error}{}", sandbox::advice_for_file(path, source))
         }
         error => error.to_string(),
     }

@@ -12,6 +12,7 @@ use crate::{
         account::AccountName,
         endpoint::{DisableReason, EndpointNumber},
     },
+    sandbox,
 };
 
 /// How many there are, and whose are held.
@@ -73,7 +74,8 @@ fn help(origin: &Target, reason: DisableReason) -> String {
 pub(super) fn missing(names: &[&str]) -> String {
     let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
     format!(
-        "the credential {} is not in $CREDENTIALS_DIRECTORY; provide it, and `posthaste reload`",
-        names.join(", ")
+        "the credential {} is not in $CREDENTIALS_DIRECTORY; {}",
+        names.join(", "),
+        sandbox::provide_credentials()
     )
 }

@@ -11,6 +11,7 @@ use crate::{
     ingest::socket::BindError,
     logging,
     outbox::OpenError,
+    sandbox,
     serve::{self, ServeError},
 };
 
@@ -47,8 +48,11 @@ fn exit(error: &ServeError) -> Exit {
 
 /// The errors of a configuration have lines of their own; all others fit on one.
 fn message(error: &ServeError) -> String {
-    match error.source() {
-        None => error.to_string(),
-        Some(_) => logging::chain(error),
+    match (error, error.source()) {
+        (ServeError::Open(OpenError::Io { path, source, .. }), _) => {
+            logging::chain(error) + &sandbox::advice_for_file(path, source)
+        }
+        (_, None) => error.to_string(),
+        (_, Some(_)) => logging::chain(error),
     }
 }

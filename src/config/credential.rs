@@ -1,5 +1,6 @@
 //! Secrets that stand elsewhere: `@credential:NAME` is the content of `$CREDENTIALS_DIRECTORY/NAME`, without the
-//! line break at its end.
+//! line break at its end, or else of `$CREDENTIALS_DIRECTORY/posthaste_NAME`: so systemd calls the files of a whole directory
+//! that a unit loads under the name `posthaste`, as the shipped one does with `/etc/posthaste/credentials`.
 //!
 //! A credential that is not there is no error: it is named, and what needs it waits for a start that finds it. One that
 //! is there but cannot be read, is empty or no text is an error. No message shows a secret.
@@ -13,6 +14,8 @@ use crate::model::{secret::Secret, time::format_size};
 
 /// What a value that names a credential begins with.
 pub(super) const PREFIX: &str = "@credential:";
+/// What systemd puts before the names of the files of the unit's own directory.
+const DIRECTORY_PREFIX: &str = "posthaste_";
 /// The longest credential; a header has to fit into what receivers take.
 const MAX_LENGTH: usize = 16 << 10;
 
@@ -64,9 +67,9 @@ fn resolve_within(text: &str, directory: Option<&Path>, most: usize) -> Result<F
     }
     let Some(directory) = directory else { return Ok(Found::Missing(name.to_owned())) };
     let fault = |what: &str| Fault::new(format!("names the credential `{name}`, which {what}"), "");
-    let bytes = match fs::read(directory.join(name)) {
-        Ok(bytes) => Zeroizing::new(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing(name.to_owned())),
+    let bytes = match read(directory, name) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(Found::Missing(name.to_owned())),
         Err(error) => return Err(fault(&format!("cannot be read: {error}"))),
     };
     if bytes.len() > most {
@@ -77,8 +80,45 @@ fn resolve_within(text: &str, directory: Option<&Path>, most: usize) -> Result<F
     if text.is_empty() { Err(fault("is empty")) } else { Ok(Found::Secret(Secret::new(text.to_owned()))) }
 }
 
+/// The credential's content; `None`: it has none under either name.
+fn read(directory: &Path, name: &str) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    for path in [directory.join(name), directory.join(format!("{DIRECTORY_PREFIX}{name}"))] {
+        match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => return read.map(|bytes| Some(Zeroizing::new(bytes))),
+        }
+    }
+    Ok(None)
+}
+
 fn is_file_name(name: &str) -> bool {
     (1..=255).contains(&name.len())
         && !matches!(name, "." | "..")
         && !name.chars().any(|c| c == '/' || c.is_control())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_of_the_unit_s_own_directory_is_found_by_its_name_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).expect("written");
+        let find = |name: &str| {
+            let found = resolve(&format!("{PREFIX}{name}"), Some(directory.path()));
+            match found.unwrap_or_else(|_| panic!("{name} is no error")) {
+                Found::Secret(secret) => Some(secret.expose().to_owned()),
+                Found::Missing(missing) => {
+                    assert_eq!(missing, name);
+                    None
+                }
+            }
+        };
+        assert_eq!(find("erp"), None);
+        write("posthaste_erp", "of the directory\n");
+        assert_eq!(find("erp").as_deref(), Some("of the directory"));
+        write("erp", "of its own\n");
+        assert_eq!(find("erp").as_deref(), Some("of its own"), "what a drop-in names wins");
+    }
 }

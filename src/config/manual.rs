@@ -43,7 +43,8 @@ Durations are written `250ms`, `30s`, `5m`, `2h`, `7d`, sizes `64KiB`, `1MiB`. A
 `posthaste.toml`, in whichever file it is written.
 
 `@credential:NAME` as the value of a `secret` or of an endpoint's header is read from `$CREDENTIALS_DIRECTORY/NAME` (systemd's `LoadCredential=`),
-without the line break at its end. One that is not there is no error: it is named, and until a start or a reload finds it
+without the line break at its end. With the unit as it is shipped that is the file `/etc/posthaste/credentials/NAME`, which systemd reads as root and
+hands over at every start ([operations.md](operations.md#secrets)). One that is not there is no error: it is named, and until a start or a reload finds it
 the endpoint is disabled, or the account's callbacks are held.
 
 ## Changing it while the daemon runs

@@ -43,7 +43,8 @@ fn world(rules: &str) -> World {
     let passwd = some.fold(PASSWD.to_owned(), |text, line| text + &line);
     for (name, text, over) in [("passwd", &*passwd, "/etc/passwd"), ("group", GROUP, "/etc/group")] {
         fs::write(world.path(name), text).expect("written");
-        world.mount(world.path(name), over);
+        let file = world.path(name);
+        world.mount(&file, over);
     }
     world
 }

@@ -251,3 +251,26 @@ fn a_file_that_may_not_be_read_does_not_hold_up_the_rest() {
     world.settled();
     assert_eq!(numbers(&receiver.hooks()), [1, 2, 3, 4]);
 }
+
+/// The system's word alone would send people to mounts and modes; in a unit it is the unit that has to say more.
+#[test]
+fn a_directory_that_a_unit_s_sandbox_keeps_away_is_named_with_the_drop_in_to_write() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("it takes root to mount a directory that cannot be written", true);
+    }
+    let mut world = World::new("spool = [{ path = \"drop\" }, { path = \"parent/new\" }]\n");
+    for name in ["drop", "parent"] {
+        fs::create_dir(world.path(name)).expect("a directory");
+        world.confine(name);
+    }
+    world.start();
+    for (n, name, more) in [(0, "drop", ""), (1, "parent/new", ", make that directory, which is not there")] {
+        let setting = format!("ReadWritePaths={}`{more}", world.path(name).display());
+        eventually("the drop-in is named", || {
+            let status = world.get("/v1/status");
+            let problem = status["spools"][n]["problem"].as_str()?;
+            (problem.contains("systemctl edit posthaste") && problem.contains(&setting)).then_some(())
+        });
+        assert!(world.log().contains(&setting), "{}", world.log());
+    }
+}

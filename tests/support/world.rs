@@ -28,7 +28,7 @@ pub struct World {
     directory: TempDir,
     environment: Vec<(String, String)>,
     /// What the daemon finds in the place of the system's files.
-    mounts: Vec<(PathBuf, &'static str)>,
+    mounts: Vec<String>,
     user: Option<u32>,
     daemon: Option<Child>,
     /// Whoever holds the mount of `disk/`; it ends with its standard input.
@@ -130,8 +130,15 @@ impl World {
 
     /// Puts a file in the place of one of the system's, for this directory's daemons and checks alone: they run in a mount
     /// namespace of their own, from the next start on. It takes root.
-    pub fn mount(&mut self, file: PathBuf, over: &'static str) {
-        self.mounts.push((file, over));
+    pub fn mount(&mut self, file: &Path, over: &str) {
+        self.mounts.push(format!("mount --bind '{}' {over}", file.display()));
+    }
+
+    /// Makes the directory `name` an empty one that cannot be written, for this directory's daemons alone, which are told
+    /// besides that each is the main process of a unit: as if they ran in its sandbox. It takes root.
+    pub fn confine(&mut self, name: &str) {
+        self.mounts.push(format!("mount -t tmpfs -o ro tmpfs '{}'", self.path(name).display()));
+        self.mounts.push("export SYSTEMD_EXEC_PID=$$".to_owned());
     }
 
     /// The program under test, as this directory's daemons run it.
@@ -144,9 +151,8 @@ impl World {
         if self.mounts.is_empty() {
             return posthaste();
         }
-        let binds =
-            self.mounts.iter().map(|(file, over)| format!("mount --bind '{}' {over}", file.display()));
-        let script = binds.chain(["exec \"$@\"".to_owned()]).collect::<Vec<_>>().join(" && ");
+        let script = self.mounts.iter().map(String::as_str).chain(["exec \"$@\""]);
+        let script = script.collect::<Vec<_>>().join(" && ");
         let mut command = undisturbed(Command::new("unshare"));
         command.args(["-m", "sh", "-c", &script, "sh", PROGRAM]);
         command

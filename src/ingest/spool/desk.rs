@@ -33,6 +33,7 @@ use crate::{
     ingest::{answer::Refusal, intake::Intake},
     model::event::NewEvent,
     outbox::FileIdentity,
+    sandbox,
 };
 
 /// Files that are handed in together at most.
@@ -254,7 +255,7 @@ impl Desk {
         };
         let directory = opened.map_err(|error| {
             claims.release(path);
-            format!("cannot open the directory: {error}")
+            format!("cannot open the directory: {error}{}", sandbox::advice(path, &error))
         })?;
         match claims.claim(path, directory.inode()) {
             Ok(()) => Ok(directory),
@@ -290,8 +291,11 @@ impl Desk {
         let failed = failed::open(directory);
         let done = (self.site.after == After::Keep).then(|| done::open(directory));
         let errors = [failed.as_ref().err(), done.as_ref().and_then(|done| done.as_ref().err())];
-        let unusable =
-            errors.into_iter().flatten().map(io::Error::to_string).reduce(|one, two| one + "; " + &two);
+        let unusable = errors
+            .into_iter()
+            .flatten()
+            .map(|error| format!("{error}{}", sandbox::advice(&self.site.path, error)))
+            .reduce(|one, two| one + "; " + &two);
         self.failed = failed.ok();
         if let Some(problem) = unusable.clone() {
             if self.unusable != unusable {
