@@ -1,0 +1,130 @@
+//! `install.sh` of the tarball, into a root of its own: an installation, an upgrade, and what is left after it is removed.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+use crate::file;
+
+/// In the binary's place: all that laying out asks of it is that it prints.
+const PROGRAM: &str = "#!/bin/sh\necho \"what is printed for $*\"\n";
+
+/// An archive as it is unpacked, and a root to install to.
+struct Unpacked {
+    directory: TempDir,
+}
+
+impl Unpacked {
+    fn new() -> Self {
+        let unpacked = Self { directory: tempfile::tempdir().expect("a directory") };
+        let program = unpacked.path("program");
+        fs::write(&program, PROGRAM).expect("written");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
+        let mut tree = Command::new(file("packaging/tree"));
+        let output = tree.arg(&program).arg(unpacked.path("tree")).output().expect("a shell");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::copy(file("packaging/install.sh"), unpacked.path("install.sh")).expect("copied");
+        unpacked
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn run(&self, arguments: &[&str]) {
+        let mut command = Command::new(self.path("install.sh"));
+        command.args(arguments).arg("--destdir").arg(self.path("root"));
+        let output = command.output().expect("a shell");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The files in the root.
+    fn installed(&self) -> BTreeSet<String> {
+        fn walk(directory: &Path, root: &Path, found: &mut BTreeSet<String>) {
+            for entry in fs::read_dir(directory).expect("a directory") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    walk(&path, root, found);
+                } else {
+                    let name = path.strip_prefix(root).expect("it is below");
+                    found.insert(name.display().to_string());
+                }
+            }
+        }
+        let mut found = BTreeSet::new();
+        walk(&self.path("root"), &self.path("root"), &mut found);
+        found
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path("root").join(name)).expect("it is installed")
+    }
+}
+
+const CONFIGURATION: &str = "etc/posthaste/posthaste.toml";
+
+#[test]
+fn all_is_where_systemd_and_people_look_for_it() {
+    let unpacked = Unpacked::new();
+    unpacked.run(&[]);
+    let installed = unpacked.installed();
+    for name in [
+        "bin/posthaste",
+        "lib/systemd/system/posthaste.service",
+        "lib/systemd/system/posthaste.socket",
+        "lib/sysusers.d/posthaste.conf",
+        "lib/tmpfiles.d/posthaste.conf",
+        "share/bash-completion/completions/posthaste",
+        "share/zsh/site-functions/_posthaste",
+        "share/fish/vendor_completions.d/posthaste.fish",
+        "share/man/man1/posthaste.1.gz",
+        "share/man/man5/posthaste.toml.5.gz",
+        "share/man/man8/posthaste.8.gz",
+    ] {
+        assert!(installed.contains(&format!("usr/local/{name}")), "{name}: {installed:?}");
+    }
+    let mode = |name: &str| {
+        let there = fs::metadata(unpacked.path("root").join(name)).expect("it is there");
+        there.permissions().mode() & 0o777
+    };
+    assert_eq!(
+        (mode(CONFIGURATION), mode("etc/posthaste"), mode("usr/local/bin/posthaste")),
+        (0o640, 0o750, 0o755)
+    );
+    let unit = unpacked.read("usr/local/lib/systemd/system/posthaste.service");
+    assert!(unit.contains("\nExecStart=/usr/local/bin/posthaste serve\n"), "{unit}");
+    assert!(!unit.contains("/usr/bin/posthaste"), "{unit}");
+}
+
+#[test]
+fn units_are_never_where_systemd_does_not_look() {
+    let unpacked = Unpacked::new();
+    unpacked.run(&["--prefix", "/opt/posthaste"]);
+    let unit = unpacked.read("usr/local/lib/systemd/system/posthaste.service");
+    assert!(unit.contains("\nExecReload=/opt/posthaste/bin/posthaste reload\n"), "{unit}");
+    assert!(unpacked.path("root/opt/posthaste/bin/posthaste").exists());
+}
+
+#[test]
+fn an_upgrade_keeps_the_configuration_and_so_does_removal() {
+    let unpacked = Unpacked::new();
+    unpacked.run(&["--prefix", "/usr"]);
+    let once = unpacked.installed();
+    fs::write(unpacked.path("root").join(CONFIGURATION), "# mine\n").expect("written");
+    fs::write(unpacked.path("root/usr/bin/posthaste"), "an older one").expect("written");
+    unpacked.run(&["--prefix", "/usr"]);
+    assert_eq!(unpacked.installed(), once);
+    assert_eq!(unpacked.read(CONFIGURATION), "# mine\n");
+    assert_eq!(unpacked.read("usr/bin/posthaste"), PROGRAM);
+
+    unpacked.run(&["--prefix", "/usr", "--uninstall"]);
+    let left: Vec<_> = unpacked.installed().into_iter().collect();
+    assert_eq!(left, ["etc/posthaste/conf.d/README", CONFIGURATION]);
+    assert_eq!(unpacked.read(CONFIGURATION), "# mine\n");
+}
