@@ -1,7 +1,8 @@
 //! The daemon: puts the parts together, waits for the word to stop, and takes them apart in order.
 //!
 //! Start: configuration, socket (open at once: who connects waits), endpoints, store (repaired if need be), engine,
-//! spool directories; events are accepted from then on, while the backlog is still being read. What can be wrong
+//! spool directories; events are accepted from then on, while the backlog is still being read. That is said when each
+//! spool directory has been looked at once, or has not answered within 5 s. What can be wrong
 //! without the store is looked at before it is opened, and a start that fails afterwards closes it.
 //!
 //! Stop: intake closes and no attempt starts any more; what is in flight gets [`DRAIN`], a producer in the middle of
@@ -53,7 +54,7 @@ use crate::{
         intake::{Course, Intake},
         keyring::Keyring,
         socket::{BindError, Doors, Socket},
-        spool::{Claims, Spool},
+        spool::{self, Claims, Spool, SpoolHandle},
     },
     logging,
     metrics::Metrics,
@@ -68,6 +69,8 @@ use crate::{
 pub const DRAIN: Duration = Duration::from_secs(30);
 /// How long producers in the middle of something may take then; one that stands still must not hold up a restart.
 const HANG_UP: Duration = Duration::from_secs(5);
+/// How long the start waits for the first look at the spool directories; a network file system that hangs must not hold it up.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// How long lookups that cannot be called off may keep the process.
 const ABANDON: Duration = Duration::from_millis(200);
 
@@ -160,6 +163,7 @@ struct Shared {
     open: watch::Sender<Option<Open>>,
     intake: watch::Sender<Option<Intake>>,
     repair: watch::Sender<Option<f64>>,
+    started: watch::Sender<bool>,
     stopping: watch::Sender<bool>,
 }
 
@@ -170,6 +174,7 @@ struct Parts {
     stop: watch::Sender<Stop>,
     /// The spool directories, the watchman of the door, and what forgets.
     intakes: JoinSet<()>,
+    spools: Vec<SpoolHandle>,
     writer: Writer,
     clock: Clock,
 }
@@ -190,6 +195,7 @@ async fn daemon((config, origin): (Config, Origin), asked: Asked, doors: Handle)
         open: watch::Sender::new(None),
         intake: watch::Sender::new(None),
         repair: watch::Sender::new(None),
+        started: watch::Sender::new(false),
         stopping: watch::Sender::new(false),
     };
     let entrance = Entrance::new(&config.access, config.limits.connections_per_uid, clock);
@@ -219,7 +225,19 @@ async fn daemon((config, origin): (Config, Origin), asked: Asked, doors: Handle)
             return Err(error);
         }
     };
-    tracing::info!("accepting events");
+    tokio::select! {
+        silent = spool::first_looks(&parts.spools, FIRST_LOOK) => {
+            for path in silent {
+                tracing::warn!(
+                    "the spool directory {} does not answer: its files are taken when it does",
+                    path.display()
+                );
+            }
+            shared.started.send_replace(true);
+            tracing::info!("accepting events");
+        }
+        _ = signal.wait_for(|stop| *stop != Stop::Run) => {}
+    }
     run_until_stopped(parts, doors, shared, signal).await
 }
 
@@ -249,6 +267,7 @@ fn service(shared: &Shared, clock: Clock, metrics: Metrics) -> Service {
         metrics,
         open: shared.open.subscribe(),
         repair: shared.repair.subscribe(),
+        started: shared.started.subscribe(),
         stopping: shared.stopping.subscribe(),
         backups: api::Backups::default(),
     })
@@ -365,8 +384,8 @@ async fn start(
     intakes.spawn(forgetter.clone().run(shared.stopping.subscribe()));
     intakes.spawn(door.clone().watch(shared.stopping.subscribe()));
     let (mut handles, claims) = (Vec::new(), Claims::default());
-    for spool in &config.spools {
-        let (spool, handle) = Spool::new(spool, intake.clone(), claims.clone(), clock);
+    for directory in &config.spools {
+        let (spool, handle) = Spool::new(directory, intake.clone(), claims.clone(), clock);
         handles.push(handle);
         intakes.spawn(spool.run(shared.stopping.subscribe()));
     }
@@ -393,7 +412,7 @@ async fn start(
         directory,
         endpoints,
         engine: engine.handle(),
-        spools: handles,
+        spools: handles.clone(),
         forgetter,
         store_path: config.store.path.clone(),
         reloader,
@@ -404,7 +423,7 @@ async fn start(
     let stop = watch::Sender::new(Stop::Run);
     let notices = std::mem::replace(&mut opened.notices, no_notices());
     let engine = tokio::spawn(engine.run(notices, stop.subscribe()));
-    Ok(Parts { engine, stop, intakes, writer: opened.writer, clock })
+    Ok(Parts { engine, stop, intakes, spools: handles, writer: opened.writer, clock })
 }
 
 /// Makes the store agree with the configuration, and takes in the accounts that it has besides.

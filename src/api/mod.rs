@@ -101,6 +101,8 @@ pub struct App {
     pub open: watch::Receiver<Option<Open>>,
     /// How far a repair of the store has come, from 0 to 1, while one runs.
     pub repair: watch::Receiver<Option<f64>>,
+    /// The start is over: the store is open, and the spool directories have been looked at.
+    pub started: watch::Receiver<bool>,
     /// The daemon is stopping.
     pub stopping: watch::Receiver<bool>,
     /// The backup that is being made.

@@ -50,6 +50,9 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response<Body>, Prob
         return Err(not("posthaste is stopping".to_owned()));
     }
     if let Some(open) = app.open.borrow().as_ref() {
+        if !*app.started.borrow() {
+            return Err(not("the spool directories are being looked at for the first time".to_owned()));
+        }
         let shut = open.intake.shut().map(|refusal| refusal.code.as_str());
         let ready = shut.map_or_else(
             || object!({"status": "ready"}),

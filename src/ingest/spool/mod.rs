@@ -45,7 +45,7 @@ mod watch;
 use std::{
     collections::VecDeque,
     mem,
-    path::{self, PathBuf},
+    path::{self, Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -53,7 +53,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch as channel, task};
+use tokio::{
+    sync::watch as channel,
+    task,
+    time::{sleep, timeout_at},
+};
 
 pub use self::{
     claims::Claims,
@@ -88,6 +92,7 @@ pub struct Spool {
     rules: Rules,
     hints: Arc<Hints>,
     desk: Arc<Mutex<Desk>>,
+    shared: Arc<Shared>,
 }
 
 /// Asks how a spool directory is; clones share it.
@@ -122,6 +127,8 @@ struct Shared {
     in_failed: AtomicU64,
     watching: AtomicBool,
     problem: Mutex<Option<String>>,
+    /// The directory has been opened, and made where it was not there; or that has failed.
+    looked: channel::Sender<bool>,
 }
 
 /// How long things take.
@@ -198,8 +205,17 @@ impl Spool {
         let site = Site { path: path.clone(), after: config.after, claims };
         let desk = Desk::new(site, rules.clone(), timing, clock, Arc::clone(&shared), Arc::clone(&hints));
         let name = path.to_string_lossy().into_owned();
-        let desk = Arc::new(Mutex::new(desk));
-        (Self { name, intake, clock, timing, rules, hints, desk }, SpoolHandle { path, shared })
+        let spool = Self {
+            name,
+            intake,
+            clock,
+            timing,
+            rules,
+            hints,
+            desk: Arc::new(Mutex::new(desk)),
+            shared: Arc::clone(&shared),
+        };
+        (spool, SpoolHandle { path, shared })
     }
 
     /// Takes files until `stopping` says so; then it brings those that it has in hand to their end.
@@ -225,7 +241,7 @@ impl Spool {
                     tokio::select! {
                         () = self.intake.wait_for_room(&refusal) => {}
                         // What the store knows needs no room, and may not all have been reached.
-                        () = tokio::time::sleep(self.timing.rescan), if next.known => {}
+                        () = sleep(self.timing.rescan), if next.known => {}
                         _ = stopping.wait_for(|stopping| *stopping) => break,
                     }
                     // What the look did not come to is found by a scan alone.
@@ -278,7 +294,9 @@ impl Spool {
 
     async fn take_ready(&self, look: Look, stopping: &channel::Receiver<bool>) -> Result<(), Halt> {
         let begin = move |desk: &mut Desk| if desk.begin(&look) { desk.named(&look) } else { Vec::new() };
-        let named = self.desk(begin).await?;
+        let named = self.desk(begin).await;
+        self.shared.looked.send_replace(true);
+        let named = named?;
         let mut shut = None;
         self.take(named, &mut shut, stopping).await?;
         while let Some(ready) = self.desk(Desk::page).await? {
@@ -384,6 +402,19 @@ impl Spool {
     }
 }
 
+/// Waits until each of these directories has been looked at for the first time, and says which have not within `time`: a
+/// file system that does not answer may keep a look for ever.
+pub async fn first_looks(spools: &[SpoolHandle], time: Duration) -> Vec<&Path> {
+    let end = sleep(time).deadline();
+    let mut silent = Vec::new();
+    for spool in spools {
+        if timeout_at(end, spool.first_look()).await.is_err() {
+            silent.push(&*spool.path);
+        }
+    }
+    silent
+}
+
 /// When what is looked at next.
 struct Plan {
     /// The next scan for its own sake.
@@ -425,6 +456,12 @@ impl Plan {
 }
 
 impl SpoolHandle {
+    /// Waits until the directory has been looked at for the first time: it is there then, and watched, or it is known why not.
+    async fn first_look(&self) {
+        // It is shared with this handle, so the sender is there.
+        let _ = self.shared.looked.subscribe().wait_for(|looked| *looked).await;
+    }
+
     /// How it is now.
     pub fn status(&self) -> SpoolStatus {
         SpoolStatus {

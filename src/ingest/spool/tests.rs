@@ -881,3 +881,23 @@ async fn a_store_that_fails_leaves_the_files() {
     timeout(PATIENCE, task).await.expect("it ends when nobody can stop it").expect("without a panic");
     drop((outbox, notices, place));
 }
+
+#[tokio::test]
+async fn the_first_look_is_waited_for_but_not_for_ever() {
+    let (world, other) = (World::new(), World::made());
+    fs::write(other.path.join("x"), "in its place").expect("a file");
+    let inside = config::Spool::by_default(other.path.join("x"));
+    let (running, failing) = (world.run(QUIET), other.run_as(&inside, &Claims::default(), QUIET));
+    let looked = [running.handle.clone(), failing.handle.clone()];
+    assert_eq!(first_looks(&looked, PATIENCE).await, Vec::<&Path>::new());
+    assert!(world.path.is_dir(), "it is made by then");
+    // As on a file system that does not answer.
+    let config = config::Spool::by_default(world.path.join("never"));
+    let (_unlooked, silent) =
+        Spool::with_timing(&config, world.intake.clone(), Claims::default(), world.clock, QUIET);
+    let all = [silent.clone(), running.handle.clone(), silent];
+    let never = world.path.join("never");
+    assert_eq!(first_looks(&all, Duration::from_millis(20)).await, [&*never, &*never]);
+    running.stop().await;
+    failing.stop().await;
+}
