@@ -93,8 +93,9 @@ for file in $files; do
 done
 
 etc=$destdir/etc/posthaste
-mkdir -p "$etc/conf.d"
+mkdir -p "$etc/conf.d" "$etc/credentials"
 chmod 750 "$etc" "$etc/conf.d"
+chmod 700 "$etc/credentials"
 for file in posthaste.toml conf.d/README; do
     if [ -e "$etc/$file" ]; then
         say "keeping $etc/$file"

@@ -3,6 +3,11 @@
 //! Each says names and paths that the others, the code and its documents say, too; here they are held against each
 //! other. What only a running systemd can tell is not told here.
 
+#![allow(
+    unreachable_pub,
+    reason = "a test program has no outside; `pub` says what its modules offer each other"
+)]
+
 mod support;
 
 #[path = "package/configuration.rs"]

@@ -1,6 +1,6 @@
 //! The configuration that is installed: it is good as it stands, and so is each line that it shows.
 
-use std::{collections::BTreeSet, fs};
+use std::fs;
 
 use crate::{
     support::{
@@ -24,16 +24,6 @@ pub fn default_of(section: &str, key: &str) -> String {
     let cell =
         row.and_then(|row| row.split('|').nth(3)).unwrap_or_else(|| panic!("{section}.{key} is a key"));
     cell.trim().trim_matches('`').to_owned()
-}
-
-/// The names behind `@credential:` in a text.
-pub fn credentials(text: &str) -> BTreeSet<String> {
-    let name = |rest: &str| {
-        let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-');
-        rest[..end.unwrap_or(rest.len())].to_owned()
-    };
-    // In prose the name stands for any.
-    text.split("@credential:").skip(1).map(name).filter(|name| name != "NAME").collect()
 }
 
 /// What a commented line shows: `KEY = VALUE` or a header.
@@ -78,7 +68,8 @@ fn check(configuration: &str) {
     ];
     for (name, text, over) in database {
         fs::write(world.path(name), text).expect("written");
-        world.mount(world.path(name), over);
+        let file = world.path(name);
+        world.mount(&file, over);
     }
     fs::write(world.config(), configuration).expect("written");
     let output = world.program().args(["check", "--config"]).arg(world.config()).output().expect("it runs");

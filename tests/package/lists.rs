@@ -96,6 +96,7 @@ fn systemd_makes_them_so() {
         ("etc/posthaste", (0, own), 0o750),
         ("etc/posthaste/posthaste.toml", (0, own), 0o640),
         ("etc/posthaste/conf.d", (0, own), 0o750),
+        ("etc/posthaste/credentials", (0, 0), 0o700),
         ("etc/posthaste/conf.d/own.toml", (0, own), 0o640),
     ] {
         let there = fs::metadata(place(name)).expect("it is there");

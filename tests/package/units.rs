@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use posthaste::{cli::exit::Exit, serve::DRAIN};
 
 use crate::{
-    configuration::{credentials, default_of},
+    configuration::default_of,
     lists,
     support::{program::is_there, skip},
     text,
@@ -92,16 +92,21 @@ fn who_is_at_the_socket_can_be_told() {
 }
 
 #[test]
-fn credentials_of_the_examples_are_passed_on_and_none_has_to_be_there() {
+fn the_directory_of_credentials_is_passed_on_and_need_not_be_there() {
     let service = Unit::read(SERVICE);
     let passed = service.all("Service", "LoadCredential");
-    for page in ["packaging/posthaste.toml", "docs/operations.md"] {
-        for name in credentials(&text(page)) {
-            assert!(passed.contains(&&*name), "{page} has @credential:{name}, and {SERVICE} does not");
-        }
-    }
-    // With a path behind the name the unit would fail where there is no such file.
-    assert!(passed.iter().all(|name| !name.contains(':')), "{passed:?}");
+    let [passed] = passed.as_slice() else { panic!("one directory: {passed:?}") };
+    let (name, directory) = passed.split_once(':').expect("a path that is no file's alone");
+    let made =
+        lists::directories().into_iter().find(|made| made.path == directory).expect("tmpfiles.d makes it");
+    assert_eq!((&*made.mode, &*made.user), ("0700", "root"));
+    // Without a text that takes its place the unit would fail where there is no such directory.
+    let instead = service.all("Service", "SetCredential");
+    assert!(
+        instead
+            .iter()
+            .any(|line| line.split_once(':').is_some_and(|(of, text)| of == name && !text.is_empty()))
+    );
 }
 
 /// Runs `systemd-analyze` on copies of these units, with a binary that is there; its success, and what it printed.
