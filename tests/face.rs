@@ -17,6 +17,7 @@ use serde_json::json;
 use support::{
     config::{endpoint, profile},
     eventually,
+    help::{help, leaves},
     receiver::{Receiver, Reply},
     skip,
     world::{World, json_of, posthaste, run_in, stderr, stdout, wait_for_end},
@@ -197,31 +198,6 @@ fn a_name_that_is_nearly_right_is_recognised() {
         assert!(matches!(output.status.code(), Some(64 | 65)), "{args:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(near), "{args:?}: {}", stderr(&output));
     }
-}
-
-/// Every command that does something, as its words.
-fn leaves() -> Vec<Vec<String>> {
-    let mut leaves = Vec::new();
-    let mut open = vec![Vec::<String>::new()];
-    while let Some(words) = open.pop() {
-        let help = help(&words);
-        let Some((_, commands)) = help.split_once("\nCommands:\n") else {
-            leaves.push(words);
-            continue;
-        };
-        let names = commands.lines().take_while(|line| !line.is_empty());
-        let names = names.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-        for name in names.filter_map(|line| line.split_whitespace().next()) {
-            open.push([&words[..], &[name.to_owned()]].concat());
-        }
-    }
-    leaves
-}
-
-fn help(words: &[String]) -> String {
-    let output = posthaste().args(words).arg("--help").output().expect("the binary was built");
-    assert_eq!(output.status.code(), Some(0), "{words:?}: {}", stderr(&output));
-    stdout(&output)
 }
 
 #[test]

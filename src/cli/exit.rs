@@ -34,6 +34,42 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// All of them, by number.
+    pub const ALL: [Self; 12] = [
+        Self::Success,
+        Self::Warning,
+        Self::Critical,
+        Self::Unknown,
+        Self::Usage,
+        Self::Data,
+        Self::Unavailable,
+        Self::Software,
+        Self::Io,
+        Self::TryAgain,
+        Self::Permission,
+        Self::Config,
+    ];
+
+    /// What it means, as the documents say it: in Markdown, and without a full stop.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Success => "it is done",
+            Self::Warning => "`WARNING`: somebody should see to something",
+            Self::Critical => "`CRITICAL`: events are refused, nothing is sent, or nobody answers",
+            Self::Unknown => "`UNKNOWN`: who asks may not know",
+            Self::Usage => "the command line is wrong",
+            Self::Data => "what was given is wrong: an event, an id, a file; a check has findings",
+            Self::Unavailable => "the daemon cannot be reached",
+            Self::Software => "an error in posthaste, or two versions that do not understand each other",
+            Self::Io => "reading or writing failed; the daemon: its store, or a sync of it",
+            Self::TryAgain => {
+                "not now: the box is full, starting or busy; the daemon: another one has the store, or the address"
+            }
+            Self::Permission => "not allowed",
+            Self::Config => "the configuration is wrong, or the store is of a newer format",
+        }
+    }
+
     /// The number.
     pub const fn code(self) -> u8 {
         self as u8
@@ -64,33 +100,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_operators_page_has_every_code() {
-        use Exit::{
-            Config, Critical, Data, Io, Permission, Software, Success, TryAgain, Unavailable, Unknown, Usage,
-            Warning,
-        };
-        let all = [
-            Success,
-            Warning,
-            Critical,
-            Unknown,
-            Usage,
-            Data,
-            Unavailable,
-            Software,
-            Io,
-            TryAgain,
-            Permission,
-            Config,
-        ];
+    fn the_operators_page_says_the_same() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
         let page = fs::read_to_string(path).expect("docs/operations.md");
         let (_, table) = page.split_once("\n| exit code |").expect("its table");
         let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-        let codes: Vec<u8> = rows
-            .map(|row| row.split('|').nth(1).and_then(|cell| cell.trim().parse().ok()).expect("a code"))
-            .collect();
-        assert_eq!(codes, all.map(Exit::code));
+        let read = |row: &str| {
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            (cells[1].parse().expect("a code"), cells[2].to_owned())
+        };
+        let told: Vec<(u8, String)> = rows.map(read).collect();
+        assert_eq!(told, Exit::ALL.map(|exit| (exit.code(), exit.meaning().to_owned())));
     }
 
     #[test]

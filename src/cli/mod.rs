@@ -37,6 +37,7 @@ pub mod job;
 pub mod key;
 pub mod list;
 pub mod listen;
+pub mod man;
 pub mod openapi;
 pub mod profile;
 pub mod reload;
@@ -132,6 +133,8 @@ enum Command {
     OpenApi(openapi::Args),
     /// Print what a shell needs to complete the command line
     Completions(completions::Args),
+    /// Print a manual page
+    Man(man::Args),
 }
 
 /// Does what the command line says, its first word being the program's name.
@@ -164,6 +167,7 @@ fn check_socket(cli: &Cli) -> Result<(), CliError> {
         Command::Check(_)
         | Command::Completions(_)
         | Command::Listen(_)
+        | Command::Man(_)
         | Command::OpenApi(_)
         | Command::Verify(_) => "this command does not talk to the daemon: leave --socket out",
         Command::Store(ref command) if !command.connects() => {
@@ -224,6 +228,7 @@ fn dispatch(command: Command, sockets: &[PathBuf], screen: &mut Screen<'_>) -> R
         Command::Verify(args) => verify::command::run(&args, screen),
         Command::OpenApi(_) => openapi::run(screen),
         Command::Completions(args) => completions::run(&args, Cli::command(), screen),
+        Command::Man(args) => man::run(&args, Cli::command(), screen),
     };
     done.map(|()| Exit::Success)
 }
@@ -311,6 +316,7 @@ mod tests {
             "posthaste status --watch",
             "posthaste status --check --max-age 6h",
             "posthaste completions bash",
+            "posthaste man posthaste.toml.5",
             "posthaste openapi --json",
             "posthaste listen --port 0 --secret s --profile raw --status 503 --fail-first 2 --delay 5s --save d",
         ] {
@@ -366,6 +372,8 @@ mod tests {
             "posthaste status --check --watch",
             "posthaste completions",
             "posthaste completions tcsh",
+            "posthaste man",
+            "posthaste man posthaste.7",
             "posthaste listen --status 99",
             "posthaste listen --delay 5",
             "posthaste verify body.json",
@@ -386,6 +394,7 @@ mod tests {
             ("posthaste --socket /s serve", false),
             ("posthaste check --socket /s", false),
             ("posthaste listen --socket /s", false),
+            ("posthaste man posthaste.1 --socket /s", false),
             ("posthaste verify --profile raw --socket /s body.json", false),
             ("posthaste status --socket /s", true),
             ("posthaste spool list --socket /s", true),

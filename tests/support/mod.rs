@@ -1,6 +1,6 @@
 //! What the tests of the built binary share: a daemon with its directory ([`world`]), a receiver of webhooks
 //! ([`receiver`]), one that is a program of its own ([`program`]), one that means no good ([`hostile`]), its certificates ([`authority`]), a proxy ([`proxy`]), clients of the
-//! socket ([`http`], [`stream`]) and of the API over TCP ([`api`]), other users ([`people`]), a daemon that does as it is told ([`scripted`]) and a check of
+//! socket ([`http`], [`stream`]) and of the API over TCP ([`api`]), other users ([`people`]), a daemon that does as it is told ([`scripted`]), the commands by their help ([`help`]) and a check of
 //! signatures of its own ([`sign`]).
 //!
 //! Nothing here calls the crate: what is tested is what a user has, the binary, the socket and the wire. (The kill test
@@ -18,6 +18,7 @@ use std::{
 pub mod api;
 pub mod authority;
 pub mod config;
+pub mod help;
 pub mod hostile;
 pub mod http;
 pub mod people;
