@@ -140,6 +140,14 @@ impl Clock {
         Instant::now()
     }
 
+    /// The monotonic clock in microseconds, as other processes on this machine read it.
+    #[allow(clippy::unused_self, reason = "a handle, so that who may ask is seen in the signatures")]
+    pub fn monotonic_micros(self) -> u64 {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let (seconds, micros) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec / 1_000));
+        seconds.unwrap_or(0) * 1_000_000 + micros.unwrap_or(0)
+    }
+
     /// The monotonic instant at which [`Clock::now`] says `at`; for what is before the start, the start.
     pub fn instant_of(self, at: Timestamp) -> Instant {
         self.0.started + at.since(self.started_at())

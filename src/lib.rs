@@ -22,6 +22,7 @@
 //! | [`history`] | stage 5: what was and what is |
 //! | [`engine`] | the loop that joins them |
 //! | [`api`], [`cli`] | the faces |
+//! | [`systemd`] | what a service manager passes to the daemon, and hears of it |
 //! | [`serve`] | the daemon: puts the parts together and takes them apart |
 //!
 //! `docs/architecture.md` has the states on disk and who may import whom. This library exists for the `posthaste`
@@ -45,4 +46,5 @@ pub mod sandbox;
 pub mod scheduler;
 pub mod serve;
 pub mod signals;
+pub mod systemd;
 mod threads;

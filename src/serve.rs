@@ -1,6 +1,6 @@
 //! The daemon: puts the parts together, waits for the word to stop, and takes them apart in order.
 //!
-//! Start: configuration, socket (open at once: who connects waits), endpoints, store (repaired if need be), engine,
+//! Start: configuration, what a service manager passes, socket (open at once: who connects waits), endpoints, store (repaired if need be), engine,
 //! spool directories; events are accepted from then on, while the backlog is still being read. That is said when each
 //! spool directory has been looked at once, or has not answered within 5 s. What can be wrong
 //! without the store is looked at before it is opened, and a start that fails afterwards closes it.
@@ -9,11 +9,18 @@
 //! something 5 s; then the writer writes what has queued, and the store is closed. A second signal skips the
 //! waiting. After an error of the store, or when a part has ended that should not, the daemon ends in the same order,
 //! and says so.
+//!
+//! A service manager is told of all this ([`systemd`]): that the start is over, that a reload goes on, that the daemon stops and comes
+//! further with it, how it stands ([`told`]), and that each part is at work ([`alive`]).
+
+mod alive;
+mod told;
 
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
     io::{self, Write as _},
+    net::TcpListener,
     path::Path,
     sync::Arc,
     task::Poll,
@@ -27,6 +34,7 @@ use tokio::{
     time::timeout,
 };
 
+use self::told::Teller;
 use crate::{
     api::{
         self, App, Open, Service,
@@ -36,7 +44,7 @@ use crate::{
     config::{self, Config, ConfigErrors, DEFAULT_DIRECTORY, Http, Origin},
     delivery::tls::RootsError,
     engine::{
-        Engine, Stop,
+        self, Engine, Stop,
         directory::Directory,
         endpoints::{
             self, Endpoints,
@@ -53,15 +61,17 @@ use crate::{
         door::Door,
         intake::{Course, Intake},
         keyring::Keyring,
+        probe::{Probes, probes},
         socket::{BindError, Doors, Socket},
         spool::{self, Claims, Spool, SpoolHandle},
     },
     logging,
     metrics::Metrics,
     model::endpoint::{Endpoint, EndpointNumber},
-    outbox::{self, End, Notice, OpenError, Outbox, StoreError, Writer},
+    outbox::{self, End, Motion, Notice, OpenError, Outbox, StoreError, Writer},
     rlimit,
     signals::{self, Asked},
+    systemd::{self, Notifier, Passed, PassedError},
     threads::Threads,
 };
 
@@ -71,6 +81,8 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 const HANG_UP: Duration = Duration::from_secs(5);
 /// How long the start waits for the first look at the spool directories; a network file system that hangs must not hold it up.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// How long the stop may take until the store is being closed, and the manager is asked for more time by what is done then.
+const STOP: Duration = DRAIN.saturating_add(systemd::PATIENCE);
 /// How long lookups that cannot be called off may keep the process.
 const ABANDON: Duration = Duration::from_millis(200);
 
@@ -80,6 +92,9 @@ pub enum ServeError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// The service manager passes what cannot be served.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// The socket cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -118,6 +133,15 @@ pub enum ServeError {
 pub fn run(origin: &Origin) -> Result<(), ServeError> {
     let config = origin.load()?;
     logging::start();
+    let passed = Passed::from_env()?;
+    passed.check_http(
+        config.listen.http.is_some(),
+        config.listen.http.as_ref().is_some_and(|http| http.identity.is_some()),
+    )?;
+    let notifier = Notifier::from_env().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the service manager cannot be told anything by $NOTIFY_SOCKET");
+        Notifier::default()
+    });
     match rlimit::raise_open_files() {
         Ok(limit) => tracing::debug!(limit, "open files"),
         Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
@@ -127,7 +151,8 @@ pub fn run(origin: &Origin) -> Result<(), ServeError> {
     if let Origin::Defaults(directory) = origin {
         print_hints(&config, directory);
     }
-    let result = threads.block_on(daemon((config, origin.clone()), asked, threads.doors()));
+    let manager = Manager { passed, notifier };
+    let result = threads.block_on(daemon((config, origin.clone()), asked, threads.doors(), manager));
     threads.stop(ABANDON);
     result
 }
@@ -158,13 +183,31 @@ fn print_hints(config: &Config, directory: &Path) {
     let _ = io::stdout().write_all(text.as_bytes());
 }
 
+/// The service manager, if there is one.
+struct Manager {
+    passed: Passed,
+    notifier: Notifier,
+}
+
 /// The ends of the channels through which the doors learn of the state.
 struct Shared {
     open: watch::Sender<Option<Open>>,
     intake: watch::Sender<Option<Intake>>,
     repair: watch::Sender<Option<f64>>,
+    motion: Motion,
+    notifier: Notifier,
     started: watch::Sender<bool>,
     stopping: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// Does the work of the start or the stop, for which the manager waits as long as the store's file is worked on.
+    async fn patiently<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            done = work => done,
+            never = systemd::ask_for_patience(&self.notifier, || self.motion.count()) => match never {},
+        }
+    }
 }
 
 /// The parts that run.
@@ -177,48 +220,85 @@ struct Parts {
     spools: Vec<SpoolHandle>,
     writer: Writer,
     clock: Clock,
+    teller: Teller,
+    asked: engine::Handle,
+    /// What tells the service manager.
+    telling: JoinSet<()>,
 }
 
-async fn daemon((config, origin): (Config, Origin), asked: Asked, doors: Handle) -> Result<(), ServeError> {
+impl Parts {
+    /// Tells the service manager that the start is over, and from then on how things are.
+    async fn tell(&mut self, loops: alive::Loops, notifier: &Notifier) {
+        if !notifier.is_heard() {
+            return;
+        }
+        notifier.ready(&self.teller.line().await);
+        self.telling.spawn(self.teller.clone().tell());
+        if let Some(period) = systemd::period() {
+            let parts = loops.parts(self.teller.outbox.clone(), self.asked.clone());
+            let notifier = notifier.clone();
+            self.telling.spawn(async move { match systemd::watch(period, &parts, &notifier).await {} });
+        }
+    }
+}
+
+async fn daemon(
+    (config, origin): (Config, Origin),
+    asked: Asked,
+    doors: Handle,
+    Manager { passed, notifier }: Manager,
+) -> Result<(), ServeError> {
     let Asked { stop: mut signal, reload } = asked;
     let clock = Clock::start();
     let metrics = Metrics::default();
     let socket = {
         // That thread hears of who connects.
         let _doors = doors.enter();
-        Socket::bind(&config.listen.socket, config.listen.socket_mode)?
+        match passed.socket {
+            Some(socket) => Socket::take(socket, &config.listen.socket)?,
+            None => Socket::bind(&config.listen.socket, config.listen.socket_mode)?,
+        }
     };
-    let listener = config.listen.http.as_ref().map(|http| listen(http, &config.limits)).transpose()?;
+    let http = config.listen.http.as_ref();
+    let listener = http.map(|http| listen(http, &config.limits, passed.http)).transpose()?;
     tracing::info!(socket = %config.listen.socket.display(), "listening");
     let workshop = reach(&config, clock).await?;
     let shared = Shared {
         open: watch::Sender::new(None),
         intake: watch::Sender::new(None),
         repair: watch::Sender::new(None),
+        motion: Motion::default(),
+        notifier,
         started: watch::Sender::new(false),
         stopping: watch::Sender::new(false),
     };
     let entrance = Entrance::new(&config.access, config.limits.connections_per_uid, clock);
     let service = service(&shared, clock, metrics.clone());
-    let mut doors = vec![doors.spawn(serve_socket((socket, entrance.clone()), &shared, service.clone()))];
+    let (asks, asked) = probes();
+    let mut loops = alive::Loops { socket: asks, tcp: None };
+    let served = serve_socket((socket, entrance.clone(), asked), &shared, service.clone());
+    let mut doors = vec![doors.spawn(served)];
     // Beside that thread: nobody's handshake is to hold up a producer.
-    doors.extend(listener.map(|one| tokio::spawn(one.serve(service, shared.stopping.subscribe()))));
-    let opened = tokio::select! {
-        opened = open_store(&config, &shared) => opened,
-        _ = signal.wait_for(|stop| *stop != Stop::Run) => {
+    if let Some(listener) = listener {
+        let (asks, asked) = probes();
+        doors.push(tokio::spawn(listener.serve(service, asked, shared.stopping.subscribe())));
+        loops.tcp = Some(asks);
+    }
+    let starting = async {
+        let opened = tokio::select! {
+            opened = open_store(&config, &shared) => opened?,
+            _ = signal.wait_for(|stop| *stop != Stop::Run) => return Ok(None),
+        };
+        let around = (clock, metrics);
+        start((config, origin), workshop, opened, &shared, around, (entrance, reload)).await.map(Some)
+    };
+    let mut parts = match shared.patiently(starting).await {
+        Ok(Some(parts)) => parts,
+        Ok(None) => {
+            shared.notifier.stopping("stopping while the store is being opened", systemd::PATIENCE);
             tracing::info!("stopped while the store was being opened");
             return Ok(());
         }
-    };
-    let started = match opened {
-        Ok(opened) => {
-            let around = (clock, metrics);
-            start((config, origin), workshop, opened, &shared, around, (entrance, reload)).await
-        }
-        Err(error) => Err(error),
-    };
-    let parts = match started {
-        Ok(parts) => parts,
         Err(error) => {
             shared.stopping.send_replace(true);
             doors.iter().for_each(JoinHandle::abort);
@@ -235,6 +315,7 @@ async fn daemon((config, origin): (Config, Origin), asked: Asked, doors: Handle)
             }
             shared.started.send_replace(true);
             tracing::info!("accepting events");
+            parts.tell(loops, &shared.notifier).await;
         }
         _ = signal.wait_for(|stop| *stop != Stop::Run) => {}
     }
@@ -242,19 +323,34 @@ async fn daemon((config, origin): (Config, Origin), asked: Asked, doors: Handle)
 }
 
 /// Binds the address for the API over TCP.
-fn listen(http: &Http, limits: &config::Limits) -> Result<Listener, tcp::BindError> {
+fn listen(
+    http: &Http,
+    limits: &config::Limits,
+    passed: Option<TcpListener>,
+) -> Result<Listener, tcp::BindError> {
     if let Some(path) = &http.open_key {
         tracing::warn!(
             "everybody on this machine may read the key of the API's certificate, {}: `chmod o-r` it",
             path.display()
         );
     }
-    let listener = Listener::bind(tcp::Options {
+    let options = tcp::Options {
         address: http.address,
         identity: http.identity.clone(),
         names: http.names.clone(),
         per_address: limits.connections_per_address,
-    })?;
+    };
+    let listener = match passed {
+        Some(passed) => Listener::take(passed, options)?,
+        None => Listener::bind(options)?,
+    };
+    if listener.address() != http.address && http.address.port() != 0 {
+        tracing::warn!(
+            "the API is served on {}, as the service manager passes it, and not on {} as [listen] http says",
+            listener.address(),
+            http.address
+        );
+    }
     let tls = http.identity.is_some();
     tracing::info!(http = %listener.address(), tls, "listening");
     Ok(listener)
@@ -274,7 +370,7 @@ fn service(shared: &Shared, clock: Clock, metrics: Metrics) -> Service {
 }
 
 fn serve_socket(
-    (socket, entrance): (Socket, Entrance),
+    (socket, entrance, probes): (Socket, Entrance, Probes),
     shared: &Shared,
     service: Service,
 ) -> impl Future<Output = ()> + Send + 'static {
@@ -283,7 +379,7 @@ fn serve_socket(
         let stopping = stopping.clone();
         move |connection, guest| service.clone().serve(connection, guest, stopping.clone())
     };
-    socket.serve(entrance, Doors { intake: shared.intake.subscribe(), http }, stopping)
+    socket.serve(entrance, Doors { intake: shared.intake.subscribe(), http }, probes, stopping)
 }
 
 async fn open_store(config: &Config, shared: &Shared) -> Result<outbox::Opened, ServeError> {
@@ -303,10 +399,14 @@ async fn open_store(config: &Config, shared: &Shared) -> Result<outbox::Opened, 
     let id_key = Chance
         .bytes()
         .map_err(|error| ServeError::System { what: "random numbers", source: source(error) })?;
-    let (path, repair) = (store.path.clone(), shared.repair.clone());
+    let (path, repair, motion) = (store.path.clone(), shared.repair.clone(), shared.motion.clone());
+    let notifier = shared.notifier.clone();
+    notifier.status("opening the store");
     let open = move || {
-        Outbox::open(&path, &options, id_key, move |done| {
-            tracing::info!("the store was not closed and is being repaired: {:.0} %", done * 100.0);
+        Outbox::open(&path, &options, id_key, &motion, move |done| {
+            let line = format!("the store was not closed and is being repaired: {:.0} %", done * 100.0);
+            tracing::info!("{line}");
+            notifier.status(&line);
             repair.send_replace(Some(done));
         })
     };
@@ -401,8 +501,23 @@ async fn start(
     });
     let reloader = Reloader::new(
         config.clone(),
-        reload::Parts { origin, endpoints: endpoints.clone(), entrance, clock, runtime: Handle::current() },
+        reload::Parts {
+            origin,
+            endpoints: endpoints.clone(),
+            entrance,
+            clock,
+            runtime: Handle::current(),
+            notifier: shared.notifier.clone(),
+        },
     );
+    let teller = Teller {
+        outbox: outbox.clone(),
+        directory: Arc::clone(&directory),
+        reloader: reloader.clone(),
+        clock,
+        notifier: shared.notifier.clone(),
+    };
+    let asked = engine.handle();
     intakes.spawn(reloader.clone().follow(hangup, shared.stopping.subscribe()));
     shared.open.send_replace(Some(Open {
         intake: intake.clone(),
@@ -423,7 +538,17 @@ async fn start(
     let stop = watch::Sender::new(Stop::Run);
     let notices = std::mem::replace(&mut opened.notices, no_notices());
     let engine = tokio::spawn(engine.run(notices, stop.subscribe()));
-    Ok(Parts { engine, stop, intakes, spools: handles, writer: opened.writer, clock })
+    Ok(Parts {
+        engine,
+        stop,
+        intakes,
+        spools: handles,
+        writer: opened.writer,
+        clock,
+        teller,
+        asked,
+        telling: JoinSet::new(),
+    })
 }
 
 /// Makes the store agree with the configuration, and takes in the accounts that it has besides.
@@ -488,6 +613,12 @@ async fn run_until_stopped(
         Some(_) = parts.intakes.join_next() => Cause::Part("the task of a spool directory, of the door, of reloads or of retention"),
         _ = signal.wait_for(|stop| *stop != Stop::Run) => Cause::Signal,
     };
+    let line = match cause {
+        Cause::Signal => "stopping: attempts in flight come to their end",
+        Cause::Engine(_) | Cause::Part(_) => "stopping after an error, which the log has",
+    };
+    shared.notifier.stopping(line, STOP);
+    parts.telling.abort_all();
     shared.stopping.send_replace(true);
     if let Cause::Part(what) = cause {
         tracing::error!("{what} ended, which must not happen");
@@ -524,7 +655,8 @@ async fn run_until_stopped(
     shared.open.send_replace(None);
     shared.intake.send_replace(None);
     parts.writer.mark(parts.clock.mark());
-    let closed = tokio::task::spawn_blocking(move || parts.writer.close(end)).await.map_err(panicked)?;
+    let closing = tokio::task::spawn_blocking(move || parts.writer.close(end));
+    let closed = shared.patiently(closing).await.map_err(panicked)?;
     result.and(closed)?;
     part?;
     tracing::info!("stopped; the store is closed");

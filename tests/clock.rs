@@ -9,7 +9,7 @@ use std::time::Duration;
 use posthaste::{
     clock::Clock,
     model::time::Mark,
-    outbox::{End, Options, Outbox},
+    outbox::{End, Motion, Options, Outbox},
 };
 use serde_json::{Value, json};
 use support::{
@@ -35,7 +35,8 @@ fn make_store(world: &World) {
         in_flight: 1,
     };
     let path = world.path("outbox.redb");
-    let opened = Outbox::open(&path, &options, *b"sixteen bytes ok", |_| {}).expect("a store");
+    let opened =
+        Outbox::open(&path, &options, *b"sixteen bytes ok", &Motion::default(), |_| {}).expect("a store");
     let now = Clock::start().mark();
     let later = now.wall.plus(AHEAD);
     opened.outbox.mark(Mark { schedule: now.schedule, wall: later, greatest: later }, true);

@@ -31,7 +31,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{Service, Terms, gate::Gate, problem::Problem};
 use crate::{
-    ingest::stopped,
+    ingest::{probe::Probes, stopped},
     policy::{
         certificate::{Identity, provider},
         tries::network,
@@ -122,12 +122,21 @@ impl Listener {
             _ => BindError::Io(wanted, error),
         };
         let listener = std::net::TcpListener::bind(wanted).map_err(failed)?;
+        Self::take(listener, options)
+    }
+
+    /// Takes over what listens already, as a service manager passes it, wherever that is. Within a runtime.
+    ///
+    /// # Errors
+    /// The system says no.
+    pub fn take(listener: std::net::TcpListener, options: Options) -> Result<Self, BindError> {
+        let failed = |error| BindError::Io(options.address, error);
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let door = Door {
             tls: options.identity.as_ref().map(acceptor),
-            names: wanted.ip().to_canonical().is_loopback().then_some(options.names),
+            names: address.ip().to_canonical().is_loopback().then_some(options.names),
             places: Arc::new(Semaphore::new(PLACES)),
             per_address: options.per_address,
             open: Mutex::default(),
@@ -140,13 +149,19 @@ impl Listener {
         self.address
     }
 
-    /// Serves connections until `stopping` says so; then those that are open come to their end, and it returns.
-    pub async fn serve(self, service: Service, mut stopping: watch::Receiver<bool>) {
+    /// Serves connections until `stopping` says so; then those that are open come to their end, and it returns. Between two
+    /// connections it answers `probes`.
+    pub async fn serve(self, service: Service, mut probes: Probes, mut stopping: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
                 accepted = self.bound.accept() => accepted,
+                asked = probes.next() => {
+                    // Who asked may have gone.
+                    let _ = asked.send(true);
+                    continue;
+                }
                 () = stopped(&mut stopping) => break,
             };
             match accepted {

@@ -33,10 +33,15 @@ pub fn run(args: Args) -> Result<(), CliError> {
 /// What the end of the daemon means to its supervisor: 78 is not cured by a restart, the others may be.
 fn exit(error: &ServeError) -> Exit {
     match error {
-        ServeError::Config(_) | ServeError::Open(OpenError::Format { .. }) => Exit::Config,
+        ServeError::Config(_)
+        | ServeError::Passed(_)
+        | ServeError::Open(OpenError::Format { .. })
+        | ServeError::Bind(BindError::NoSocket(_)) => Exit::Config,
+        // An interface may come up yet.
         ServeError::Open(OpenError::InUse { .. })
         | ServeError::Bind(BindError::InUse(_))
-        | ServeError::Listen(tcp::BindError::InUse(_)) => Exit::TryAgain,
+        | ServeError::Listen(tcp::BindError::InUse(_) | tcp::BindError::NotOurs(_)) => Exit::TryAgain,
+        ServeError::Listen(tcp::BindError::NotAllowed(_)) => Exit::Permission,
         ServeError::Bind(_)
         | ServeError::Listen(_)
         | ServeError::Open(_)

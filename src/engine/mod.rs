@@ -80,6 +80,8 @@ enum Command {
     Lanes(oneshot::Sender<HashMap<EndpointNumber, LaneView>>),
     Lane(EndpointNumber, oneshot::Sender<Option<LaneView>>),
     Overview(oneshot::Sender<Overview>),
+    /// Whether the loop goes round.
+    Probe(oneshot::Sender<bool>),
     /// The wall clock may stand otherwise.
     Clock,
     /// An endpoint is another.
@@ -180,6 +182,11 @@ impl Handle {
     /// How things are.
     pub async fn overview(&self) -> Overview {
         self.ask(Command::Overview).await
+    }
+
+    /// Waits until the engine has come to this in its turn; false: it has ended.
+    pub async fn probe(&self) -> bool {
+        self.ask(Command::Probe).await
     }
 
     /// Says that the directory has another endpoint under this number; waits until it is taken in.
@@ -948,6 +955,9 @@ impl Engine {
                     in_flight: self.scheduler.in_flight(),
                     down: self.down(),
                 });
+            }
+            Command::Probe(answer) => {
+                let _ = answer.send(true);
             }
             Command::Recover => self.recovers.notify_one(),
             Command::Clock => self.mind_clock(),

@@ -22,6 +22,7 @@ use crate::{
     ingest::access::Entrance,
     model::time::Timestamp,
     outbox::StoreError,
+    systemd::Notifier,
 };
 
 /// Reads the configuration again; clones do the same.
@@ -47,6 +48,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where a reload comes to its end.
     pub runtime: runtime::Handle,
+    /// Tells the service manager that one goes on.
+    pub notifier: Notifier,
 }
 
 /// What came of a reload.
@@ -118,6 +121,7 @@ impl Reloader {
 impl Inner {
     async fn reload(&self) -> Result<Reloaded, ReloadError> {
         let mut running = self.running.lock().await;
+        let mut told = self.parts.notifier.reloading(self.parts.clock.monotonic_micros());
         let result = self.take(&mut running).await;
         let now = self.parts.clock.wall();
         match &result {
@@ -134,6 +138,9 @@ impl Inner {
                 let why = said(error);
                 tracing::error!("the configuration is not taken, and everything stays as it was:\n{why}");
                 self.last().failed = Some((now, why));
+                told.refused(
+                    "the configuration was refused: everything stays as it was, and the log says why",
+                );
             }
         }
         result

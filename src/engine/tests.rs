@@ -32,7 +32,7 @@ use crate::{
         attempt::Attempt,
         event::{NewEvent, Seq},
     },
-    outbox::{Addressed, Batch, End, Entry, Opened, Options, Outbox, Routed, Writer},
+    outbox::{Addressed, Batch, End, Entry, Motion, Opened, Options, Outbox, Routed, Writer},
 };
 
 const ID_KEY: [u8; 16] = *b"sixteen bytes ok";
@@ -49,7 +49,8 @@ pub(super) fn open(directory: &TempDir) -> Opened {
         reserve: 0,
         in_flight: 1,
     };
-    Outbox::open(&directory.path().join("store.redb"), &options, ID_KEY, |_| {}).expect("the store opens")
+    Outbox::open(&directory.path().join("store.redb"), &options, ID_KEY, &Motion::default(), |_| {})
+        .expect("the store opens")
 }
 
 /// A configuration with one endpoint, at this address.

@@ -17,7 +17,7 @@ use crate::{
         event::{NewEvent, Seq},
         time::Timestamp,
     },
-    outbox::{Addressed, Batch, Due, End, Entry, Opened, Options, Outbox, Reader, Routed},
+    outbox::{Addressed, Batch, Due, End, Entry, Motion, Opened, Options, Outbox, Reader, Routed},
 };
 
 /// An event a second; more of them than two pages look at.
@@ -41,7 +41,8 @@ fn store(directory: &TempDir, unset: impl Fn(u64) -> bool) -> Opened {
         in_flight: 1,
     };
     let path = directory.path().join("store.redb");
-    let opened = Outbox::open(&path, &options, *b"sixteen bytes ok", |_| {}).expect("a new store opens");
+    let opened = Outbox::open(&path, &options, *b"sixteen bytes ok", &Motion::default(), |_| {})
+        .expect("a new store opens");
     let batch = |n: u64| {
         let clock_unset = unset(n);
         let at = if clock_unset { Timestamp::from_millis(n) } else { at(n) };

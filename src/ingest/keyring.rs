@@ -347,7 +347,7 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::{End, Options};
+    use crate::outbox::{End, Motion, Options};
 
     /// Lets something begin, and gives it up.
     fn begin(work: impl Future) {
@@ -380,7 +380,8 @@ mod tests {
             in_flight: 1,
         };
         let path = directory.path().join("store");
-        let opened = Outbox::open(&path, &options, *b"sixteen bytes ok", |_| {}).expect("a store");
+        let opened =
+            Outbox::open(&path, &options, *b"sixteen bytes ok", &Motion::default(), |_| {}).expect("a store");
         let outbox = opened.outbox;
         let keyring = Keyring::new(outbox.clone(), BTreeMap::new(), Clock::start(), Chance);
         let new = NewKey { role: Role::Operator(None), name: None, expires_at: None, of_tenant: false };

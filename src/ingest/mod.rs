@@ -18,6 +18,7 @@ pub mod keyring;
 pub mod lines;
 pub mod msgpack;
 pub mod patience;
+pub mod probe;
 mod quota;
 pub mod socket;
 pub mod spool;

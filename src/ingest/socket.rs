@@ -32,6 +32,7 @@ use super::{
     answer::{Code, Refusal},
     dialect::Dialect,
     intake::Intake,
+    probe::Probes,
     stopped, stream,
 };
 use crate::policy::access::Peer;
@@ -53,11 +54,11 @@ pub type HttpConnection = BufReader<UnixStream>;
 /// Who is at the other end of a connection: what they may do, or why they may do nothing.
 pub type Guest = Result<Verdict, Refusal>;
 
-/// The bound socket; its file is removed when this is dropped.
+/// The socket. Where it was bound here, its file is removed when this is dropped.
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
-    path: PathBuf,
+    bound: Option<PathBuf>,
 }
 
 /// Why the socket could not be bound.
@@ -106,13 +107,38 @@ impl Socket {
         fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))
             .map_err(failed("set the mode of"))?;
         fs::rename(&temporary, path).map_err(failed("put in place"))?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self { listener, bound: Some(path.to_owned()) })
+    }
+
+    /// Takes over what listens already, as a service manager passes it: its file stays, at the end as well, with its owner and
+    /// its mode. Who has connected before waits in it. Clients look for it at `path`. Within a runtime.
+    ///
+    /// # Errors
+    /// The system says no.
+    pub fn take(listener: std::os::unix::net::UnixListener, path: &Path) -> Result<Self, BindError> {
+        let failed = |what| move |source| BindError::Io { what, path: path.to_owned(), source };
+        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let found = listener.local_addr().map_err(failed("see what was passed for"))?;
+        if found.as_pathname().map(real) != Some(real(path)) {
+            tracing::warn!(
+                "the socket that the service manager passes is {found:?}, and [listen] socket is {}: write one into the other's place, or producers will look in vain",
+                path.display()
+            );
+        }
+        listener.set_nonblocking(true).map_err(failed("use what was passed for"))?;
+        let listener = UnixListener::from_std(listener).map_err(failed("use what was passed for"))?;
+        Ok(Self { listener, bound: None })
     }
 
     /// Serves connections that `entrance` lets in until `stopping` says so; then those that are open come to their end, and
-    /// it returns.
-    pub async fn serve<H, F>(self, entrance: Entrance, doors: Doors<H>, mut stopping: watch::Receiver<bool>)
-    where
+    /// it returns. Between two connections it answers `probes`.
+    pub async fn serve<H, F>(
+        self,
+        entrance: Entrance,
+        doors: Doors<H>,
+        mut probes: Probes,
+        mut stopping: watch::Receiver<bool>,
+    ) where
         H: Fn(HttpConnection, Guest) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send,
     {
@@ -122,6 +148,11 @@ impl Socket {
             let came = async { (entrance.door().await, self.listener.accept().await) };
             let (door, accepted) = tokio::select! {
                 came = came => came,
+                asked = probes.next() => {
+                    // Who asked may have gone.
+                    let _ = asked.send(true);
+                    continue;
+                }
                 () = stopped(&mut stopping) => break,
             };
             let stream = match accepted {
@@ -162,8 +193,10 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Nobody to tell: the next start replaces it.
-        let _ = fs::remove_file(&self.path);
+        if let Some(path) = &self.bound {
+            // Nobody to tell: the next start replaces it.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

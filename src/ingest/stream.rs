@@ -338,7 +338,7 @@ mod tests {
             intake::{Course, Routes},
         },
         metrics::Metrics,
-        outbox::{End, Options, Outbox},
+        outbox::{End, Motion, Options, Outbox},
     };
 
     /// Nobody has to wait for long here, but for what a test is about.
@@ -365,7 +365,8 @@ mod tests {
             in_flight: 1,
         };
         let opened =
-            Outbox::open(&place.path().join("outbox.redb"), &options, [7; 16], |_| {}).expect("a store");
+            Outbox::open(&place.path().join("outbox.redb"), &options, [7; 16], &Motion::default(), |_| {})
+                .expect("a store");
         let limits = config::defaults(place.path()).limits;
         let routes = Routes(HashMap::from([(AccountName::default(), Vec::new())]));
         let course = Course {

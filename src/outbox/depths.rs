@@ -11,6 +11,8 @@ use std::{
     },
 };
 
+use tokio::sync::Notify;
+
 use crate::model::{endpoint::EndpointNumber, numbers::BuildNumberHasher};
 
 /// The counts; clones share them.
@@ -25,6 +27,7 @@ struct Shared {
     full: AtomicU64,
     whole: AtomicBool,
     behind: AtomicU64,
+    more: Notify,
 }
 
 impl Depths {
@@ -36,6 +39,11 @@ impl Depths {
     /// How many deliveries are pending.
     pub fn total(&self) -> u64 {
         self.with(|counts| counts.values().sum())
+    }
+
+    /// Waits until more are pending than before. For one who waits.
+    pub async fn more(&self) {
+        self.0.more.notified().await;
     }
 
     /// How many deliveries have failed as `endpoint_full` since the store was opened.
@@ -75,17 +83,22 @@ impl Depths {
     /// Counts what the scan at start has found.
     pub(super) fn found(&self, endpoints: impl Iterator<Item = EndpointNumber>) {
         self.with(|counts| endpoints.for_each(|endpoint| *counts.entry(endpoint).or_default() += 1));
+        self.0.more.notify_one();
     }
 
     /// Counts one more, unless there are `limit` already.
     pub(super) fn take_place(&self, endpoint: EndpointNumber, limit: u64) -> bool {
-        self.with(|counts| {
+        let taken = self.with(|counts| {
             let count = counts.entry(endpoint).or_default();
             let free = *count < limit;
             *count += u64::from(free);
             self.0.full.fetch_add(u64::from(!free), Ordering::Relaxed);
             free
-        })
+        });
+        if taken {
+            self.0.more.notify_one();
+        }
+        taken
     }
 
     /// Counts one less; says how many are left.

@@ -8,21 +8,22 @@ use std::{io, ops::Bound};
 
 use redb::{BackendError, StorageBackend};
 
-use super::room::Room;
+use super::{motion::Motion, room::Room};
 
 /// A file whose writer is told of a full disk only when nothing is left to give up.
 #[derive(Debug)]
 pub(super) struct Guarded<B> {
     file: B,
     room: Room,
+    motion: Motion,
 }
 
 type Locked<T> = Result<T, BackendError>;
 
 impl<B: StorageBackend> Guarded<B> {
-    /// `file`, on the disk of `room`.
-    pub(super) const fn new(file: B, room: Room) -> Self {
-        Self { file, room }
+    /// `file`, on the disk of `room`; what is done with it is counted in `motion`.
+    pub(super) const fn new(file: B, room: Room, motion: Motion) -> Self {
+        Self { file, room, motion }
     }
 
     fn again_with_the_reserve(&self, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
@@ -30,7 +31,10 @@ impl<B: StorageBackend> Guarded<B> {
             let given_up = self.room.given_up();
             match work() {
                 Err(error) if is_full(&error) && self.room.run_out(given_up) => {}
-                done => return done,
+                done => {
+                    self.motion.goes_on();
+                    return done;
+                }
             }
         }
     }
@@ -47,7 +51,9 @@ impl<B: StorageBackend> StorageBackend for Guarded<B> {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read(offset, out)
+        let read = self.file.read(offset, out);
+        self.motion.goes_on();
+        read
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -60,6 +66,7 @@ impl<B: StorageBackend> StorageBackend for Guarded<B> {
         if synced.as_ref().is_err_and(is_full) {
             self.room.run_out(given_up);
         }
+        self.motion.goes_on();
         synced
     }
 
@@ -138,13 +145,33 @@ mod tests {
         }
     }
 
+    type Work = fn(&Guarded<InMemoryBackend>) -> io::Result<()>;
+
+    #[test]
+    fn whatever_is_done_with_the_file_counts_as_motion() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let room = Room::beside(&directory.path().join("store"), &options());
+        let motion = Motion::default();
+        let file = Guarded::new(InMemoryBackend::new(), room, motion.clone());
+        let works: [Work; 4] = [
+            |file| file.set_len(8),
+            |file| file.write(0, b"12345678"),
+            |file| file.read(0, &mut [0; 8]),
+            StorageBackend::sync_data,
+        ];
+        for (work, count) in works.into_iter().zip(1..) {
+            work(&file).expect("it works");
+            assert_eq!(motion.count(), count);
+        }
+    }
+
     #[test]
     fn a_write_that_fails_while_the_reserve_is_tried_is_done_again() {
         let directory = tempfile::tempdir().expect("a directory");
         let quota = Quota { eaten: Arc::new(Barrier::new(2)), others_failed: Arc::new(Barrier::new(2)) };
         let options = Options { reserve: 1 << 20, ..options() };
         let room = Room::on(Box::new(quota.clone()), &directory.path().join("store"), &options);
-        let file = Guarded::new(InMemoryBackend::new(), room.clone());
+        let file = Guarded::new(InMemoryBackend::new(), room.clone(), Motion::default());
         let times = Cell::new(0);
         let write = || {
             times.set(times.get() + 1);

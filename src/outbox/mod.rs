@@ -31,6 +31,7 @@ mod held;
 mod jobs;
 mod keys;
 mod migrate;
+mod motion;
 mod open;
 mod order;
 mod origins;
@@ -69,6 +70,7 @@ pub use self::{
     health::{Counted, Health, Healths},
     jobs::{JobChange, JobChanged},
     keys::{KeyChange, KeyChanged},
+    motion::Motion,
     origins::{Callback, OriginNews},
     parked::Loaded,
     read::{Backlog, Dated, Ended, EndedPage, Heads, Placed, Reader},
@@ -183,8 +185,8 @@ pub struct Opened {
 
 impl Outbox {
     /// Opens the store at `path`, or makes it there, and starts its writer. `id_key` (random bytes) is used for a new
-    /// store only; `progress` is told how far a repair after a crash has come, from 0 to 1. Blocks: seconds for each
-    /// gigabyte after an unclean end, unless `quick_repair` was on.
+    /// store only; `progress` is told how far a repair after a crash has come, from 0 to 1, and `motion` counts what is done with
+    /// the file for as long as it is open. Blocks: seconds for each gigabyte after an unclean end, unless `quick_repair` was on.
     ///
     /// # Errors
     /// The file is in use, cannot be opened or made, is damaged, or of another format.
@@ -192,10 +194,12 @@ impl Outbox {
         path: &Path,
         options: &Options,
         id_key: [u8; 16],
+        motion: &Motion,
         progress: impl Fn(f64) + 'static,
     ) -> Result<Opened, OpenError> {
         let room = Room::beside(path, options);
-        let open::Opened { database, unclean } = open::open(path, options, id_key, &room, progress)?;
+        let open::Opened { database, unclean } =
+            open::open(path, options, id_key, (&room, motion), progress)?;
         room.look();
         let failed = |source| OpenError::Store { path: path.to_owned(), source };
         Self::start(Shared::new(database), options, room, unclean).map_err(failed)
@@ -232,6 +236,13 @@ impl Outbox {
     /// was not written.
     pub fn settle(&self, settle: Settle) {
         self.queue.settle(settle);
+    }
+
+    /// Waits until the writer has come round once more, with what had queued before; false: it has ended.
+    pub async fn probe(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.queue.probe(answer);
+        answered.await.is_ok()
     }
 
     /// Has the clocks' mark written with the next commit, or `now` with one of its own.

@@ -19,6 +19,7 @@ use super::{
     error::{OpenError, StoreError, contain},
     guarded::Guarded,
     migrate,
+    motion::Motion,
     room::Room,
     schema::{self, META, meta},
 };
@@ -31,12 +32,12 @@ pub(super) struct Opened {
 }
 
 /// Opens the store at `path`, or makes it there. `id_key` is used for a new one only; `progress` is told how far a
-/// repair after a crash has come, from 0 to 1.
+/// repair after a crash has come, from 0 to 1, and `motion` counts what is done with the file from now on.
 pub(super) fn open(
     path: &Path,
     options: &Options,
     id_key: [u8; 16],
-    room: &Room,
+    (room, motion): (&Room, &Motion),
     progress: impl Fn(f64) + 'static,
 ) -> Result<Opened, OpenError> {
     if !fs::exists(path).map_err(io_error("look for", path))? {
@@ -48,7 +49,7 @@ pub(super) fn open(
     let repairing = Rc::clone(&progress);
     builder.set_repair_callback(move |session| repairing(session.progress()));
     let opened = contain(|| {
-        let file = Guarded::new(file(path)?, room.clone());
+        let file = Guarded::new(file(path)?, room.clone(), motion.clone());
         let database = builder.create_with_backend(file).map_err(open_error(path))?;
         migrate::bring_up(&database, path, &*progress)?;
         let unclean = take_clean_mark(&database, options.quick_repair).map_err(store_error(path))?;

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use redb::ReadableTableMetadata as _;
 
 use super::{
-    Addressed, Batch, Entry, OpenError, Opened, Options, Outbox, Room, Routed, Settle,
+    Addressed, Batch, Entry, Motion, OpenError, Opened, Options, Outbox, Room, Routed, Settle,
     database::Shared,
     schema::{ATTEMPTS, EVENTS, HISTORY, PENDING},
 };
@@ -54,7 +54,7 @@ pub(super) fn options() -> Options {
 }
 
 fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> {
-    Outbox::open(path, options, ID_KEY, |_| {})
+    Outbox::open(path, options, ID_KEY, &Motion::default(), |_| {})
 }
 
 /// Room without end, on no disk.

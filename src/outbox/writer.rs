@@ -106,6 +106,8 @@ struct Work {
     key_changes: Vec<(KeyChange, Answer<KeyChanged>)>,
     used: Vec<(KeyNumber, Timestamp)>,
     steps: Vec<(Step, Answer<JobChanged>)>,
+    /// Who wants to know that the thread goes on; it is no reason for a commit.
+    probes: Vec<oneshot::Sender<()>>,
     ids: Vec<(u64, Seq)>,
     ids_whole: bool,
     /// Of the clocks; goes with the next commit.
@@ -247,6 +249,10 @@ impl Queue {
         self.add(|work| work.steps.push((step, answer)));
     }
 
+    pub(super) fn probe(&self, answer: oneshot::Sender<()>) {
+        self.add(|work| work.probes.push(answer));
+    }
+
     pub(super) fn mark(&self, mark: Mark, now: bool) {
         self.add(|work| {
             work.mark = Some(mark);
@@ -325,6 +331,7 @@ impl Work {
             || !self.called_off.is_empty()
             || !self.key_changes.is_empty()
             || !self.steps.is_empty()
+            || !self.probes.is_empty()
             || !self.tenants.is_empty()
             || !self.ids.is_empty()
             || self.mark_now
@@ -386,6 +393,7 @@ struct Round {
     tuning: Option<Tuning>,
     key_changes: Vec<(KeyChange, Answer<KeyChanged>)>,
     steps: Vec<(Step, Answer<JobChanged>)>,
+    probes: Vec<oneshot::Sender<()>>,
     ids: Vec<(u64, Seq)>,
     mark: Option<Mark>,
     mark_now: bool,
@@ -467,13 +475,20 @@ fn run(
             settle_delay = tuning.settle_delay;
             store.tune(tuning);
         }
+        let probes = mem::take(&mut round.probes);
         let written = match round.failed.take() {
             Some(error) => Err(error),
             None if round.is_last() => return end(store, round.stop),
             None => contain(|| write(&mut store, round, notices)).map_err(StoreError::from).flatten(),
         };
         match written {
-            Ok(emptied) => spare = emptied,
+            Ok(emptied) => {
+                spare = emptied;
+                // With the round behind it the thread has shown that it goes on. Who asked may have gone.
+                for asked in probes {
+                    let _ = asked.send(());
+                }
+            }
             Err(error) => {
                 // The engine may have gone before us; then nobody needs to be told.
                 let _ = notices.send(Notice::Failed(error));
@@ -542,6 +557,7 @@ fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Roun
         tuning: work.tuning.take(),
         key_changes: mem::take(&mut work.key_changes),
         steps: mem::take(&mut work.steps),
+        probes: mem::take(&mut work.probes),
         ids: mem::take(&mut work.ids),
         mark: work.mark.take(),
         mark_now: mem::take(&mut work.mark_now),

@@ -23,7 +23,7 @@ use posthaste::{
         event::Seq,
         id::{DeliveryId, IdKey},
     },
-    outbox::{End, Options, Outbox, Placed, Reader},
+    outbox::{End, Motion, Options, Outbox, Placed, Reader},
 };
 use serde_json::Value;
 
@@ -101,7 +101,7 @@ impl Record {
             return;
         }
         fs::copy(&store, &copy).expect("the store can be copied");
-        let opened = Outbox::open(&copy, &options(), [0; 16], |_| ());
+        let opened = Outbox::open(&copy, &options(), [0; 16], &Motion::default(), |_| ());
         let opened =
             opened.unwrap_or_else(|error| panic!("the store cannot be opened after run {run}: {error}"));
         self.id_key = Some(opened.outbox.id_key().clone());

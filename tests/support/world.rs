@@ -3,9 +3,12 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead as _, BufReader},
-    os::unix::{
-        fs::chown,
-        process::{CommandExt as _, ExitStatusExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::chown,
+            process::{CommandExt as _, ExitStatusExt as _},
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -30,6 +33,8 @@ pub struct World {
     /// What the daemon finds in the place of the system's files.
     mounts: Vec<String>,
     user: Option<u32>,
+    /// What the daemon finds open, by name.
+    passed: Vec<(OwnedFd, String)>,
     daemon: Option<Child>,
     /// Whoever holds the mount of `disk/`; it ends with its standard input.
     disk: Option<Child>,
@@ -49,6 +54,12 @@ fn undisturbed(mut command: Command) -> Command {
         "POSTHASTE_LOG",
         "CREDENTIALS_DIRECTORY",
         "STATE_DIRECTORY",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "LISTEN_FDS",
+        "LISTEN_FDNAMES",
+        "LISTEN_PID",
         "SSL_CERT_DIR",
     ] {
         command.env_remove(name);
@@ -66,6 +77,7 @@ impl World {
             environment: Vec::new(),
             mounts: Vec::new(),
             user: None,
+            passed: Vec::new(),
             daemon: None,
             disk: None,
         };
@@ -126,6 +138,25 @@ impl World {
     /// Sets a variable of the daemon's environment, from the next start on.
     pub fn set_env(&mut self, name: &str, value: &Path) {
         self.environment.push((name.to_owned(), value.display().to_string()));
+    }
+
+    /// Passes this socket to the daemon under a name, as a service manager does, from the next start on. Two at most.
+    pub fn pass(&mut self, name: &str, socket: impl Into<OwnedFd>) {
+        self.passed.push((socket.into(), name.to_owned()));
+    }
+
+    /// The program under test with what is passed to it: a shell moves it to where it is looked for, and becomes the program.
+    fn activated(&self) -> Command {
+        let script = "exec 3<&0 0</dev/null 4>&1 1>/dev/null; export LISTEN_PID=$$; exec \"$@\"";
+        let mut command = undisturbed(Command::new("sh"));
+        command.args(["-c", script, "sh", PROGRAM]);
+        let names: Vec<_> = self.passed.iter().map(|(_, name)| name.as_str()).collect();
+        command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+        let mut sockets =
+            self.passed.iter().map(|(socket, _)| Stdio::from(socket.try_clone().expect("it is open")));
+        command.stdin(sockets.next().expect("something is passed"));
+        command.stdout(sockets.next().unwrap_or_else(Stdio::null));
+        command
     }
 
     /// Puts a file in the place of one of the system's, for this directory's daemons and checks alone: they run in a mount
@@ -204,10 +235,13 @@ impl World {
     pub fn spawn(&mut self) {
         assert!(self.daemon.is_none(), "it runs");
         let log = OpenOptions::new().create(true).append(true).open(self.path("daemon.log"));
-        let mut command = self.program();
+        let mut command = if self.passed.is_empty() { self.program() } else { self.activated() };
         command.args(["serve", "--config"]).arg(self.config());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdout(Stdio::null()).stderr(log.expect("a log"));
+        if self.passed.is_empty() {
+            command.stdout(Stdio::null());
+        }
+        command.stderr(log.expect("a log"));
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }
@@ -244,7 +278,8 @@ impl World {
         self.terminate();
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "{status}\n{}", self.log());
-        assert!(!self.socket().exists(), "the socket's file is gone");
+        let is_ours = self.passed.iter().all(|(_, name)| name != "socket");
+        assert_eq!(!self.socket().exists(), is_ours, "the socket's file is gone if it was the daemon's");
     }
 
     /// `kill -9`.

@@ -26,7 +26,7 @@ use crate::{
         account::AccountName,
         event::{Event, Seq},
     },
-    outbox::{End, Notice, Options, Outbox, Writer},
+    outbox::{End, Motion, Notice, Options, Outbox, Writer},
 };
 
 /// Long enough for a slow machine; no test takes that long unless it fails.
@@ -86,7 +86,8 @@ impl World {
             in_flight: 1,
         };
         let opened =
-            Outbox::open(&place.path().join("outbox.redb"), &options, [7; 16], |_| {}).expect("a store");
+            Outbox::open(&place.path().join("outbox.redb"), &options, [7; 16], &Motion::default(), |_| {})
+                .expect("a store");
         let limits = config::Limits {
             event_size: 1 << 10,
             batch_size: 1 << 12,

@@ -15,7 +15,7 @@ use std::{
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 use rustix::io::Errno;
 
-use crate::outbox::{Options, Room, guarded::Guarded};
+use crate::outbox::{Motion, Options, Room, guarded::Guarded};
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
@@ -69,7 +69,7 @@ impl Disk {
     pub(super) fn database(&self, options: &Options, room: &Room) -> Result<Database, DatabaseError> {
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache);
-        builder.create_with_backend(Guarded::new(self.clone(), room.clone()))
+        builder.create_with_backend(Guarded::new(self.clone(), room.clone(), Motion::default()))
     }
 
     /// Fails after so many operations more.

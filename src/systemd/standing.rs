@@ -1,0 +1,114 @@
+//! How the daemon stands, as one line that `systemctl status` shows.
+
+use std::{fmt, time::Duration};
+
+/// What the line says; `Display` is the line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Why no events are taken, if none are.
+    pub shut: Option<&'static str>,
+    /// Deliveries that are pending.
+    pub pending: u64,
+    /// The age of the event whose delivery has been pending for longest.
+    pub oldest: Option<Duration>,
+    /// Endpoints that are disabled.
+    pub disabled: usize,
+    /// Credentials that are not there.
+    pub missing: usize,
+    /// The configuration as it is written now was refused.
+    pub refused: bool,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, line: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.shut {
+            None => line.write_str("accepting events")?,
+            Some(why) => write!(line, "no events are taken, as {why}")?,
+        }
+        match (self.pending, self.oldest) {
+            (0, _) => line.write_str("; nothing pending")?,
+            (pending, None) => write!(line, "; {pending} pending")?,
+            (pending, Some(age)) => write!(line, "; {pending} pending, the oldest {}", coarse(age))?,
+        }
+        count(line, self.disabled, ["endpoint", "endpoints"], "disabled")?;
+        count(line, self.missing, ["credential", "credentials"], "missing")?;
+        if self.refused {
+            line.write_str("; the configuration as it is written was refused, and the former one holds")?;
+        }
+        Ok(())
+    }
+}
+
+fn count(line: &mut fmt::Formatter<'_>, count: usize, [one, many]: [&str; 2], what: &str) -> fmt::Result {
+    match count {
+        0 => Ok(()),
+        1 => write!(line, "; 1 {one} {what}"),
+        _ => write!(line, "; {count} {many} {what}"),
+    }
+}
+
+/// An age to the unit that matters, so that the line does not change more often than it has to.
+fn coarse(age: Duration) -> String {
+    match age.as_secs() {
+        seconds @ ..60 => format!("{seconds} s"),
+        seconds @ 60..3_600 => format!("{} min", seconds / 60),
+        seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (standing, line) in [
+            (Standing::default(), "accepting events; nothing pending"),
+            (
+                Standing { pending: 12, oldest: seconds(3), disabled: 1, ..Standing::default() },
+                "accepting events; 12 pending, the oldest 3 s; 1 endpoint disabled",
+            ),
+            (Standing { pending: 1, ..Standing::default() }, "accepting events; 1 pending"),
+            (
+                Standing { pending: 1, oldest: seconds(119), missing: 1, ..Standing::default() },
+                "accepting events; 1 pending, the oldest 1 min; 1 credential missing",
+            ),
+            (
+                Standing { disabled: 2, missing: 3, ..Standing::default() },
+                "accepting events; nothing pending; 2 endpoints disabled; 3 credentials missing",
+            ),
+            (
+                Standing {
+                    shut: Some("the disk is full"),
+                    pending: 2,
+                    oldest: seconds(7_300),
+                    ..Standing::default()
+                },
+                "no events are taken, as the disk is full; 2 pending, the oldest 2 h",
+            ),
+            (
+                Standing { refused: true, ..Standing::default() },
+                "accepting events; nothing pending; the configuration as it is written was refused, and the former one holds",
+            ),
+        ] {
+            assert_eq!(standing.to_string(), line);
+        }
+    }
+
+    #[test]
+    fn ages() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3_599, "59 min"),
+            (3_600, "1 h"),
+            (172_799, "47 h"),
+            (172_800, "2 days"),
+        ] {
+            assert_eq!(coarse(Duration::from_secs(seconds)), text);
+        }
+    }
+}
