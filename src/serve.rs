@@ -65,7 +65,7 @@ use crate::{
         socket::{BindError, Doors, Socket},
         spool::{self, Claims, Spool, SpoolHandle},
     },
-    logging,
+    logging::{self, Kind},
     metrics::Metrics,
     model::endpoint::{Endpoint, EndpointNumber},
     outbox::{self, End, Motion, Notice, OpenError, Outbox, StoreError, Writer},
@@ -131,20 +131,23 @@ pub enum ServeError {
 /// # Errors
 /// It could not start, or the store failed.
 pub fn run(origin: &Origin) -> Result<(), ServeError> {
+    let clock = Clock::start();
+    logging::start(clock).map_err(|source| ServeError::System { what: "threads", source })?;
     let config = origin.load()?;
-    logging::start();
     let passed = Passed::from_env()?;
     passed.check_http(
         config.listen.http.is_some(),
         config.listen.http.as_ref().is_some_and(|http| http.identity.is_some()),
     )?;
     let notifier = Notifier::from_env().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the service manager cannot be told anything by $NOTIFY_SOCKET");
+        tracing::warn!(kind = Kind::ManagerUntold.word(), %error, "the service manager cannot be told anything by $NOTIFY_SOCKET");
         Notifier::default()
     });
     match rlimit::raise_open_files() {
         Ok(limit) => tracing::debug!(limit, "open files"),
-        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+        Err(error) => {
+            tracing::warn!(kind = Kind::OpenFiles.word(), %error, "the limit of open files cannot be raised");
+        }
     }
     let asked = signals::listen().map_err(|source| ServeError::System { what: "signals", source })?;
     let threads = Threads::start().map_err(|source| ServeError::System { what: "threads", source })?;
@@ -152,8 +155,9 @@ pub fn run(origin: &Origin) -> Result<(), ServeError> {
         print_hints(&config, directory);
     }
     let manager = Manager { passed, notifier };
-    let result = threads.block_on(daemon((config, origin.clone()), asked, threads.doors(), manager));
+    let result = threads.block_on(daemon((config, origin.clone()), clock, asked, threads.doors(), manager));
     threads.stop(ABANDON);
+    logging::flush();
     result
 }
 
@@ -244,12 +248,12 @@ impl Parts {
 
 async fn daemon(
     (config, origin): (Config, Origin),
+    clock: Clock,
     asked: Asked,
     doors: Handle,
     Manager { passed, notifier }: Manager,
 ) -> Result<(), ServeError> {
     let Asked { stop: mut signal, reload } = asked;
-    let clock = Clock::start();
     let metrics = Metrics::default();
     let socket = {
         // That thread hears of who connects.
@@ -261,7 +265,7 @@ async fn daemon(
     };
     let http = config.listen.http.as_ref();
     let listener = http.map(|http| listen(http, &config.limits, passed.http)).transpose()?;
-    tracing::info!(socket = %config.listen.socket.display(), "listening");
+    tracing::info!(kind = Kind::Listening.word(), socket = %config.listen.socket.display(), "listening");
     let workshop = reach(&config, clock).await?;
     let shared = Shared {
         open: watch::Sender::new(None),
@@ -296,7 +300,7 @@ async fn daemon(
         Ok(Some(parts)) => parts,
         Ok(None) => {
             shared.notifier.stopping("stopping while the store is being opened", systemd::PATIENCE);
-            tracing::info!("stopped while the store was being opened");
+            tracing::info!(kind = Kind::Stopped.word(), "stopped while the store was being opened");
             return Ok(());
         }
         Err(error) => {
@@ -309,12 +313,13 @@ async fn daemon(
         silent = spool::first_looks(&parts.spools, FIRST_LOOK) => {
             for path in silent {
                 tracing::warn!(
-                    "the spool directory {} does not answer: its files are taken when it does",
-                    path.display()
+                    kind = Kind::SpoolUnusable.word(),
+                    spool = %path.display(),
+                    "the spool directory does not answer: its files are taken when it does"
                 );
             }
             shared.started.send_replace(true);
-            tracing::info!("accepting events");
+            tracing::info!(kind = Kind::Accepting.word(), "accepting events");
             parts.tell(loops, &shared.notifier).await;
         }
         _ = signal.wait_for(|stop| *stop != Stop::Run) => {}
@@ -330,6 +335,7 @@ fn listen(
 ) -> Result<Listener, tcp::BindError> {
     if let Some(path) = &http.open_key {
         tracing::warn!(
+            kind = Kind::OpenKey.word(),
             "everybody on this machine may read the key of the API's certificate, {}: `chmod o-r` it",
             path.display()
         );
@@ -346,13 +352,14 @@ fn listen(
     };
     if listener.address() != http.address && http.address.port() != 0 {
         tracing::warn!(
+            kind = Kind::PassedElsewhere.word(),
             "the API is served on {}, as the service manager passes it, and not on {} as [listen] http says",
             listener.address(),
             http.address
         );
     }
     let tls = http.identity.is_some();
-    tracing::info!(http = %listener.address(), tls, "listening");
+    tracing::info!(kind = Kind::Listening.word(), http = %listener.address(), tls, "listening");
     Ok(listener)
 }
 
@@ -405,7 +412,7 @@ async fn open_store(config: &Config, shared: &Shared) -> Result<outbox::Opened, 
     let open = move || {
         Outbox::open(&path, &options, id_key, &motion, move |done| {
             let line = format!("the store was not closed and is being repaired: {:.0} %", done * 100.0);
-            tracing::info!("{line}");
+            tracing::info!(kind = Kind::StoreRepair.word(), "{line}");
             notifier.status(&line);
             repair.send_replace(Some(done));
         })
@@ -421,6 +428,7 @@ async fn open_store(config: &Config, shared: &Shared) -> Result<outbox::Opened, 
     shared.repair.send_replace(None);
     if opened.unclean {
         tracing::warn!(
+            kind = Kind::UncleanStart.word(),
             "the daemon before did not come to its end: attempts that it had begun may be repeated"
         );
     }
@@ -576,7 +584,13 @@ fn warn_disabled(directory: &Directory) {
     for target in directory.targets() {
         if let Some(disabled) = target.disabled() {
             let (name, reason) = (target.label(), disabled.reason.as_str());
-            tracing::warn!("endpoint `{name}` is disabled ({reason}): its deliveries are held");
+            tracing::warn!(
+                kind = Kind::EndpointHeld.word(),
+                endpoint = %target.id,
+                account = %target.stored.account,
+                reason,
+                "endpoint `{name}` is disabled: its deliveries are held"
+            );
         }
     }
 }
@@ -585,6 +599,9 @@ fn warn_disabled(directory: &Directory) {
 fn warn_unsigned(directory: &Directory) {
     for (account, credential) in directory.workshop().missing_for_callbacks() {
         tracing::warn!(
+            kind = Kind::CredentialMissing.word(),
+            %account,
+            credential,
             "the credential `{credential}` of the account `{account}` is not in $CREDENTIALS_DIRECTORY: its callbacks are held"
         );
     }
@@ -621,10 +638,14 @@ async fn run_until_stopped(
     parts.telling.abort_all();
     shared.stopping.send_replace(true);
     if let Cause::Part(what) = cause {
-        tracing::error!("{what} ended, which must not happen");
+        tracing::error!(kind = Kind::PartEnded.word(), "{what} ended, which must not happen");
     }
     if !matches!(cause, Cause::Engine(_)) {
-        tracing::info!("stopping: attempts in flight have {} s to end", DRAIN.as_secs());
+        tracing::info!(
+            kind = Kind::Stopping.word(),
+            "stopping: attempts in flight have {} s to end",
+            DRAIN.as_secs()
+        );
         parts.stop.send_replace(Stop::Drain);
     }
     let part = if let Cause::Part(what) = cause { Err(ServeError::Part(what)) } else { Ok(()) };
@@ -659,7 +680,7 @@ async fn run_until_stopped(
     let closed = shared.patiently(closing).await.map_err(panicked)?;
     result.and(closed)?;
     part?;
-    tracing::info!("stopped; the store is closed");
+    tracing::info!(kind = Kind::Stopped.word(), "stopped; the store is closed");
     Ok(())
 }
 
@@ -683,6 +704,7 @@ async fn all_ends(tasks: &mut [JoinHandle<()>]) {
 /// Ends what has not ended by itself. What is in flight is attempted again at the next start.
 async fn cut_off(parts: &mut Parts, doors: &[JoinHandle<()>]) -> Result<(), StoreError> {
     tracing::warn!(
+        kind = Kind::CutOff.word(),
         "not waiting any longer: attempts in flight are cut off, and made again at the next start"
     );
     doors.iter().for_each(JoinHandle::abort);

@@ -2,7 +2,8 @@
 //!
 //! Producers are served by a thread of their own, so that neither deliveries nor the scheduler hold them up, and so that
 //! nobody is woken in vain: of several threads that share their work each wakes another whenever it finds some, and to
-//! wake a core that has halted takes as long as a fast disk takes for a commit. The writer has a thread besides.
+//! wake a core that has halted takes as long as a fast disk takes for a commit. The writer has a thread
+//! besides, and so has the log.
 
 use std::{io, thread, time::Duration};
 

@@ -206,7 +206,7 @@ fn a_credential_that_is_missing_holds_them() {
     fs::create_dir(&credentials).expect("a directory");
     world.set_env("CREDENTIALS_DIRECTORY", &credentials);
     world.start();
-    assert!(world.log().contains("the credential `callbacks` of the account `default`"), "{}", world.log());
+    world.logs(1, "the credential `callbacks` of the account `default`");
     let event = call(&world, &receiver.url("/x"));
     waits(&world, &event, "disabled");
     let held = world.get("/v1/status")["callbacks"]["held"].clone();

@@ -78,7 +78,7 @@ fn what_signs_its_time_waits_for_a_clock_that_is_set() {
     assert!(status["time"].as_str() < status["known"].as_str(), "{status}");
     let shown = stdout(&world.cli(&["status"]));
     assert!(shown.contains("clock        unset") && shown.contains("require_clock = false"), "{shown}");
-    assert_eq!(world.log().matches("the clock is not set").count(), 1, "{}", world.log());
+    world.logs(1, "the clock is not set");
 
     world.stop();
     world.configure(&format!("network.require_clock = false\n{text}"));

@@ -520,7 +520,7 @@ fn an_endpoint_without_its_credential_holds_its_deliveries_until_a_start_finds_i
     assert_eq!((&disabled[0]["name"], &disabled[0]["reason"]), (&json!("erp"), &json!("no_credential")));
     assert!(disabled[0]["help"].as_str().expect("help").contains("`erp-secret`"), "{status}");
     assert!(stdout(&world.cli(&["status"])).contains("erp-secret"));
-    assert!(world.log().contains("no_credential"), "{}", world.log());
+    world.logs(1, "no_credential");
     let held = |world: &World| {
         let deliveries = world.deliveries(&event);
         deliveries.into_iter().find(|one| one["endpoint"] == "erp").expect("it was made")

@@ -59,7 +59,7 @@ fn https_with_a_key() {
     // Whoever speaks no TLS there, or another protocol over it, is not served.
     let mut stream = plain.connect().expect("it listens");
     assert!(plain.send(&mut stream, "GET", "/healthz", &[], b"").is_err());
-    assert!(world.log().contains("everybody on this machine may read the key"), "{}", world.log());
+    world.logs(1, "everybody on this machine may read the key");
     world.stop();
     certify(&world, &authority, 0o600);
     fs::write(world.path("daemon.log"), "").expect("emptied");
@@ -201,7 +201,7 @@ fn an_address_that_cannot_be_had_ends_the_start() {
     let address = taken.local_addr().expect("an address");
     for (address, code, part) in [
         (address.to_string(), 75, format!("{address} is in use")),
-        ("192.0.2.7:8470".to_owned(), 74, "192.0.2.7:8470 is no address of this machine".to_owned()),
+        ("192.0.2.7:8470".to_owned(), 75, "192.0.2.7:8470 is no address of this machine".to_owned()),
     ] {
         let (mut world, authority) = (World::new(""), Authority::new("box"));
         certify(&world, &authority, 0o600);

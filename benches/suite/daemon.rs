@@ -106,7 +106,7 @@ impl<'home> Daemon<'home> {
         let log = OpenOptions::new().create(true).append(true).open(home.path("log"))?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
         command.args(["serve".as_ref(), "--config".as_ref(), home.path("posthaste.toml").as_os_str()]);
-        for name in ["POSTHASTE_LOG", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"] {
+        for name in ["POSTHASTE_LOG", "POSTHASTE_LOG_FORMAT", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"] {
             command.env_remove(name);
         }
         command.envs(home.environment.iter().map(|(name, value)| (name, value)));

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    logging,
+    logging::{self, Kind},
     model::job::{Job, JobNumber, JobState, Made, Work},
     outbox::{
         JobChange, JobChanged, OpenError, Reader, StoreError,
@@ -168,7 +168,7 @@ fn begin(app: App, open: Open, (number, turn): (JobNumber, Turn), path: PathBuf)
     let making = turn.of(number);
     tokio::task::spawn_blocking(move || {
         let Open { outbox, store_path, .. } = open;
-        tracing::info!("a backup is being made as {}", path.display());
+        tracing::info!(kind = Kind::BackupBegun.word(), "a backup is being made as {}", path.display());
         let now = app.clock.instant();
         let mut rounds = Rounds { app: &app, making: &making, begun: now, told: now };
         let mut pace = |progress: Progress| {
@@ -194,7 +194,7 @@ fn end(number: JobNumber, made: Result<Copied, BackupError>, path: &Path, clock:
     let at = clock.wall();
     match made {
         Ok(Copied { size, bytes, growth, .. }) => {
-            tracing::info!("the backup {} is made", path.display());
+            tracing::info!(kind = Kind::BackupDone.word(), "the backup {} is made", path.display());
             vec![
                 JobChange::Progress { number, done: bytes, total: Some(bytes) },
                 JobChange::Made { number, made: Made { size, growth } },
@@ -202,7 +202,11 @@ fn end(number: JobNumber, made: Result<Copied, BackupError>, path: &Path, clock:
             ]
         }
         Err(BackupError::Cancelled) => {
-            tracing::info!("the backup {} was cancelled: nothing of it is left", path.display());
+            tracing::info!(
+                kind = Kind::BackupCancelled.word(),
+                "the backup {} was cancelled: nothing of it is left",
+                path.display()
+            );
             // Whoever cancelled it may have gone before he wrote so.
             vec![JobChange::End { number, state: JobState::Cancelled, error: None, at }]
         }
@@ -211,7 +215,11 @@ fn end(number: JobNumber, made: Result<Copied, BackupError>, path: &Path, clock:
                 BackupError::Store(source) => logging::chain(source),
                 error => words(error),
             };
-            tracing::warn!("the backup {} is not made: {error}", path.display());
+            tracing::warn!(
+                kind = Kind::BackupFailed.word(),
+                "the backup {} is not made: {error}",
+                path.display()
+            );
             vec![JobChange::End { number, state: JobState::Failed, error: Some(error), at }]
         }
     }

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     ingest::keyring::{Held, KeyError, NewKey},
+    logging::Kind,
     model::{
         account::AccountName,
         id::KeyId,
@@ -101,6 +102,8 @@ async fn make(
     let of_tenant = account.as_ref().is_some_and(|account| !open.directory.workshop().is_configured(account));
     let new = NewKey { of_tenant, ..read(&taken.bytes, account, &app)? };
     let (held, text) = open.keys.make(new).await?;
+    let (role, account) = (held.stored().role.word(), held.stored().role.account().map(AccountName::as_str));
+    tracing::info!(kind = Kind::KeyMade.word(), key = %held.id, role, account, "a key for the API is made");
     let location = HeaderValue::try_from(format!("/v1/keys/{}", held.id));
     let made = MadeKey { view: view(&held, &app), key: ShownSecret(text) };
     let mut answer = json(StatusCode::CREATED, &made);
@@ -177,6 +180,7 @@ async fn revoke(
 ) -> Result<Response<Body>, Problem> {
     let (open, held) = asked(&app, &asker, &id, query.as_deref()).await?;
     open.keys.revoke(held.number).await?;
+    tracing::info!(kind = Kind::KeyRevoked.word(), key = %held.id, "a key for the API is revoked");
     Ok(json(StatusCode::OK, &RevokedKey { id: held.id }))
 }
 

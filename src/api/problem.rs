@@ -7,7 +7,11 @@ use axum::{
 };
 
 use super::view::{self, ReloadErrorView};
-use crate::{ingest::answer::Refusal, outbox::StoreError};
+use crate::{
+    ingest::answer::Refusal,
+    logging::{self, Kind},
+    outbox::StoreError,
+};
 
 /// An answer that is not a success.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +56,11 @@ impl From<Refusal> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = crate::logging::chain(&error), "the store cannot be read");
+        tracing::error!(
+            kind = Kind::StoreUnreadable.word(),
+            error = logging::chain(&error),
+            "the store cannot be read"
+        );
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "store_failed",

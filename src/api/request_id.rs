@@ -11,6 +11,7 @@ use axum::{
 use super::{problem::render, view};
 use crate::{
     clock::{Chance, Clock},
+    logging::Kind,
     model::id::base32,
 };
 
@@ -67,7 +68,7 @@ impl RequestId {
         let path: String = path.chars().take(200).collect();
         let code = &problem.code;
         if status == StatusCode::INTERNAL_SERVER_ERROR || code == "store_failed" {
-            tracing::error!(request_id, %method, path, status, code, "a request failed");
+            tracing::error!(kind = Kind::RequestFailed.word(), request_id, %method, path, status, code, "a request failed");
         } else {
             tracing::debug!(request_id, %method, path, status, code, "a request was refused");
         }

@@ -32,6 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{Service, Terms, gate::Gate, problem::Problem};
 use crate::{
     ingest::{probe::Probes, stopped},
+    logging::Kind,
     policy::{
         certificate::{Identity, provider},
         tries::network,
@@ -175,7 +176,7 @@ impl Listener {
                     connections.spawn(async move { converse(stream, place, service, stopping).await });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot take a connection over TCP");
+                    tracing::warn!(kind = Kind::AcceptFailed.word(), %error, "cannot take a connection over TCP");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -17,7 +17,7 @@ use std::{
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::clock::Clock;
+use crate::{clock::Clock, logging};
 
 pub mod account;
 mod again;
@@ -153,7 +153,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         // Not on a screen: the daemon would hold standard output for as long as it runs.
         Command::Serve(args) => {
-            serve::run(args).map_or_else(|error| report(&error), |()| Exit::Success).into()
+            serve::run(args).map_or_else(|error| end_log(&error), |()| Exit::Success).into()
         }
         command => on_screen(&cli.global, command).into(),
     }
@@ -239,11 +239,21 @@ fn report(error: &CliError) -> Exit {
         return Exit::Success;
     }
     let text = error.to_string();
-    // The errors of a configuration begin with a heading of their own.
-    let prefix = if text.starts_with("error: ") { "" } else { "posthaste: " };
     // A closed standard error is no reason to panic, as `eprintln!` would.
-    let _ = writeln!(io::stderr(), "{prefix}{text}");
+    let _ = writeln!(io::stderr(), "{}{text}", heading(&text));
     error.exit()
+}
+
+/// The same of the daemon, behind what it has said.
+fn end_log(error: &CliError) -> Exit {
+    let text = error.to_string();
+    logging::last_word(heading(&text), &text);
+    error.exit()
+}
+
+/// What stands before an error; those of a configuration begin with a heading of their own.
+fn heading(text: &str) -> &'static str {
+    if text.starts_with("error: ") { "" } else { "posthaste: " }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tokio::{
 use super::{Handle, directory::Directory};
 use crate::{
     clock::Clock,
+    logging::Kind,
     model::{
         delivery::{Delivery, DeliveryKey, FailReason, Group, Order, Scheduled},
         endpoint::EndpointNumber,
@@ -88,7 +89,7 @@ pub(super) fn read(outbox: Outbox, until: Seq) -> mpsc::Receiver<Result<Page, St
 fn read_page(reader: &Reader, from: u64, until: Seq) -> Result<(Page, Option<Place>), StoreError> {
     let Backlog { found, unreadable, next } = reader.backlog(from, until, PAGE)?;
     for error in unreadable {
-        tracing::error!(%error, "the deliveries of an event cannot be read: they are left alone");
+        tracing::error!(kind = Kind::RowUnreadable.word(), %error, "the deliveries of an event cannot be read: they are left alone");
     }
     let alone = found.iter().filter(|(_, delivery)| !matches!(delivery.order, Order::Place(_)));
     let mut unparked = alone.map(|(key, delivery)| Scheduled::of(*key, delivery)).collect();
@@ -105,7 +106,7 @@ fn read_heads(
 ) -> Result<(Page, Option<Place>), StoreError> {
     let Heads { found, unreadable, next } = reader.heads(from, until, PAGE)?;
     let pass_over = |(group, error): (_, StoreError)| {
-        tracing::error!(%error, "a delivery that others wait for cannot be read: it is left alone, and the next goes");
+        tracing::error!(kind = Kind::RowUnreadable.word(), %error, "a delivery that others wait for cannot be read: it is left alone, and the next goes");
         group
     };
     let stuck = unreadable.into_iter().map(pass_over).collect();
@@ -125,7 +126,7 @@ pub(super) async fn sweep(outbox: Outbox, directory: Arc<Directory>, clock: Cloc
             continue;
         }
         if let Err(error) = sweep_once(&outbox, &directory, clock, &engine).await {
-            tracing::warn!(%error, "cannot look for expired deliveries");
+            tracing::warn!(kind = Kind::PassFailed.word(), %error, "cannot look for expired deliveries");
         }
     }
 }
@@ -158,7 +159,7 @@ pub(super) async fn discard(outbox: Outbox, directory: Arc<Directory>, engine: H
             continue;
         }
         if let Err(error) = discard_once(&outbox, &directory, &engine).await {
-            tracing::warn!(%error, "cannot cancel what was called off");
+            tracing::warn!(kind = Kind::PassFailed.word(), %error, "cannot cancel what was called off");
         }
         if !directory.discarding().is_empty() {
             tokio::select! {

@@ -6,6 +6,7 @@
 //! is on disk is in the directory.
 
 pub mod adopt;
+mod tell;
 pub mod tenants;
 
 use std::{sync::Arc, time::Duration};
@@ -448,7 +449,9 @@ impl Inner {
             Changed::Missing | Changed::Stale => return Err(EndpointError::NotFound),
         };
         let before = directory.target(number);
-        directory.put(self.workshop().target(number, stored, outbox.id_key(), before.as_deref()));
+        let after = self.workshop().target(number, stored, outbox.id_key(), before.as_deref());
+        tell::of_change(before.as_deref(), &after);
+        directory.put(after);
         self.parts.intake.set_routes(directory.routes());
         self.parts.engine.changed(number).await;
         Ok((number, pending))

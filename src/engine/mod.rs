@@ -23,6 +23,7 @@ pub mod reload;
 pub mod retention;
 pub mod settings;
 mod standing;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -44,11 +45,12 @@ use self::{
 use crate::{
     clock::{Chance, Clock},
     config,
+    logging::{Kind, seldom::Seldom},
     metrics::Metrics,
     model::{
-        attempt::{Outcome, Report, Why},
+        attempt::{Report, Why},
         delivery::{CancelReason, Delivery, DeliveryKey, FailReason, Scheduled, State},
-        endpoint::{DisableReason, Disabled, EndpointNumber},
+        endpoint::EndpointNumber,
         numbers::BuildNumberHasher,
         profile::Profile,
         time::{Minute, Timestamp},
@@ -243,42 +245,6 @@ impl Handle {
     }
 }
 
-/// Says that attempts have disabled an endpoint, and what to do.
-fn warn_of(target: &Target, disabled: Disabled, failures: u32) {
-    let (name, id, reason) = (target.label(), target.id, disabled.reason.as_str());
-    let cause = match disabled.reason {
-        DisableReason::Gone => "it answered 410".to_owned(),
-        _ => format!("{failures} attempts in a row without success"),
-    };
-    tracing::warn!(
-        endpoint = name,
-        %id,
-        reason,
-        "an endpoint is disabled ({cause}): its deliveries are held until `posthaste endpoint enable {id}`"
-    );
-}
-
-/// Says that what attempts share has fallen, and why, or is back; nothing of the probes in between.
-fn tell_of(before: [Option<Open>; 2], after: [Option<Open>; 2], outcome: &Outcome) {
-    let cause = match outcome {
-        Outcome::Failure(failure) => failure.message.as_str(),
-        Outcome::Response(_) => "",
-    };
-    for (shared, (before, after)) in Shared::ALL.into_iter().zip(before.into_iter().zip(after)) {
-        let what = shared.as_str();
-        match (before, after) {
-            (None, Some(_)) => tracing::warn!(
-                what,
-                "nothing that needs it is attempted but one probe at a time, until one comes through: {cause}"
-            ),
-            (Some(_), None) => {
-                tracing::info!(what, "a probe came through: deliveries go on, slowly at first");
-            }
-            _ => {}
-        }
-    }
-}
-
 /// The reason why the store has stopped, where the writer has given it: others may see the end before they hear why.
 pub fn first_cause(error: StoreError, notices: &mut mpsc::UnboundedReceiver<Notice>) -> StoreError {
     let mut heard = std::iter::from_fn(|| notices.try_recv().ok());
@@ -337,6 +303,8 @@ pub struct Engine {
     cancels: HashMap<DeliveryKey, Vec<Command>, BuildNumberHasher>,
     /// What the backlog has that was called off during an attempt which was cut off.
     cut_off: Vec<(DeliveryKey, Delivery)>,
+    /// Which endpoint's deliveries have failed for good lately, and why, as far as the log has said it.
+    failures: Seldom<(EndpointNumber, FailReason)>,
     /// Keys on their way to the disk because memory has no room for them.
     parking: usize,
     /// Deliveries on their way to their place in an order.
@@ -389,6 +357,7 @@ impl Engine {
             replayed: HashMap::default(),
             cancels: HashMap::default(),
             cut_off: Vec::new(),
+            failures: Seldom::default(),
             parking: 0,
             joining: 0,
             running: false,
@@ -440,7 +409,7 @@ impl Engine {
                 self.view = None;
             }
             self.move_keys(stopping);
-            let wake = self.scheduler.poll_timeout();
+            let wake = self.scheduler.poll_timeout().into_iter().chain(self.failures.next()).min();
             if wake != armed
                 && let Some(at) = wake
             {
@@ -460,9 +429,14 @@ impl Engine {
             if let Err(error) = result {
                 break Err(error);
             }
-            self.scheduler.handle_timeout(self.around.clock.now());
+            let now = self.around.clock.now();
+            self.scheduler.handle_timeout(now);
+            let again = self.failures.take_due(now);
+            self.tell_again(&again);
         };
         drop(passes);
+        let again = self.failures.take_all();
+        self.tell_again(&again);
         self.attempts.shutdown().await;
         result.map_err(|error| first_cause(error, &mut notices))
     }
@@ -671,7 +645,10 @@ impl Engine {
         match settling.state {
             State::Pending => self.scheduler.handle_scheduled(key, settling.lane, settling.due, now),
             State::Succeeded => self.metrics.succeeded.add(1),
-            State::Failed(_) => self.metrics.failed.add(1),
+            State::Failed(reason) => {
+                self.metrics.failed.add(1);
+                self.tell_failed(key, settling.lane, reason, now);
+            }
             State::Cancelled(_) => {}
         }
         self.obey_later(key);
@@ -688,7 +665,7 @@ impl Engine {
             NotSettled::Stale => {}
             NotSettled::Unreadable(error) => {
                 let (event, slot) = (key.seq.get(), key.slot);
-                tracing::error!(event, slot, %error, "an outcome is lost: its delivery cannot be read, and is left alone");
+                tracing::error!(kind = Kind::RowUnreadable.word(), event, slot, %error, "an outcome is lost: its delivery cannot be read, and is left alone");
             }
         }
     }
@@ -737,7 +714,7 @@ impl Engine {
         if standing.settled(count, written) {
             self.directory.disable(lane, count.resets, disabled);
             if let Some(target) = self.directory.target(lane) {
-                warn_of(&target, disabled, count.consecutive_failures);
+                tell::of_disabled(&target, disabled, count.consecutive_failures);
             }
         } else {
             self.scheduler.hold(lane, Hold::Disabled, self.is_held(lane));
@@ -789,7 +766,7 @@ impl Engine {
             }
             Err(error) => {
                 if let Some(start) = self.tasks.remove(&error.id()) {
-                    tracing::error!(%error, "an attempt panicked; its delivery is tried again in a minute");
+                    tracing::error!(kind = Kind::Panicked.word(), %error, "an attempt panicked; its delivery is tried again in a minute");
                     let now = self.around.clock.now();
                     self.put_back(start, now.plus(PANIC_PAUSE), now);
                     self.go_again(start.key);
@@ -814,8 +791,7 @@ impl Engine {
                 self.end(start, decide::fail(&before, FailReason::Expired, now), None);
             }
             Ended::Template { before, accepted_at, error } => {
-                let id = self.around.outbox.id_key().delivery_id(accepted_at, start.key);
-                tracing::warn!(%id, %error, "a delivery failed: its body's template cannot take this event");
+                self.tell_template(start, accepted_at, &error, now);
                 self.end(start, decide::fail(&before, FailReason::Template, now), None);
             }
             Ended::NotPending => {}
@@ -833,7 +809,7 @@ impl Engine {
                 let id =
                     accepted_at.map(|at| self.around.outbox.id_key().delivery_id(at, start.key).to_string());
                 let (event, slot) = (start.key.seq.get(), start.key.slot);
-                tracing::error!(id, event, slot, %error, "a delivery cannot be read: it is left alone");
+                tracing::error!(kind = Kind::RowUnreadable.word(), delivery = id, event, slot, %error, "a delivery cannot be read: it is left alone");
             }
             Ended::Store { error, .. } => return Err(error),
         }
@@ -877,10 +853,14 @@ impl Engine {
         let wall = self.around.clock.wall();
         let set = (!self.around.clock.is_unset()).then_some(wall);
         let decision = decide::decide(before, &report.outcome, profile, failures, chance, end, set);
-        let down = self.down();
+        let (down, circuit) = (self.down(), self.circuit(start.lane));
         self.scheduler.handle_sign(start.key, |shared| shared.sign(&report.outcome));
         self.scheduler.handle_finished(start.key, decision.verdict, chance, end);
-        tell_of(down, self.down(), &report.outcome);
+        tell::of_shared(down, self.down(), &report.outcome);
+        self.tell_circuit(start.lane, circuit, &report.outcome);
+        if !report.success {
+            self.tell_attempt(start, &decision.delivery, &report.outcome);
+        }
         // Of an endpoint that has been deleted nothing is counted.
         let standing = self.standings.get_mut(&start.lane);
         let count = standing.and_then(|standing| standing.decided(&decision, wall));

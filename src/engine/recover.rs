@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    logging::Kind,
     model::job::{Job, JobNumber, JobState, Recover, Work},
     outbox::{DELETED, JobChange, JobChanged, Outbox, Step, StoreError},
     scheduler::LaneStatus,
@@ -44,7 +45,7 @@ pub(super) async fn recover(
     let mut pause = LOOK_AGAIN;
     loop {
         let jobs = driver.running().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot look for recovers");
+            tracing::warn!(kind = Kind::PassFailed.word(), %error, "cannot look for recovers");
             Vec::new()
         });
         if jobs.is_empty() {
@@ -55,7 +56,9 @@ pub(super) async fn recover(
         for (number, recover) in jobs {
             match driver.go_on(number, &recover).await {
                 Ok(one) => moved |= one,
-                Err(error) => tracing::warn!(%error, "a recover cannot go on"),
+                Err(error) => {
+                    tracing::warn!(kind = Kind::PassFailed.word(), %error, "a recover cannot go on");
+                }
             }
         }
         if moved {
@@ -107,7 +110,12 @@ impl Driver {
         let step = Step { number, from: recover.next, failures, at, wall };
         Ok(match self.outbox.step(step).await? {
             JobChanged::Done(_, job) => match job.work {
-                Work::Recover(now) => now.next != recover.next || !job.is_running(),
+                Work::Recover(now) => {
+                    if !job.is_running() {
+                        say_done(&target, now.replayed);
+                    }
+                    now.next != recover.next || !job.is_running()
+                }
                 Work::Backup { .. } => false,
             },
             JobChanged::Ended(..) | JobChanged::Excluded(..) | JobChanged::Missing => true,
@@ -127,6 +135,17 @@ impl Driver {
         let pending = usize::try_from(self.outbox.depths().of(target.number)).unwrap_or(usize::MAX);
         room(status, fifo.then_some(pending))
     }
+}
+
+fn say_done(target: &Target, replayed: u64) {
+    let name = target.label();
+    tracing::info!(
+        kind = Kind::RecoverDone.word(),
+        endpoint = %target.id,
+        account = %target.stored.account,
+        replayed,
+        "what endpoint `{name}` had failed is pending again"
+    );
 }
 
 /// How many more may be due for an endpoint whose lane is so; of one that keeps an order, how many are `pending` counts.

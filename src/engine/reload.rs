@@ -20,6 +20,7 @@ use crate::{
     clock::Clock,
     config::{Config, ConfigError, ConfigErrors, Difference, Origin, Spool},
     ingest::access::Entrance,
+    logging::Kind,
     model::time::Timestamp,
     outbox::StoreError,
     systemd::Notifier,
@@ -127,16 +128,22 @@ impl Inner {
         match &result {
             Ok(Reloaded { changed, needs_restart }) => {
                 let (changed, waiting) = (changed.join(", "), needs_restart.join(", "));
-                tracing::info!(changed, "the configuration is read again");
+                tracing::info!(kind = Kind::Reloaded.word(), changed, "the configuration is read again");
                 if !waiting.is_empty() {
-                    tracing::warn!("these keys hold from the next start on: {waiting}");
+                    tracing::warn!(
+                        kind = Kind::RestartNeeded.word(),
+                        "these keys hold from the next start on: {waiting}"
+                    );
                 }
                 let (needs_restart, require_clock) = (needs_restart.clone(), running.network.require_clock);
                 *self.last() = Last { since: now, needs_restart, failed: None, require_clock };
             }
             Err(error) => {
                 let why = said(error);
-                tracing::error!("the configuration is not taken, and everything stays as it was:\n{why}");
+                tracing::error!(
+                    kind = Kind::ReloadRefused.word(),
+                    "the configuration is not taken, and everything stays as it was:\n{why}"
+                );
                 self.last().failed = Some((now, why));
                 told.refused(
                     "the configuration was refused: everything stays as it was, and the log says why",

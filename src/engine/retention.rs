@@ -22,6 +22,7 @@ use tokio::{sync::watch, task, time::sleep};
 use crate::{
     clock::Clock,
     ingest::stopped,
+    logging::Kind,
     model::time::Timestamp,
     outbox::{Due, Ended, Forgotten, Outbox, Reader, StoreError},
     policy::retention::{Ages, Dated, Dating, Retention},
@@ -166,7 +167,7 @@ impl Forgetter {
             match passed {
                 Ok(()) => {}
                 Err(error @ StoreError::Row { .. }) => {
-                    tracing::warn!(%error, "what is old cannot be looked for: it is tried again in an hour");
+                    tracing::warn!(kind = Kind::PassFailed.word(), %error, "what is old cannot be looked for: it is tried again in an hour");
                     progress.whole_at = Some(self.0.clock.instant() + Duration::from_secs(3600));
                 }
                 // The engine says why, and ends the daemon.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Command, Engine, Handle, Target};
 use crate::{
     clock::Clock,
+    logging::Kind,
     model::time::{Mark, Timestamp},
     scheduler::Hold,
 };
@@ -16,6 +17,8 @@ use crate::{
 const MARK_AGE: Duration = Duration::from_secs(60);
 /// Less is no step, but the clock being steered: milliseconds.
 const STEP: u64 = 100;
+/// A step of so much is worth a line: milliseconds.
+const TELL: u64 = 1000;
 
 /// How the wall clock stands, as far as the engine has taken it in.
 pub(super) struct Timeline {
@@ -55,7 +58,12 @@ impl Engine {
     /// Looks at the wall clock.
     pub(super) fn mind_clock(&mut self) {
         let mark = self.around.clock.mark();
-        if mark.ahead().abs_diff(self.timeline.marked.ahead()) >= STEP {
+        let step = mark.ahead().saturating_sub(self.timeline.marked.ahead());
+        if step.unsigned_abs() >= STEP {
+            if step.unsigned_abs() >= TELL {
+                let (clock, seconds) = (mark.wall, step / 1000);
+                tracing::info!(kind = Kind::ClockStepped.word(), %clock, seconds, "the clock was set; due times have moved along");
+            }
             self.timeline.marked = mark;
             self.around.outbox.mark(mark, true);
         }
@@ -79,9 +87,9 @@ impl Engine {
             if self.timeline.require { "attempts that sign their time wait" } else { "attempts go on" };
         if mark.is_unset() {
             let (clock, known) = (mark.wall, mark.greatest.max(Timestamp::RELEASED));
-            tracing::warn!(%clock, %known, "the clock is not set: it is before a time that was known already; {held}");
+            tracing::warn!(kind = Kind::ClockUnset.word(), %clock, %known, "the clock is not set: it is before a time that was known already; {held}");
         } else {
-            tracing::info!(clock = %mark.wall, "the clock is set");
+            tracing::info!(kind = Kind::ClockSet.word(), clock = %mark.wall, "the clock is set");
         }
     }
 

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    logging::Kind,
     model::time::{Timestamp, format_size},
     outbox::{self, Full, Room},
 };
@@ -90,20 +91,30 @@ impl Door {
                 }
                 let help = self.aside(move |room| help(full, room)).await;
                 let deliveries = if now.exhausted { "" } else { ", deliveries go on" };
-                tracing::warn!(code = code(full).as_str(), "no events are taken{deliveries}: {help}");
+                tracing::warn!(
+                    kind = Kind::DoorShut.word(),
+                    code = code(full).as_str(),
+                    "no events are taken{deliveries}: {help}"
+                );
             }
             (Some(_), None) => {
                 *self.since() = None;
-                tracing::info!("there is room again: events are taken");
+                tracing::info!(kind = Kind::DoorOpen.word(), "there is room again: events are taken");
             }
             _ => {}
         }
         match (before.exhausted, now.exhausted) {
             (false, true) => {
                 let help = self.aside(|room| help(Full::Disk, room)).await;
-                tracing::warn!("no attempt begins any more, for its outcome could not be recorded: {help}");
+                tracing::warn!(
+                    kind = Kind::AttemptsHeld.word(),
+                    "no attempt begins any more, for its outcome could not be recorded: {help}"
+                );
             }
-            (true, false) => tracing::info!("attempts begin again: there is room for their outcomes"),
+            (true, false) => tracing::info!(
+                kind = Kind::AttemptsGoOn.word(),
+                "attempts begin again: there is room for their outcomes"
+            ),
             _ => {}
         }
     }

@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 use super::access::Verdict;
 use crate::{
     clock::{Chance, Clock},
+    logging::Kind,
     model::{
         account::AccountName,
         bearer::{KeyHash, KeyNumber, StoredKey},
@@ -339,7 +340,7 @@ impl Failures {
     fn tell(&mut self, from: IpAddr, now: Timestamp) {
         if self.quiet <= now {
             self.quiet = now.plus(QUIET);
-            tracing::warn!(address = %from, "many requests with keys that are none: they are told to wait");
+            tracing::warn!(kind = Kind::WrongKeys.word(), address = %from, "many requests with keys that are none: they are told to wait");
         }
     }
 }

@@ -35,7 +35,7 @@ use super::{
     probe::Probes,
     stopped, stream,
 };
-use crate::policy::access::Peer;
+use crate::{logging::Kind, policy::access::Peer};
 
 /// How long a connection may take to its first byte.
 const FIRST_BYTE_TIME: Duration = Duration::from_secs(60);
@@ -121,6 +121,7 @@ impl Socket {
         let found = listener.local_addr().map_err(failed("see what was passed for"))?;
         if found.as_pathname().map(real) != Some(real(path)) {
             tracing::warn!(
+                kind = Kind::PassedElsewhere.word(),
                 "the socket that the service manager passes is {found:?}, and [listen] socket is {}: write one into the other's place, or producers will look in vain",
                 path.display()
             );
@@ -158,7 +159,7 @@ impl Socket {
             let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot take a connection");
+                    tracing::warn!(kind = Kind::AcceptFailed.word(), %error, "cannot take a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -167,7 +168,7 @@ impl Socket {
             let peer = match stream.peer_cred() {
                 Ok(credentials) => Peer { uid: credentials.uid(), gid: credentials.gid() },
                 Err(error) => {
-                    tracing::warn!(%error, "it cannot be known who has connected");
+                    tracing::warn!(kind = Kind::AcceptFailed.word(), %error, "it cannot be known who has connected");
                     continue;
                 }
             };

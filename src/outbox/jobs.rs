@@ -19,12 +19,15 @@ use super::{
     record::{decode_map, encode_map},
     schema::{JOBS, Tables, pack, unpack},
 };
-use crate::model::{
-    account::AccountName,
-    endpoint::EndpointNumber,
-    event::Seq,
-    job::{Job, JobNumber, JobState, Made, Recover, Work},
-    time::Timestamp,
+use crate::{
+    logging::Kind,
+    model::{
+        account::AccountName,
+        endpoint::EndpointNumber,
+        event::Seq,
+        job::{Job, JobNumber, JobState, Made, Recover, Work},
+        time::Timestamp,
+    },
 };
 
 /// So many jobs are kept that have ended.
@@ -109,7 +112,7 @@ impl Jobs {
                 all.insert(number, job);
             } else {
                 let error = StoreError::Row { table: "jobs", key: number.get() };
-                tracing::error!(%error, "a job cannot be read: it is left alone");
+                tracing::error!(kind = Kind::RowUnreadable.word(), %error, "a job cannot be read: it is left alone");
             }
         }
         let stopped =

@@ -40,6 +40,7 @@ use super::{
     open::with_suffix,
     reserve::Reserve,
 };
+use crate::logging::Kind;
 
 /// With less free than this no disk takes events.
 const LEAST: u64 = 1 << 20;
@@ -293,6 +294,10 @@ impl Room {
             true
         } else if kept.reserve.give_up() {
             disk.count_given_up();
+            tracing::warn!(
+                kind = Kind::ReserveGivenUp.word(),
+                "the disk is full: the reserve beside the store is given up, so that outcomes can be recorded"
+            );
             true
         } else {
             kept.refused |= disk.has(disk.margin);
@@ -368,7 +373,7 @@ impl Disk {
             }
             Err(error) => {
                 if kept.is_news(&error) {
-                    tracing::warn!(%error, "the reserve beside the store cannot be made; it goes on without");
+                    tracing::warn!(kind = Kind::ReserveMissing.word(), %error, "the reserve beside the store cannot be made; it goes on without");
                 }
                 self.has(least)
             }

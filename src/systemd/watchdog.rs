@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use super::Notifier;
+use crate::logging::Kind;
 
 type Answer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -60,6 +61,7 @@ pub async fn watch(period: Duration, parts: &[Part], notifier: &Notifier) -> Inf
         let say = |silent: &[&str]| {
             let silent = silent.join(", ");
             tracing::error!(
+                kind = Kind::PartSilent.word(),
                 "the service manager's watchdog is about to strike: for {late:?} there was no answer from {silent}"
             );
         };

@@ -35,6 +35,8 @@ pub struct World {
     user: Option<u32>,
     /// What the daemon finds open, by name.
     passed: Vec<(OwnedFd, String)>,
+    /// What the daemon has for standard error in the place of its log.
+    stderr: Option<OwnedFd>,
     daemon: Option<Child>,
     /// Whoever holds the mount of `disk/`; it ends with its standard input.
     disk: Option<Child>,
@@ -52,6 +54,8 @@ fn undisturbed(mut command: Command) -> Command {
         "POSTHASTE_SOCKET",
         "POSTHASTE_SECRET",
         "POSTHASTE_LOG",
+        "POSTHASTE_LOG_FORMAT",
+        "JOURNAL_STREAM",
         "CREDENTIALS_DIRECTORY",
         "STATE_DIRECTORY",
         "NOTIFY_SOCKET",
@@ -78,6 +82,7 @@ impl World {
             mounts: Vec::new(),
             user: None,
             passed: Vec::new(),
+            stderr: None,
             daemon: None,
             disk: None,
         };
@@ -172,6 +177,11 @@ impl World {
         self.mounts.push("export SYSTEMD_EXEC_PID=$$".to_owned());
     }
 
+    /// Gives daemons this as standard error from the next start on, in the place of the log.
+    pub fn set_stderr(&mut self, stderr: OwnedFd) {
+        self.stderr = Some(stderr);
+    }
+
     /// The program under test, as this directory's daemons run it.
     pub fn program(&self) -> Command {
         if let Some(holder) = &self.disk {
@@ -220,6 +230,13 @@ impl World {
         fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
     }
 
+    /// Waits until this is in the log, so many times: the daemon writes it beside its work.
+    pub fn logs(&self, count: usize, what: &str) {
+        eventually(&format!("{what:?} is in the log {count} times"), || {
+            (self.log().matches(what).count() == count).then_some(())
+        });
+    }
+
     /// Starts the daemon and waits until it takes events.
     pub fn start(&mut self) {
         self.spawn();
@@ -234,14 +251,20 @@ impl World {
     /// Starts the daemon without waiting for it.
     pub fn spawn(&mut self) {
         assert!(self.daemon.is_none(), "it runs");
-        let log = OpenOptions::new().create(true).append(true).open(self.path("daemon.log"));
+        let stderr = match &self.stderr {
+            Some(given) => Stdio::from(given.try_clone().expect("a descriptor")),
+            None => {
+                let log = OpenOptions::new().create(true).append(true).open(self.path("daemon.log"));
+                Stdio::from(log.expect("a log"))
+            }
+        };
         let mut command = if self.passed.is_empty() { self.program() } else { self.activated() };
         command.args(["serve", "--config"]).arg(self.config());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if self.passed.is_empty() {
             command.stdout(Stdio::null());
         }
-        command.stderr(log.expect("a log"));
+        command.stderr(stderr);
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }

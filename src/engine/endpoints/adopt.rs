@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::task;
 
-use super::{Endpoints, Inner, Parts};
+use super::{Endpoints, Inner, Parts, tell};
 use crate::{
     config::{Config, ConfigErrors, Limits},
     delivery::{
@@ -78,6 +78,9 @@ impl Inner {
         let Parts { outbox, clock, intake, directory, engine, forgetter, .. } = &self.parts;
         let stored = outbox.configure(workshop.wanted(), judged, clock.wall()).await?;
         let targets = self.targets(Arc::clone(&workshop), stored).await?;
+        for target in &targets {
+            tell::of_state(directory.target(target.number).as_deref(), target);
+        }
         let swap = Swap { workshop: Arc::clone(&workshop), of: None, targets };
         engine.swap(swap, Some(next.network.require_clock)).await;
         let routes = Arc::new(directory.routes());

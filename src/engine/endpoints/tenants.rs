@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::task;
 
-use super::{Inner, Parts, adopt, given};
+use super::{Inner, Parts, adopt, given, tell};
 use crate::{
     config::{self, Given},
     engine::{directory::Swap, endpoints::Endpoints, settings::Workshop},
     ingest::intake::Course,
+    logging::Kind,
     model::{account::AccountName, secret::Secret, tenant::Tenant},
     outbox::{MAX_ACCOUNTS, StoreError, TenantChange, TenantChanged},
     policy::form::Form,
@@ -98,7 +99,9 @@ impl Endpoints {
         self.finish_account(async move |inner| {
             let _change = inner.change.lock().await;
             inner.tenant(&name)?;
-            inner.install(&name, None).await
+            inner.install(&name, None).await?;
+            say_account(&name, "deleted");
+            Ok(())
         })
         .await
     }
@@ -141,7 +144,9 @@ impl Inner {
             let made = self.strong_secret(form).map_err(|message| AccountError::Invalid(vec![message]));
             tenant.secret = Some(made?);
         }
-        self.install(name, Some(tenant)).await
+        self.install(name, Some(tenant)).await?;
+        say_account(name, "made");
+        Ok(())
     }
 
     async fn change_account(&self, name: &AccountName, patch: AccountPatch) -> Result<(), AccountError> {
@@ -149,7 +154,9 @@ impl Inner {
         let before = self.tenant(name)?;
         let mut tenant = read(&self.workshop(), name, Some(&before), patch)?;
         (tenant.created_at, tenant.updated_at) = (before.created_at, self.parts.clock.wall());
-        self.install(name, Some(tenant)).await
+        self.install(name, Some(tenant)).await?;
+        say_account(name, "changed");
+        Ok(())
     }
 
     /// One that was made over the API, and holds.
@@ -186,6 +193,9 @@ impl Inner {
             }
         };
         let targets = self.targets(Arc::clone(&workshop), stored).await?;
+        for target in &targets {
+            tell::of_state(directory.target(target.number).as_deref(), target);
+        }
         let swap = Swap { workshop: Arc::clone(&workshop), of: Some(name.clone()), targets };
         engine.swap(swap, None).await;
         let routes = Arc::new(directory.routes());
@@ -199,6 +209,10 @@ impl Inner {
         });
         Ok(())
     }
+}
+
+fn say_account(name: &AccountName, what: &str) {
+    tracing::info!(kind = Kind::AccountChanged.word(), account = %name, "the account `{name}` is {what}");
 }
 
 fn read(

@@ -31,6 +31,7 @@ use crate::{
     clock::Clock,
     config::After,
     ingest::{answer::Refusal, intake::Intake},
+    logging::Kind,
     model::event::NewEvent,
     outbox::FileIdentity,
     sandbox,
@@ -299,7 +300,7 @@ impl Desk {
         self.failed = failed.ok();
         if let Some(problem) = unusable.clone() {
             if self.unusable != unusable {
-                tracing::warn!(spool = %self.site.path.display(), "{problem}");
+                tracing::warn!(kind = Kind::SpoolProblem.word(), spool = %self.site.path.display(), "{problem}");
             }
             self.note(problem);
         }
@@ -348,7 +349,7 @@ impl Desk {
         };
         if let Some(name) = page.unknown.filter(|_| !self.told_unknown) {
             self.told_unknown = true;
-            tracing::info!(spool = %self.site.path.display(), file = %name.display(),
+            tracing::info!(kind = Kind::SpoolIgnored.word(), spool = %self.site.path.display(), file = %name.display(),
                 "files of this kind are left alone: events are in .json, .ndjson and .msgpack files, and with `type` under [[spool]] all others are payloads");
         }
         self.scan = match page.names.last() {
@@ -426,7 +427,7 @@ impl Desk {
             Ok(_) => {
                 if !self.told_special {
                     self.told_special = true;
-                    tracing::info!(spool = %self.site.path.display(), file = %name.display(),
+                    tracing::info!(kind = Kind::SpoolIgnored.word(), spool = %self.site.path.display(), file = %name.display(),
                         "links, directories, FIFOs and devices are left alone");
                 }
                 None
@@ -661,7 +662,7 @@ impl Desk {
                 self.stuck.remove(&file.name);
                 self.status.add_failed();
                 // Not the message: it may quote the file.
-                tracing::info!(spool = %self.site.path.display(), file = %file.name.display(),
+                tracing::warn!(kind = Kind::SpoolRejected.word(), spool = %self.site.path.display(), file = %file.name.display(),
                     moved_to = %target.display(), code = bad.refusal.code.as_str(), place = bad.place.map(tracing::field::display),
                     "a file was not taken; it lies in failed/ with its reason");
                 if let Err(error) = synced {
@@ -705,7 +706,7 @@ impl Desk {
         let (spool, name) = (self.site.path.display(), file.name.display());
         if !known && remembered && self.reported < REPORTED {
             self.reported += 1;
-            tracing::warn!(%spool, file = %name, "the file {problem}; it is left where it is");
+            tracing::warn!(kind = Kind::SpoolLeft.word(), %spool, file = %name, "the file {problem}; it is left where it is");
         } else {
             tracing::debug!(%spool, file = %name, "the file {problem}");
         }
@@ -715,7 +716,7 @@ impl Desk {
     /// Something is wrong with the directory as a whole; logged when it is new.
     pub(super) fn trouble(&mut self, problem: String) {
         if self.status.problem().as_ref() != Some(&problem) {
-            tracing::warn!(spool = %self.site.path.display(), "{problem}");
+            tracing::warn!(kind = Kind::SpoolProblem.word(), spool = %self.site.path.display(), "{problem}");
         }
         self.note(problem);
     }
