@@ -251,12 +251,11 @@ impl World {
     /// Starts the daemon without waiting for it.
     pub fn spawn(&mut self) {
         assert!(self.daemon.is_none(), "it runs");
-        let stderr = match &self.stderr {
-            Some(given) => Stdio::from(given.try_clone().expect("a descriptor")),
-            None => {
-                let log = OpenOptions::new().create(true).append(true).open(self.path("daemon.log"));
-                Stdio::from(log.expect("a log"))
-            }
+        let stderr = if let Some(given) = &self.stderr {
+            Stdio::from(given.try_clone().expect("a descriptor"))
+        } else {
+            let log = OpenOptions::new().create(true).append(true).open(self.path("daemon.log"));
+            Stdio::from(log.expect("a log"))
         };
         let mut command = if self.passed.is_empty() { self.program() } else { self.activated() };
         command.args(["serve", "--config"]).arg(self.config());
