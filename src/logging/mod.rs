@@ -1,8 +1,8 @@
 //! The log: what the daemon says to those who run it.
 //!
-//! Lines come from `tracing`, at the level that [`VARIABLE`] says. Each becomes a [`record`] where it is said, is put into a
-//! bounded [`queue`], and is written by a thread of its own: to journald with its fields, or to standard error as text or
-//! JSON ([`place`] decides). What an operator would filter by, or be told of, has a [`Kind`].
+//! Lines come from `tracing`, at the level that [`VARIABLE`] says. Each becomes a `record` where it is said, is put into a
+//! bounded `queue`, and is written by a thread of its own: to journald with its fields, or to standard error as text or
+//! JSON (`place` decides). What an operator would filter by, or be told of, has a [`Kind`].
 //!
 //! - Nobody waits for the log: not for a journald that stands still, nor for a pipe that nobody reads. Where the queue is full
 //!   lines are lost, and one says how many as soon as there is room.

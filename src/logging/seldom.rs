@@ -1,7 +1,7 @@
 //! What would be said again and again is said once in [`PERIOD`], and then how often it was.
 //!
 //! A value that its owner asks, and which is to be asked again at [`Seldom::next`], so that what was kept back is told also
-//! when nothing more comes. It remembers [`BOUND`] things; of others nothing is said meanwhile, nor counted.
+//! when nothing more comes. It remembers `BOUND` things; of others nothing is said meanwhile, nor counted.
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
