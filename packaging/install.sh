@@ -42,9 +42,10 @@ if [ -z "$destdir" ]; then
     [ "$(id -u)" = 0 ] || fail 77 "only root can install it; or lay it out elsewhere with --destdir"
     found=$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
     [ "${found:-0}" -ge 252 ] || fail 69 "systemd 252 or newer is needed; this is ${found:-none}"
-    if [ "$(dpkg-query -W -f '${db:Status-Status}' posthaste 2>/dev/null || true)" = installed ]; then
-        fail 73 "the Debian package is installed: remove it first (apt remove posthaste keeps configuration and store)"
-    fi
+    case $(dpkg-query -W -f '${db:Status-Status}' posthaste 2>/dev/null || true) in
+        "" | not-installed | config-files) ;;
+        *) fail 73 "the Debian package is installed: remove it first (apt remove posthaste keeps configuration and store)" ;;
+    esac
 fi
 running=""
 [ -n "$destdir" ] || [ ! -d /run/systemd/system ] || running=yes
