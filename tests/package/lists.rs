@@ -68,7 +68,9 @@ fn systemd_makes_them_so() {
     for name in ["etc/posthaste/conf.d", "usr/lib/sysusers.d", "usr/lib/tmpfiles.d", "var/lib", "var/spool"] {
         fs::create_dir_all(place(name)).expect("a directory");
     }
-    for name in ["etc/posthaste/posthaste.toml", "etc/posthaste/conf.d/own.toml"] {
+    for name in
+        ["etc/posthaste/posthaste.toml", "etc/posthaste/conf.d/own.toml", "etc/posthaste/conf.d/README"]
+    {
         fs::write(place(name), "").expect("written");
     }
     for (program, list, name, more) in [
@@ -84,7 +86,7 @@ fn systemd_makes_them_so() {
     let number = |database: &str, name: &str| -> u32 {
         let text = fs::read_to_string(place(database)).expect("it was made");
         let of_name =
-            |line: &str| Some(line.strip_prefix(name)?.strip_prefix(':')?.split(':').nth(1)?.parse().ok()?);
+            |line: &str| line.strip_prefix(name)?.strip_prefix(':')?.split(':').nth(1)?.parse().ok();
         text.lines().find_map(of_name).unwrap_or_else(|| panic!("{database} has {name}"))
     };
     let user = number("etc/passwd", "posthaste");
@@ -98,6 +100,7 @@ fn systemd_makes_them_so() {
         ("etc/posthaste/conf.d", (0, own), 0o750),
         ("etc/posthaste/credentials", (0, 0), 0o700),
         ("etc/posthaste/conf.d/own.toml", (0, own), 0o640),
+        ("etc/posthaste/conf.d/README", (0, own), 0o640),
     ] {
         let there = fs::metadata(place(name)).expect("it is there");
         let is = ((there.uid(), there.gid()), there.permissions().mode() & 0o7777);
