@@ -313,7 +313,7 @@ async fn daemon(
         silent = spool::first_looks(&parts.spools, FIRST_LOOK) => {
             for path in silent {
                 tracing::warn!(
-                    kind = Kind::SpoolUnusable.word(),
+                    kind = Kind::SpoolProblem.word(),
                     spool = %path.display(),
                     "the spool directory does not answer: its files are taken when it does"
                 );

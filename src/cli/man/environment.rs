@@ -39,7 +39,7 @@ const VARIABLES: &[Variable] = &[
         "How much is logged: `error`, `warn`, `info` (where nothing is said), `debug` or `trace`, or a filter such as `info,posthaste::delivery=debug`.",
     ),
     (
-        "POSTHASTE_LOG_FORMAT",
+        logging::FORMAT,
         Reader::Daemon,
         "`text` or `json`: how lines are written to standard error. Without it they go to the journal with their fields where \
          standard error leads there, and are text elsewhere.",
@@ -74,6 +74,11 @@ const VARIABLES: &[Variable] = &[
         "LISTEN_FDS",
         Reader::Service,
         "How many sockets are passed, from descriptor 3 on; `LISTEN_FDNAMES` has their names, and `LISTEN_PID` says to which process.",
+    ),
+    (
+        "SYSTEMD_EXEC_PID",
+        Reader::Service,
+        "The process that systemd has started for the unit: where it is the daemon's, errors name the drop-in to write.",
     ),
     (
         "JOURNAL_STREAM",
@@ -116,12 +121,15 @@ mod tests {
         let mut found = Vec::new();
         for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("src") {
             let path = entry.expect("an entry").path();
-            // Below `tests` are those of the tests alone.
-            if path.is_dir() && path.file_name().is_some_and(|name| name != "outbox" && name != "config") {
+            // In these it is the tests that have some; what the log calls so are mostly fields of the journal.
+            let others = ["outbox", "config", "logging"];
+            if path.is_dir()
+                && path.file_name().is_some_and(|name| !others.iter().any(|other| name == *other))
+            {
                 named_in(&path, &mut found);
             }
         }
-        found.push(logging::VARIABLE.to_owned());
+        found.extend([logging::VARIABLE, logging::FORMAT].map(str::to_owned));
         assert!(found.len() > 3, "{found:?}");
         for name in found {
             assert!(VARIABLES.iter().any(|(told, ..)| *told == name), "{name}");
