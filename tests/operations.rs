@@ -37,9 +37,8 @@ fn placed(world: &World, text: &str) -> String {
     let path = |name: &str| world.path(name).display().to_string();
     text.replace("/etc/posthaste/posthaste.toml", &path("posthaste.toml"))
         .replace("/run/posthaste/posthaste.sock", &path("p.sock"))
-        .replace("/var/lib/posthaste/outbox.redb", &path("outbox.redb"))
+        .replace("/var/lib/posthaste", world.path("").display().to_string().trim_end_matches('/'))
         .replace("/var/spool/posthaste", &path("spool"))
-        .replace("/var/backups", &path("backups"))
         .replace("$(date +%F)", "2026-11-22")
 }
 
@@ -47,7 +46,7 @@ fn placed(world: &World, text: &str) -> String {
 /// does nothing: the daemon is started and stopped by the test.
 fn world(receiver: &Receiver) -> World {
     let world = World::new("");
-    for name in ["spool", "backups", "bin"] {
+    for name in ["spool", "bin"] {
         fs::create_dir(world.path(name)).expect("a directory");
     }
     let systemctl = world.path("bin/systemctl");
