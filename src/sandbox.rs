@@ -9,8 +9,8 @@ use std::{env, io, path::Path, process};
 
 /// What systemd sets to the process that it has started for a unit (since version 248).
 const MAIN_PROCESS: &str = "SYSTEMD_EXEC_PID";
-/// The credential that the shipped unit always has, and no other.
-const UNIT_CREDENTIAL: &str = "posthaste";
+/// The credential that the shipped unit always has, and no other; everybody can read it there.
+pub(crate) const UNIT_CREDENTIAL: &str = "posthaste";
 /// Where `ProtectHome=` lets nobody in.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 

@@ -131,10 +131,12 @@ pub enum ServeError {
 /// # Errors
 /// It could not start, or the store failed.
 pub fn run(origin: &Origin) -> Result<(), ServeError> {
+    // Before there are threads; what is wrong with it is a line of the log like others.
+    let passed = Passed::from_env();
     let clock = Clock::start();
     logging::start(clock).map_err(|source| ServeError::System { what: "threads", source })?;
     let config = origin.load()?;
-    let passed = Passed::from_env()?;
+    let passed = passed?;
     passed.check_http(
         config.listen.http.is_some(),
         config.listen.http.as_ref().is_some_and(|http| http.identity.is_some()),
@@ -157,7 +159,10 @@ pub fn run(origin: &Origin) -> Result<(), ServeError> {
     let manager = Manager { passed, notifier };
     let result = threads.block_on(daemon((config, origin.clone()), clock, asked, threads.doors(), manager));
     threads.stop(ABANDON);
-    logging::flush();
+    if result.is_ok() {
+        // An error is the last word, which waits for all that was said before it.
+        logging::flush();
+    }
     result
 }
 

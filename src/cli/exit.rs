@@ -63,10 +63,12 @@ impl Exit {
             Self::Software => "an error in posthaste, or two versions that do not understand each other",
             Self::Io => "reading or writing failed; the daemon: its store, or a sync of it",
             Self::TryAgain => {
-                "not now: the box is full, starting or busy; the daemon: another one has the store, or the address"
+                "not now: the box is full, starting or busy; the daemon: another one has the store, or the address, or the address is not this machine's yet"
             }
-            Self::Permission => "not allowed",
-            Self::Config => "the configuration is wrong, or the store is of a newer format",
+            Self::Permission => "not allowed; the daemon: a port below 1024",
+            Self::Config => {
+                "the configuration is wrong, the service manager passes a socket that nobody would serve, something else lies where the socket should be, or the store is of a newer format"
+            }
         }
     }
 

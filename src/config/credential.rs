@@ -10,7 +10,10 @@ use std::{fs, io, path::Path};
 use zeroize::Zeroizing;
 
 use super::read::Fault;
-use crate::model::{secret::Secret, time::format_size};
+use crate::{
+    model::{secret::Secret, time::format_size},
+    sandbox::UNIT_CREDENTIAL,
+};
 
 /// What a value that names a credential begins with.
 pub(super) const PREFIX: &str = "@credential:";
@@ -62,8 +65,11 @@ fn resolve_within(text: &str, directory: Option<&Path>, most: usize) -> Result<F
             Ok(Found::Secret(Secret::new(text.to_owned())))
         };
     };
-    if !is_file_name(name) {
-        return Err(Fault::new("names no credential", "a credential's name is a file's name, without `/`"));
+    if !is_name(name) {
+        return Err(Fault::new(
+            "names no credential",
+            "a credential's name is a file's name of printable ASCII, without `/` and `:`",
+        ));
     }
     let Some(directory) = directory else { return Ok(Found::Missing(name.to_owned())) };
     let fault = |what: &str| Fault::new(format!("names the credential `{name}`, which {what}"), "");
@@ -82,8 +88,9 @@ fn resolve_within(text: &str, directory: Option<&Path>, most: usize) -> Result<F
 
 /// The credential's content; `None`: it has none under either name.
 fn read(directory: &Path, name: &str) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    for path in [directory.join(name), directory.join(format!("{DIRECTORY_PREFIX}{name}"))] {
-        match fs::read(path) {
+    let own = Some(name.to_owned()).filter(|name| name != UNIT_CREDENTIAL);
+    for file in own.into_iter().chain([format!("{DIRECTORY_PREFIX}{name}")]) {
+        match fs::read(directory.join(file)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             read => return read.map(|bytes| Some(Zeroizing::new(bytes))),
         }
@@ -91,10 +98,10 @@ fn read(directory: &Path, name: &str) -> io::Result<Option<Zeroizing<Vec<u8>>>> 
     Ok(None)
 }
 
-fn is_file_name(name: &str) -> bool {
-    (1..=255).contains(&name.len())
-        && !matches!(name, "." | "..")
-        && !name.chars().any(|c| c == '/' || c.is_control())
+/// What systemd takes for a name. One that it does not take keeps it from starting the unit at all.
+fn is_name(name: &str) -> bool {
+    let is_letter = |byte: u8| (b' '..=b'~').contains(&byte) && !matches!(byte, b'/' | b':');
+    (1..=255).contains(&name.len()) && !matches!(name, "." | "..") && name.bytes().all(is_letter)
 }
 
 #[cfg(test)]
@@ -120,5 +127,27 @@ mod tests {
         assert_eq!(find("erp").as_deref(), Some("of the directory"));
         write("erp", "of its own\n");
         assert_eq!(find("erp").as_deref(), Some("of its own"), "what a drop-in names wins");
+        // What everybody can read in the unit signs nothing.
+        write(UNIT_CREDENTIAL, "the unit's own");
+        assert_eq!(find(UNIT_CREDENTIAL), None);
+        write("posthaste_posthaste", "a secret");
+        assert_eq!(find(UNIT_CREDENTIAL).as_deref(), Some("a secret"));
+    }
+
+    #[test]
+    fn names_are_those_that_systemd_takes() {
+        for (name, good) in [
+            ("erp-secret", true),
+            ("erp secret_1.pem", true),
+            ("", false),
+            (".", false),
+            ("..", false),
+            ("a/b", false),
+            ("a:b", false),
+            ("\u{fc}ber", false),
+            ("a\nb", false),
+        ] {
+            assert_eq!(is_name(name), good, "{name}");
+        }
     }
 }

@@ -4,12 +4,13 @@
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     fmt::Write as _,
+    io::{self, Write as _},
     panic::{self, PanicHookInfo},
     sync::Arc,
     thread,
 };
 
-use super::{Kind, PATIENCE, queue::Queue, record::Record};
+use super::{Kind, PATIENCE, queue::Queue, record::Record, writer::THREAD};
 use crate::clock::Clock;
 
 /// Has panics logged.
@@ -17,6 +18,11 @@ pub(super) fn log(queue: Arc<Queue>, clock: Clock) {
     panic::set_hook(Box::new(move |panic| {
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name");
+        if name == THREAD {
+            // Nobody writes what waits any more.
+            let _ = writeln!(io::stderr(), "{}", words(name, panic));
+            return;
+        }
         queue.push(Record::own(clock.wall(), Kind::Panicked, &words(name, panic)));
         if name == "main" {
             queue.flush(PATIENCE);

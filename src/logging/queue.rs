@@ -1,8 +1,8 @@
 //! The queue between those who say something and the thread that writes it.
 //!
 //! It takes [`ROOM`] bytes of records, and twice that where they are errors. Nobody waits for room: what comes when there is
-//! none is lost and counted, and from then on all but errors, until half of it is free again; a record says how many there
-//! were, in its place. So under a flood there are stretches without a gap, not single lines.
+//! none is lost and counted, and from then on all but errors, until half of it is free again; then a record says how many there
+//! were, behind the errors that came meanwhile. So under a flood there are stretches without a gap, not single lines.
 
 use std::{
     collections::VecDeque,

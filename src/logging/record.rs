@@ -1,7 +1,8 @@
 //! A record: one line of the log with its fields, as it was said.
 //!
 //! Values are made into text where they are said, as they live no longer, and in no more than [`BOUND`] bytes together: what
-//! is longer is cut, and says so. So a record always fits a datagram.
+//! is longer is cut, and says so. So a record always fits a datagram: that has every value twice, as it is and in the
+//! message, where a control character takes six times its room.
 
 use std::{
     error::Error,
@@ -17,7 +18,7 @@ use super::{Kind, chain};
 use crate::model::time::Timestamp;
 
 /// So many bytes the values of a record have together, but for what says that they were cut.
-pub(super) const BOUND: usize = 32 << 10;
+pub(super) const BOUND: usize = 16 << 10;
 /// What a record takes besides its values.
 const REST: usize = 256;
 
@@ -159,9 +160,10 @@ impl Visit for Values {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        match (field.name(), Kind::of(value)) {
-            ("kind", Some(kind)) => self.kind = Some(kind),
-            _ => self.text(field, format_args!("{value}"), Value::Text),
+        let kind = if field.name() == "kind" { Kind::of(value) } else { None };
+        match kind {
+            Some(kind) => self.kind = Some(kind),
+            None => self.text(field, format_args!("{value}"), Value::Text),
         }
     }
 
@@ -189,7 +191,8 @@ impl Visit for Values {
 /// A text with no more bytes than are `left`, of which it takes what it has.
 fn cut(text: fmt::Arguments<'_>, left: &mut usize) -> String {
     let mut bounded = Bounded { text: String::new(), left: *left, lost: 0 };
-    bounded.write_fmt(text).expect("it takes all; one whose own words fail is a bug");
+    // It takes all. What cannot say itself is not worth a panic of whoever has something to say.
+    let _ = bounded.write_fmt(text);
     let Bounded { mut text, left: rest, lost } = bounded;
     *left = if lost > 0 { 0 } else { rest };
     if lost > 0 {

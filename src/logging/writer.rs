@@ -18,6 +18,9 @@ use super::{
     text,
 };
 
+/// The thread's name.
+pub(super) const THREAD: &str = "log";
+
 /// Where records end.
 struct Outlet {
     place: Place,
@@ -38,7 +41,7 @@ pub(super) fn start(place: Place, queue: Arc<Queue>) -> io::Result<()> {
             outlet.write(&queue.next());
         }
     };
-    thread::Builder::new().name("log".to_owned()).spawn(write).map(drop)
+    thread::Builder::new().name(THREAD.to_owned()).spawn(write).map(drop)
 }
 
 impl Outlet {

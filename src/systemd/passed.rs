@@ -68,7 +68,7 @@ pub enum PassedError {
 }
 
 impl Passed {
-    /// Takes what was passed to this process. Once, before there are threads: it takes the variables away.
+    /// Takes what was passed to this process. Once, before there are threads: it takes `LISTEN_PID` and `LISTEN_FDS` away.
     ///
     /// # Errors
     /// Something of it cannot be used.
