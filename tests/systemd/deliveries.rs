@@ -41,7 +41,7 @@ pub fn to_posthaste_listen(machine: &Machine) {
     machine.settled();
     let seen = machine.ok("tail -n 1 /root/seen");
     let seen: Value = serde_json::from_str(&seen).expect("a line is JSON");
-    assert_eq!((&seen["verified"], &seen["event_type"]), (&json!(true), &json!("to.listen")), "{seen}");
+    assert_eq!((&seen["verified"], &seen["answer"]), (&json!(true), &json!(200)), "{seen}");
     let saved = seen["saved"].as_str().expect("a path");
     assert!(machine.ok(&format!("cat {saved}*")).contains("to.listen"), "{seen}");
     machine.ok("systemctl stop listen.service && rm /etc/posthaste/conf.d/60-listen.toml && systemctl reload posthaste");

@@ -209,9 +209,9 @@ impl Machine {
         lines.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect()
     }
 
-    /// The end of this boot's journal, to be shown.
+    /// The end of what this boot's journal has of the service, to be shown.
     fn journal_text(&self) -> String {
-        self.run("journalctl --boot --lines=60 --no-hostname").stdout
+        self.run("journalctl --boot --lines=40 --no-hostname --unit='posthaste*'").stdout
     }
 
     /// Its network.
@@ -224,7 +224,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("--- the journal ends so:\n{}---", self.journal_text());
+            eprintln!("--- the journal of the service ends so:\n{}---", self.journal_text());
         }
         drop(self.boot.stdin.take());
         let _ = self.boot.wait();
