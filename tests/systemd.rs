@@ -86,7 +86,7 @@ fn faults_lose_nothing() {
     let hooks = faults::receiver(&machine);
     faults::killed(&machine, &hooks);
     faults::a_wrong_configuration_reloaded(&machine, &hooks);
-    faults::a_wrong_configuration_started(&machine);
+    faults::a_wrong_configuration_started(&machine, &hooks);
     faults::killed_ten_times_in_a_row(&machine, &hooks);
     faults::standing_still(&machine, &hooks);
     faults::restarted_under_load(&machine, &hooks);

@@ -71,34 +71,35 @@ pub fn over_tls(machine: &Machine) {
     machine.ok("rm /etc/posthaste/conf.d/60-tls.toml && systemctl reload posthaste");
 }
 
-/// A credential that is not there holds an endpoint, and nothing else; there, plain or encrypted, it signs.
+/// A credential that is not there holds an endpoint, and nothing else; there, as a file or encrypted, it signs.
 pub fn with_credentials(machine: &Machine) {
     let hooks = Hooks::on(machine);
-    let text = endpoint_with_secret("vault", &hooks.url("/"), &["to.vault"], "raw", "@credential:erp-secret");
+    let text = endpoint_with_secret("vault", &hooks.url("/"), &["to.vault"], "raw", "@credential:vault-key");
     machine.configure("60-vault", &text);
     machine.ok("systemctl restart posthaste");
     machine.wait_for_status("credential");
-    machine.wait_for_log("erp-secret");
+    machine.wait_for_log("vault-key");
     machine.emit("to.vault", &json!({"n": 1}));
-    let vault = |machine: &Machine| {
-        let endpoints = machine.list("/v1/endpoints");
-        endpoints.into_iter().find(|endpoint| endpoint["name"] == "vault").expect("it is configured")
-    };
-    assert_eq!(vault(machine)["disabled_reason"], "no_credential");
+    let endpoints = machine.list("/v1/endpoints");
+    let vault = endpoints.iter().find(|endpoint| endpoint["name"] == "vault").expect("it is configured");
+    assert_eq!(vault["disabled_reason"], "no_credential");
+    let status = machine.ok("posthaste status");
+    assert!(status.contains("vault-key") && status.contains("/etc/posthaste/credentials"), "{status}");
 
-    machine.ok("install -d -m 700 /etc/credstore /etc/credstore.encrypted");
-    machine.write("/etc/credstore/erp-secret", &format!("{}\n", secret()));
-    machine.ok("chmod 600 /etc/credstore/erp-secret && systemctl restart posthaste");
+    machine.write("/etc/posthaste/credentials/vault-key", &format!("{}\n", secret()));
+    machine.ok("chmod 600 /etc/posthaste/credentials/vault-key && systemctl restart posthaste");
     check_standard(&hooks.wait(1)[0], KEY);
 
-    machine.ok("systemd-creds encrypt --quiet --with-key=host --name=erp-secret /etc/credstore/erp-secret \
-         /etc/credstore.encrypted/erp-secret && rm /etc/credstore/erp-secret");
-    machine.drop_in("posthaste.service", "vault", "[Service]\nLoadCredentialEncrypted=erp-secret\n");
+    machine.ok(
+        "install -d -m 700 /etc/credstore.encrypted && systemd-creds encrypt --quiet --with-key=host --name=vault-key \
+         /etc/posthaste/credentials/vault-key /etc/credstore.encrypted/vault-key && rm /etc/posthaste/credentials/vault-key",
+    );
+    machine.drop_in("posthaste.service", "vault", "[Service]\nLoadCredentialEncrypted=vault-key\n");
     machine.ok("systemctl restart posthaste");
     machine.emit("to.vault", &json!({"n": 2}));
     check_standard(&hooks.wait(2)[1], KEY);
     machine.without_drop_in("posthaste.service", "vault");
-    machine.ok("rm /etc/posthaste/conf.d/60-vault.toml /etc/credstore.encrypted/erp-secret && systemctl restart posthaste");
+    machine.ok("rm /etc/posthaste/conf.d/60-vault.toml /etc/credstore.encrypted/vault-key && systemctl restart posthaste");
 }
 
 /// A delivery is found in the journal by its id, and its kind by that, with what the catalog says of it.
@@ -122,7 +123,7 @@ pub fn told_by_the_journal(machine: &Machine) {
     let kind = format!("MESSAGE_ID={}", entries[0]["MESSAGE_ID"].as_str().expect("a text"));
     assert!(machine.journal(&kind).contains(&entries[0]), "{kind}");
     let explained = machine.ok(&format!("journalctl --boot --catalog {kind}"));
-    assert!(explained.contains("-- Subject: "), "{explained}");
+    assert!(explained.contains("Subject: A delivery failed for good"), "{explained}");
     machine.ok("rm /etc/posthaste/conf.d/60-journal.toml && systemctl reload posthaste");
 }
 

@@ -80,10 +80,9 @@ pub fn from_a_directory_elsewhere(machine: &Machine, hooks: &Hooks) {
     machine.configure("60-spool", "[[spool]]\npath = \"/srv/drop\"\n");
     machine.ok("systemctl restart posthaste");
     let problem = eventually("the status names the directory", || {
-        let spools = machine.get("/v1/status")["spools"].clone();
-        let spool =
-            spools.as_array().expect("a list").iter().find(|spool| spool["path"] == "/srv/drop")?.clone();
-        spool["problem"].as_str().map(str::to_owned)
+        let status = machine.get("/v1/status");
+        let spools = status["spools"].as_array().expect("a list");
+        spools.iter().find(|spool| spool["path"] == "/srv/drop")?["problem"].as_str().map(str::to_owned)
     });
     for told in ["systemctl edit posthaste", "[Service]", "ReadWritePaths=/srv/drop"] {
         assert!(problem.contains(told), "{problem}");

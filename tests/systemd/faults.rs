@@ -113,18 +113,29 @@ pub fn a_wrong_configuration_reloaded(machine: &Machine, hooks: &Receiver) {
     machine.ok("rm /etc/posthaste/conf.d/70-wrong.toml && systemctl reload posthaste");
 }
 
-/// A start with a wrong configuration fails once, and says where it is wrong; corrected, a start is enough.
-pub fn a_wrong_configuration_started(machine: &Machine) {
-    machine.configure("70-wrong", WRONG);
-    machine.fails("systemctl restart posthaste", 1);
-    let shown = machine
-        .ok("systemctl show posthaste.service --property=ExecMainStatus,NRestarts,ActiveState,SubState");
-    // One that is to be restarted would be `activating`.
-    assert_eq!(shown, "NRestarts=0\nExecMainStatus=78\nActiveState=failed\nSubState=failed\n");
-    let said = machine.ok("journalctl --boot --unit=posthaste.service --output=cat --lines=20");
-    assert!(said.contains("/etc/posthaste/conf.d/70-wrong.toml:2"), "{said}");
-    assert!(said.contains("event_size"), "what to write instead: {said}");
-    assert_eq!(machine.ok("systemctl is-active posthaste.socket"), "active\n");
-    machine.ok("rm /etc/posthaste/conf.d/70-wrong.toml && systemctl start posthaste");
-    assert_eq!(machine.show("ActiveState"), "active");
+/// A start with a wrong configuration fails once, however many producers knock, and says where it is wrong; corrected, a start
+/// is enough.
+pub fn a_wrong_configuration_started(machine: &Machine, hooks: &Receiver) {
+    let starts = || {
+        let said = machine.ok("journalctl --boot --unit=posthaste.service --output=cat");
+        said.matches("Main process exited, code=exited, status=78/CONFIG").count()
+    };
+    let ledger = under_load(machine, "wrong", |load| {
+        load.wait(30);
+        machine.configure("70-wrong", WRONG);
+        machine.fails("systemctl restart posthaste", 1);
+        load.knock(200);
+        let shown = machine
+            .ok("systemctl show posthaste.service --property=ExecMainStatus,NRestarts,ActiveState,SubState");
+        // One that is to be restarted would be `activating`.
+        assert_eq!(shown, "NRestarts=0\nExecMainStatus=78\nActiveState=failed\nSubState=failed\n");
+        assert_eq!(starts(), 1, "nobody who knocks starts it again");
+        let said = machine.ok("journalctl --boot --unit=posthaste.service --output=cat --lines=20");
+        assert!(said.contains("/etc/posthaste/conf.d/70-wrong.toml:2"), "{said}");
+        assert!(said.contains("event_size"), "what to write instead: {said}");
+        machine.ok("rm /etc/posthaste/conf.d/70-wrong.toml && systemctl start posthaste");
+        assert_eq!(machine.ok("systemctl is-active posthaste.service posthaste.socket"), "active\nactive\n");
+        load.wait(30);
+    });
+    assert_eq!(ledger.judge(machine, hooks), 0, "it was stopped in order");
 }

@@ -39,18 +39,27 @@ pub struct Ledger {
 }
 
 /// What goes on meanwhile, for those who wait until it has got so far.
+#[derive(Default)]
 pub struct Load {
     acknowledged: AtomicUsize,
+    knocked: AtomicUsize,
 }
 
 impl Load {
     /// Waits until so many more events are acknowledged.
     pub fn wait(&self, more: usize) {
-        let until = self.acknowledged.load(Ordering::Relaxed) + more;
-        eventually("events are acknowledged", || {
-            (self.acknowledged.load(Ordering::Relaxed) >= until).then_some(())
-        });
+        wait("events are acknowledged", &self.acknowledged, more);
     }
+
+    /// Waits until the probe has tried to connect so many times more, whatever it was told.
+    pub fn knock(&self, more: usize) {
+        wait("the probe goes on", &self.knocked, more);
+    }
+}
+
+fn wait(what: &str, count: &AtomicUsize, more: usize) {
+    let until = count.load(Ordering::Relaxed) + more;
+    eventually(what, || (count.load(Ordering::Relaxed) >= until).then_some(()));
 }
 
 /// Does something to a machine while producers hand in events of the type `load.NAME`, and a probe connects to the socket
@@ -58,7 +67,7 @@ impl Load {
 pub fn under_load(machine: &Machine, name: &str, act: impl FnOnce(&Load)) -> Ledger {
     let socket = machine.socket();
     let over = AtomicBool::new(false);
-    let load = Load { acknowledged: AtomicUsize::new(0) };
+    let load = Load::default();
     let ledger = Mutex::new(Ledger::default());
     thread::scope(|scope| {
         // Also by a panic, or the threads would not end.
@@ -67,7 +76,7 @@ pub fn under_load(machine: &Machine, name: &str, act: impl FnOnce(&Load)) -> Led
             let (socket, over, load, ledger) = (&socket, &over, &load, &ledger);
             scope.spawn(move || produce(socket, &format!("{name}-{number}"), over, load, ledger));
         }
-        scope.spawn(|| probe(&socket, &over, &ledger));
+        scope.spawn(|| probe(&socket, &over, &load, &ledger));
         act(&load);
     });
     ledger.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -98,7 +107,7 @@ fn produce(socket: &Path, name: &str, over: &AtomicBool, load: &Load, ledger: &M
     }
 }
 
-fn probe(socket: &Path, over: &AtomicBool, ledger: &Mutex<Ledger>) {
+fn probe(socket: &Path, over: &AtomicBool, load: &Load, ledger: &Mutex<Ledger>) {
     while !over.load(Ordering::Relaxed) {
         let connected: io::Result<UnixStream> = UnixStream::connect(socket);
         let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,6 +116,7 @@ fn probe(socket: &Path, over: &AtomicBool, ledger: &Mutex<Ledger>) {
             Err(error) => ledger.refused.push(error.to_string()),
         }
         drop(ledger);
+        load.knocked.fetch_add(1, Ordering::Relaxed);
         thread::park_timeout(PROBE);
     }
 }

@@ -14,7 +14,6 @@ use super::{
     service::Hooks,
     support::{
         config::{KEY, endpoint},
-        eventually,
         receiver::Reply,
         sign::check_standard,
     },
@@ -81,9 +80,7 @@ pub fn it_delivers_and_says_what_waits(machine: &Machine) {
     for hook in hooks.wait(3) {
         check_standard(&hook, KEY);
     }
-    eventually("STATUS says that nothing waits", || {
-        (!machine.show("StatusText").contains("pending")).then_some(())
-    });
+    machine.wait_for_status("nothing pending");
 }
 
 /// While producers hand in and a probe connects, the package is replaced: none is refused, nothing is lost.
