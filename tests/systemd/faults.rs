@@ -10,14 +10,15 @@ use super::{
     service::Hooks,
     support::{
         config::{endpoint, profile},
+        eventually,
         receiver::{Receiver, Reply},
     },
 };
 
-/// A receiver that takes its time, so that there is always something in flight.
+/// A receiver that takes its time, so that there is always something in flight, and more behind it.
 pub fn receiver(machine: &Machine) -> Hooks {
     let hooks = Hooks::answering(machine, |_| Reply::After(Duration::from_millis(30), 204));
-    let schedule = profile("quick", &["0s", "1s", "1s", "1s"], "");
+    let schedule = profile("quick", &["0s", "1s", "1s", "1s"], "concurrency = 2");
     machine.configure("50-hooks", &(endpoint("erp", &hooks.url("/"), &["*"], "quick") + &schedule));
     machine.ok("systemctl reload posthaste");
     hooks
@@ -27,11 +28,14 @@ pub fn receiver(machine: &Machine) -> Hooks {
 /// what comes twice is marked.
 pub fn killed(machine: &Machine, hooks: &Receiver) {
     let ledger = under_load(machine, "killed", |load| {
-        load.wait(60);
+        load.wait(30);
+        eventually("there is a backlog", || {
+            (machine.get("/v1/status")["pending"]["total"].as_u64() >= Some(20)).then_some(())
+        });
         let pid = machine.pid();
         machine.signal("KILL");
         machine.wait_for_another(pid);
-        load.wait(60);
+        load.wait(30);
     });
     ledger.assert_never_refused();
     ledger.judge(machine, hooks);
