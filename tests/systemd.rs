@@ -27,6 +27,8 @@ mod ledger;
 mod life;
 #[path = "systemd/machine.rs"]
 mod machine;
+#[path = "systemd/page.rs"]
+mod page;
 #[path = "systemd/prepared.rs"]
 mod prepared;
 #[path = "systemd/service.rs"]
@@ -100,6 +102,15 @@ fn boots_bring_it_back() {
     boots::rebooted_it_comes_back_by_itself(&mut machine);
     boots::the_service_started_first_has_its_socket(&mut machine);
     boots::the_socket_stopped_and_started_again(&machine);
+}
+
+#[test]
+fn what_the_pages_say_is_so() {
+    let Some(machine) = Machine::boot("pages") else { return };
+    machine.install(&machine.prepared.debs[1]);
+    page::the_first_minute(&machine);
+    page::its_backup_and_restore(&machine);
+    page::its_drop_ins(&machine);
 }
 
 #[test]
