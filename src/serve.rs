@@ -594,7 +594,8 @@ fn warn_disabled(directory: &Directory) {
                 endpoint = %target.id,
                 account = %target.stored.account,
                 reason,
-                "endpoint `{name}` is disabled: its deliveries are held"
+                "endpoint `{name}` is disabled: its deliveries are held{}",
+                target.lacking()
             );
         }
     }

@@ -228,6 +228,16 @@ impl Target {
         self.stored.name().or(self.stored.origin()).unwrap_or(&self.written_id)
     }
 
+    /// The credentials that are not there, as the end of a line of the log; empty where none is missing.
+    pub fn lacking(&self) -> String {
+        let missing = self.settings.as_ref().map_or(&[][..], |settings| &settings.missing_credentials);
+        match missing {
+            [] => String::new(),
+            [name] => format!("; the credential `{name}` is not there"),
+            names => format!("; the credentials `{}` are not there", names.join("`, `")),
+        }
+    }
+
     /// How its webhooks behave, if its profile is there.
     pub fn profile(&self) -> Option<&Profile> {
         let form = self.settings.as_ref().and_then(|settings| settings.form.as_ref());

@@ -36,7 +36,8 @@ pub(super) fn of_state(before: Option<&Target>, after: &Target) {
                 endpoint = %after.id,
                 account = %after.stored.account,
                 reason = disabled.reason.as_str(),
-                "endpoint `{name}` is disabled: its deliveries are held"
+                "endpoint `{name}` is disabled: its deliveries are held{}",
+                after.lacking()
             );
         }
         (Some(_), None) => {
