@@ -227,7 +227,7 @@ fn a_stale_socket_is_replaced_and_anything_else_in_its_place_is_not() {
     world.stop();
     std::fs::write(world.socket(), "mine").expect("a file");
     let output = run_in(&world.path(""), &["serve", "--config", "posthaste.toml"]);
-    assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
     assert!(stderr(&output).contains("is no socket"), "{}", stderr(&output));
     assert_eq!(std::fs::read(world.socket()).expect("it is there"), b"mine");
 }

@@ -65,8 +65,9 @@ impl Both {
                 "[accounts.{name}]\nprofile = \"raw\"\nretention = \"8d\"\nhttps_only = false\n[[accounts.{name}.event_type]]\nname = \"{name}.done\"\n[[accounts.{name}.event_type]]\nname = \"both.done\"\n"
             )
         };
+        // What is tried again while the routes are asked would be a change that nobody asked for.
         let world = World::running(&format!(
-            "listen.http = \"127.0.0.1:0\"\n[network]\nallow = [\"127.0.0.0/8\"]\n{}{}{}{}",
+            "listen.http = \"127.0.0.1:0\"\n[network]\nallow = [\"127.0.0.0/8\"]\n[profiles.raw]\nretry = [\"0s\", \"1h\"]\n{}{}{}{}",
             account("acme"),
             account("beta"),
             endpoint("acme"),
