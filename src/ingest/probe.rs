@@ -44,6 +44,10 @@ mod tests {
         let asked = tokio::spawn(asks.clone().ask());
         answers.next().await.send(true).expect("it waits");
         assert!(asked.await.expect("an answer"));
+        let asked = tokio::spawn(asks.clone().ask());
+        // It ends with the question in its hands.
+        drop(answers.next().await);
+        assert!(!asked.await.expect("an answer"));
         drop(answers);
         assert!(!asks.ask().await);
     }

@@ -90,6 +90,8 @@ fn put(out: &mut Vec<u8>, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::mpsc, thread};
+
     use super::{
         super::record::{BOUND, tests::said},
         *,
@@ -164,6 +166,32 @@ mod tests {
     #[test]
     fn long_names_are_cut() {
         assert_eq!(field(&"x".repeat(100)), format!("POSTHASTE_{}", "X".repeat(54)));
+    }
+
+    #[test]
+    fn a_journald_that_does_not_read_is_waited_for() {
+        // More than the kernel keeps of a socket.
+        const RECORDS: usize = 2000;
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("socket");
+        let journald = UnixDatagram::bind(&path).expect("a socket");
+        let mut journal = Journal::at(&path);
+        let record = said(|| tracing::info!("a")).remove(0);
+        let (said, begun) = mpsc::channel();
+        let sending = thread::spawn(move || {
+            for _ in 0..RECORDS {
+                journal.send(&record).expect("it waits");
+                // Nobody hears of any but the first.
+                let _ = said.send(());
+            }
+        });
+        begun.recv().expect("it sends");
+        drop(begun);
+        let mut datagram = [0; 4096];
+        for _ in 0..RECORDS {
+            journald.recv(&mut datagram).expect("a datagram");
+        }
+        sending.join().expect("it has sent all");
     }
 
     #[test]

@@ -36,7 +36,12 @@ impl Api {
         let log = world.log();
         let (_, rest) = log.rsplit_once(" http=").expect("it listens on TCP");
         let address = rest.split_whitespace().next().expect("an address");
-        Self { address: address.parse().expect("an address"), tls: None, key: None }
+        Self::at(address.parse().expect("an address"))
+    }
+
+    /// The one there.
+    pub const fn at(address: SocketAddr) -> Self {
+        Self { address, tls: None, key: None }
     }
 
     /// The same over TLS, with a certificate of this authority's for `localhost`.
