@@ -241,8 +241,9 @@ impl Parts {
         if !notifier.is_heard() {
             return;
         }
-        notifier.ready(&self.teller.line().await);
-        self.telling.spawn(self.teller.clone().tell());
+        let standing = self.teller.standing().await;
+        notifier.ready(&standing.to_string());
+        self.telling.spawn(self.teller.clone().tell(standing));
         if let Some(period) = systemd::period() {
             let parts = loops.parts(self.teller.outbox.clone(), self.asked.clone());
             let notifier = notifier.clone();

@@ -3,28 +3,26 @@
 mod support;
 
 use std::{
-    fs::{self, File, OpenOptions},
+    ffi::OsStr,
+    fs,
     io::{Read as _, Write as _},
     net::TcpListener,
     os::unix::{
-        fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+        fs::{MetadataExt as _, PermissionsExt as _},
         net::{UnixDatagram, UnixListener, UnixStream},
     },
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, mknodat},
-    process::{Pid, Signal, kill_process},
-};
+use nix::sys::ptrace;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use support::{
-    config::endpoint,
+    config::{endpoint, endpoint_with_secret},
     eventually, http, now,
-    receiver::{Receiver, Reply},
     world::World,
 };
 
@@ -82,9 +80,9 @@ fn is_ready(text: &str) -> bool {
     text.starts_with("READY=1")
 }
 
-fn hang_up(world: &World) {
+fn signal(world: &World, signal: Signal) {
     let pid = Pid::from_raw(world.pid().try_into().expect("a process id")).expect("not 0");
-    kill_process(pid, Signal::HUP).expect("it runs");
+    kill_process(pid, signal).expect("it runs");
 }
 
 /// Checks what is said of a reload, and gives back the last of it.
@@ -134,7 +132,7 @@ fn the_manager_hears_of_the_start_of_reloads_and_of_the_stop() {
 
     world.configure(&text);
     let from = manager.count();
-    hang_up(&world);
+    signal(&world, Signal::HUP);
     manager.hears(from, "the reload's end", is_ready);
     assert_eq!(assert_reload(&manager.told(from)), "READY=1");
     manager.hears(from, "how it stands", |text| text == "STATUS=accepting events; nothing pending");
@@ -151,6 +149,8 @@ fn the_manager_hears_of_the_start_of_reloads_and_of_the_stop() {
 
 #[test]
 fn the_line_says_what_is_pending_disabled_and_missing() {
+    // No line for each event: they would be as many as the events.
+    const PAUSE: Duration = Duration::from_secs(1);
     let secret = "[[endpoint]]\nname = \"shop\"\nurl = \"http://127.0.0.1:9/\"\nevent_types = [\"a.b\"]\nsecret = \"@credential:shop-secret\"\n";
     let mut world = World::new(secret);
     let manager = Manager::of(&mut world);
@@ -164,79 +164,164 @@ fn the_line_says_what_is_pending_disabled_and_missing() {
         let rest = text.strip_prefix("STATUS=accepting events; 1 pending, the oldest ");
         rest.is_some_and(|rest| rest.ends_with(" s; 1 endpoint disabled; 1 credential missing"))
     });
+    for _ in 0..5 {
+        world.emit("a.b", &json!({}));
+    }
+    manager.hears(0, "that more is pending", |text| text.starts_with("STATUS=accepting events; 6 pending"));
+    let lines = manager.heard().into_iter().filter(|(_, text)| text.starts_with("STATUS=accepting"));
+    let times: Vec<_> = lines.map(|(at, _)| at).collect();
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] > PAUSE), "{:?}", manager.heard());
+
+    let from = manager.count();
+    for delivery in world.list("/v1/deliveries?status=pending") {
+        let id = delivery["id"].as_str().expect("an id");
+        world.request("POST", &format!("/v1/deliveries/{id}/cancel"), &[], b"").expect(200);
+    }
+    let nothing = ready.trim_start_matches("READY=1\n");
+    manager.hears(from, "that nothing is pending any more", |text| text == nothing);
     world.stop();
 }
 
-/// The daemon's standard error as a pipe that nobody reads for a while.
-struct Pipe(File, std::path::PathBuf);
-
-impl Pipe {
-    fn of(world: &World) -> Self {
-        let path = world.path("daemon.log");
-        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a pipe");
-        let nonblocking = OFlags::NONBLOCK.bits().try_into().expect("a flag");
-        let pipe = OpenOptions::new().read(true).write(true).custom_flags(nonblocking).open(&path);
-        Self(pipe.expect("a pipe"), path)
-    }
-
-    /// Whoever writes to it waits from now on.
-    fn fill(&mut self) {
-        // Whole pages first, then what is left: a line finds no room then.
-        for size in [4096, 1] {
-            while self.0.write(&vec![b'.'; size]).is_ok() {}
-        }
-    }
-
-    /// What was written to it.
-    fn read(&mut self) -> String {
-        let mut text = Vec::new();
-        let mut buffer = [0; 4096];
-        while let Ok(length @ 1..) = self.0.read(&mut buffer) {
-            text.extend_from_slice(&buffer[..length]);
-        }
-        String::from_utf8_lossy(&text).into_owned()
-    }
+#[test]
+fn how_a_missing_credential_is_provided_is_said_as_its_unit_has_it() {
+    let mut world =
+        World::new(&endpoint_with_secret("e", "http://127.0.0.1:9/", &["*"], "raw", "@credential:e"));
+    let help = |world: &World| {
+        let status = world.get("/v1/status");
+        status["disabled_endpoints"][0]["help"].as_str().unwrap_or_else(|| panic!("{status}")).to_owned()
+    };
+    world.start();
+    assert!(help(&world).contains("provide it, and `posthaste reload`"), "{}", help(&world));
+    world.stop();
+    // The one by which the shipped unit is known.
+    fs::create_dir(world.path("credentials")).expect("a directory");
+    fs::write(world.path("credentials/posthaste"), "").expect("a file");
+    world.set_env("CREDENTIALS_DIRECTORY", &world.path("credentials"));
+    world.start();
+    assert!(
+        help(&world).contains("in /etc/posthaste/credentials, and `systemctl restart"),
+        "{}",
+        help(&world)
+    );
+    world.stop();
 }
 
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        // Else whoever looks for the log would wait for a writer.
-        let _ = fs::remove_file(&self.1);
+#[test]
+fn the_line_says_why_no_events_are_taken() {
+    let mut world = World::new("store.max_size = \"1MiB\"\n");
+    let manager = Manager::of(&mut world);
+    world.spawn();
+    manager.hears(0, "the start's end", is_ready);
+    let event = json!({"type": "a.b", "data": "x".repeat(100_000)}).to_string();
+    while world.post(&event).status == 202 {}
+    manager.hears(0, "that it is full", |text| {
+        text == "STATUS=no events are taken, as the store holds what `max_size` allows; nothing pending"
+    });
+    world.stop();
+}
+
+#[test]
+fn the_line_is_made_anew_with_the_watchdog() {
+    let text = "[accounts.default]\nsecret = \"@credential:callbacks\"\n";
+    let mut world = World::new(&(endpoint("erp", "http://127.0.0.1:9/", &["*"], "posthaste") + text));
+    let manager = Manager::of(&mut world);
+    world.set_env("WATCHDOG_USEC", Path::new("1000000"));
+    world.spawn();
+    manager.hears(0, "the start's end", |text| {
+        text == "READY=1\nSTATUS=accepting events; nothing pending; 1 credential missing"
+    });
+    // The look that the start has left due is over: nothing else has it look again.
+    eventually("pings", || (manager.pings().len() > 12).then_some(()));
+    let id = world.endpoint("erp")["id"].clone();
+    let path = format!("/v1/endpoints/{}/disable", id.as_str().expect("an id"));
+    world.request("POST", &path, &[], b"").expect(200);
+    manager.hears(0, "what is disabled", |text| {
+        text == "STATUS=accepting events; nothing pending; 1 endpoint disabled; 1 credential missing"
+    });
+    world.stop();
+}
+
+#[test]
+fn a_start_that_takes_long_is_given_time_while_the_store_is_worked_on() {
+    /// From look to look at the store, and a moment.
+    const LOOK: Duration = Duration::from_millis(2_500);
+    /// Enough for a repair that has not ended when it is heard of.
+    const EVENTS: usize = 50;
+    let mut world = World::running("store.quick_repair = false\n");
+    let mut stream = world.stream();
+    let event = json!({"type": "a.b", "data": "x".repeat(200_000)}).to_string() + "\n";
+    for _ in 0..EVENTS {
+        stream.send(&event);
     }
+    stream.finish();
+    stream.answers(EVENTS);
+    world.kill();
+    let manager = Manager::of(&mut world);
+    world.spawn();
+    manager.hears(0, "a repair", |text| text.starts_with("STATUS=the store was not closed"));
+    // It stands still, as on a machine that has better to do, and finds that it has taken long.
+    signal(&world, Signal::STOP);
+    let since = now();
+    eventually("a look is due", || (now() - since > LOOK).then_some(()));
+    signal(&world, Signal::CONT);
+    manager.hears(0, "the start's end", is_ready);
+    let heard = manager.heard();
+    let more = heard.iter().position(|(_, text)| text == "EXTEND_TIMEOUT_USEC=120000000");
+    let ready = heard.iter().position(|(_, text)| is_ready(text));
+    assert!(more.is_some_and(|more| Some(more) < ready), "{heard:?}");
+    world.stop();
+}
+
+/// Has the daemon's thread of this name stand still, wherever it is, until what it gives back is dropped.
+fn stick(world: &World, name: &str) -> mpsc::Sender<()> {
+    let threads = fs::read_dir(format!("/proc/{}/task", world.pid())).expect("it runs");
+    let thread = threads
+        .map(|thread| thread.expect("a thread").path())
+        .find(|thread| fs::read_to_string(thread.join("comm")).is_ok_and(|own| own.trim_end() == name))
+        .expect("there is one");
+    let id = thread.file_name().and_then(OsStr::to_str).and_then(|id| id.parse().ok()).expect("an id");
+    let (stands, said) = mpsc::channel();
+    let (release, released) = mpsc::channel();
+    thread::spawn(move || {
+        let id = nix::unistd::Pid::from_raw(id);
+        ptrace::seize(id, ptrace::Options::empty()).expect("it is our child's");
+        ptrace::interrupt(id).expect("it is traced");
+        stands.send(()).expect("somebody waits");
+        // Whoever traces lets go at their end.
+        let _ = released.recv();
+    });
+    said.recv().expect("it stands");
+    release
 }
 
 #[test]
 fn the_watchdog_hears_nothing_while_a_part_is_stuck() {
     const PERIOD: Duration = Duration::from_secs(3);
-    // This disables the endpoint.
-    let receiver = Receiver::answering(|_| Reply::Status(410));
-    let mut world = World::new(&endpoint("erp", &receiver.url("/"), &["*"], "posthaste"));
+    let mut world = World::new("listen.http = \"127.0.0.1:0\"\n");
     let manager = Manager::of(&mut world);
     world.set_env("WATCHDOG_USEC", Path::new(&PERIOD.as_micros().to_string()));
-    let mut pipe = Pipe::of(&world);
     world.spawn();
-    eventually("pings", || (manager.pings().len() >= 4).then_some(()));
+    let soon = |pings: &[Instant]| pings.windows(2).any(|pair| pair[1] - pair[0] < PERIOD / 2);
+    eventually("pings, about three in a period", || {
+        let pings = manager.pings();
+        (pings.len() >= 4 && soon(&pings)).then_some(())
+    });
     let pings = manager.pings();
     let gaps = pings.windows(2).map(|pair| pair[1] - pair[0]);
-    assert!(gaps.min().expect("some") > PERIOD / 6, "about three in a period: {pings:?}");
+    assert!(gaps.min().expect("some") > PERIOD / 6, "and no more: {pings:?}");
 
-    // The engine says in the log that the endpoint is disabled, and comes no further with that.
-    pipe.read();
-    pipe.fill();
-    world.emit("a.b", &json!({}));
-    receiver.wait(1);
+    let stuck = stick(&world, "doors");
     eventually("no ping for longer than the manager waits", || {
         let last = *manager.pings().last().expect("some");
         (now() - last > PERIOD + PERIOD / 2).then_some(())
     });
 
-    let (before, mut log) = (manager.pings().len(), String::new());
-    eventually("pings again, and a word in the log", || {
-        log += &pipe.read();
-        let line = log.lines().find(|line| line.contains("watchdog is about to strike"))?;
-        assert!(line.contains("ERROR") && line.ends_with("the engine of the deliveries"), "{line}");
-        (manager.pings().len() > before).then_some(())
-    });
+    let line = "there was no answer from the thread of the socket\n";
+    world.logs(1, &format!("watchdog is about to strike: for {:?} {line}", PERIOD / 2));
+    let before = manager.pings().len();
+    drop(stuck);
+    eventually("pings again", || (manager.pings().len() > before + 1).then_some(()));
+    world.logs(1, line);
     world.stop();
 }
 

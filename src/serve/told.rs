@@ -1,5 +1,5 @@
 //! The line by which the service manager shows how the daemon stands. It is made anew when more is pending, when the door opens or
-//! shuts, after a reload, with the watchdog, and now and then while something is pending; not while nothing happens.
+//! shuts, after a reload, with the watchdog, and now and then while it says that something is pending; not while nothing happens.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -26,11 +26,12 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    /// Tells it for as long as it is let.
-    pub(super) async fn tell(self) {
+    /// Tells it for as long as it is let; `told` is what it has heard last.
+    pub(super) async fn tell(self, mut told: Standing) {
         let mut door = self.outbox.room().door();
         loop {
-            let pending = self.outbox.depths().total() > 0;
+            // Not whether something is: what it has heard of may have ended meanwhile.
+            let pending = told.pending > 0;
             let at_work = tokio::select! {
                 () = self.outbox.depths().more() => true,
                 // The room is there as long as this is.
@@ -38,14 +39,15 @@ impl Teller {
                 () = sleep(PAUSE), if pending => false,
                 () = self.notifier.stirred() => false,
             };
-            if self.notifier.status(&self.line().await) || at_work {
+            told = self.standing().await;
+            if self.notifier.status(&told.to_string()) || at_work {
                 sleep(PAUSE).await;
             }
         }
     }
 
-    /// The line as it is now.
-    pub(super) async fn line(&self) -> String {
+    /// What the line says now.
+    pub(super) async fn standing(&self) -> Standing {
         let pending = self.outbox.depths().total();
         let targets = self.directory.targets();
         let settings = targets.iter().filter_map(|target| target.settings.as_ref());
@@ -54,15 +56,14 @@ impl Teller {
         let workshop = self.directory.workshop();
         missing.extend(workshop.missing_for_callbacks().map(|(_, name)| name.to_owned()));
         let door = *self.outbox.room().door().borrow();
-        let standing = Standing {
+        Standing {
             shut: door.closed().map(why),
             pending,
             oldest: if pending > 0 { self.oldest().await } else { None },
             disabled: targets.iter().filter(|target| target.disabled().is_some()).count(),
             missing: missing.len(),
             refused: self.reloader.last().failed.is_some(),
-        };
-        standing.to_string()
+        }
     }
 
     /// The age of what has been pending for longest, as far as the store can be asked.
