@@ -16,6 +16,8 @@ mod configuration;
 mod install;
 #[path = "package/lists.rs"]
 mod lists;
+#[path = "package/purge.rs"]
+mod purge;
 #[path = "package/scripts.rs"]
 mod scripts;
 #[path = "package/unit.rs"]

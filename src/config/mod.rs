@@ -420,7 +420,7 @@ fn read_text(path: &Path) -> Result<String, Unreadable> {
         message: format!("cannot read the file: {error}"),
         help: match error.kind() {
             io::ErrorKind::NotFound => "name another with --config FILE",
-            io::ErrorKind::PermissionDenied => "the user that posthaste runs as must be allowed to read it",
+            io::ErrorKind::PermissionDenied => "the user that posthaste runs as must be allowed to read it: chgrp posthaste FILE && chmod 640 FILE",
             _ => "",
         },
     })?;
