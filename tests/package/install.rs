@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
 use tempfile::TempDir;
@@ -37,11 +37,21 @@ impl Unpacked {
         self.directory.path().join(name)
     }
 
-    fn run(&self, arguments: &[&str]) {
+    fn output(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(self.path("install.sh"));
-        command.args(arguments).arg("--destdir").arg(self.path("root"));
-        let output = command.output().expect("a shell");
+        command.args(arguments).arg("--destdir").arg(self.path("root")).output().expect("a shell")
+    }
+
+    fn run(&self, arguments: &[&str]) {
+        let output = self.output(arguments);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Runs it, and it refuses; with which code, and what it says.
+    fn refused(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.output(arguments);
+        assert!(!output.status.success(), "{arguments:?} is not refused");
+        (output.status.code(), String::from_utf8(output.stderr).expect("a text"))
     }
 
     /// The files in the root.
@@ -127,4 +137,44 @@ fn an_upgrade_keeps_the_configuration_and_so_does_removal() {
     let left: Vec<_> = unpacked.installed().into_iter().collect();
     assert_eq!(left, ["etc/posthaste/conf.d/README", CONFIGURATION]);
     assert_eq!(unpacked.read(CONFIGURATION), "# mine\n");
+}
+
+#[test]
+fn a_prefix_that_the_unit_could_not_use_is_refused() {
+    let unpacked = Unpacked::new();
+    for prefix in [
+        "opt",
+        "/",
+        "/opt/a b",
+        "/opt/a#b",
+        "/opt/a&b",
+        "/opt/50%",
+        "/opt/$HOME",
+        "/opt/../home/me",
+        "/opt//a",
+        "/home/me",
+        "/root",
+        "/tmp/a",
+    ] {
+        let (code, said) = unpacked.refused(&["--prefix", prefix]);
+        assert!(code == Some(64) && said.contains("prefix"), "{prefix}: {code:?} {said}");
+    }
+    assert!(!unpacked.path("root").exists());
+    unpacked.run(&["--prefix", "/opt/post-haste_1.0+a"]);
+}
+
+#[test]
+fn there_is_one_prefix_at_a_time() {
+    let unpacked = Unpacked::new();
+    unpacked.run(&[]);
+    let once = unpacked.installed();
+    for arguments in [&["--prefix", "/opt/posthaste"][..], &["--prefix", "/usr", "--uninstall"]] {
+        let (code, said) = unpacked.refused(arguments);
+        assert!(code == Some(73) && said.contains("--prefix /usr/local"), "{code:?} {said}");
+        assert_eq!(unpacked.installed(), once, "{arguments:?}");
+    }
+    unpacked.run(&["--uninstall"]);
+    unpacked.run(&["--prefix", "/usr"]);
+    let (code, said) = unpacked.refused(&["--uninstall"]);
+    assert!(code == Some(73) && said.contains("--prefix /usr:"), "{code:?} {said}");
 }
