@@ -44,12 +44,12 @@ Durations are written `250ms`, `30s`, `5m`, `2h`, `7d`, sizes `64KiB`, `1MiB`. A
 
 `@credential:NAME` as the value of a `secret` or of an endpoint's header is read from `$CREDENTIALS_DIRECTORY/NAME` (systemd's `LoadCredential=`),
 without the line break at its end. With the unit as it is shipped that is the file `/etc/posthaste/credentials/NAME`, which systemd reads as root and
-hands over at every start ([operations.md](operations.md#secrets)). One that is not there is no error: it is named, and until a start or a reload finds it
-the endpoint is disabled, or the account's callbacks are held.
+hands over at every start ([operations.md](operations.md#secrets)): under the unit a reload sees the same as before. One that is not there is no error: it is named, and until a start, or a reload without
+the unit, finds it the endpoint is disabled, or the account's callbacks are held.
 
 ## Changing it while the daemon runs
 
-`posthaste reload`, `systemctl reload posthaste` and SIGHUP have the daemon read all of it again, credentials and `ca_bundle` among it: with any
+`posthaste reload`, `systemctl reload posthaste` and SIGHUP have the daemon read all of it again, `ca_bundle` among it, and credentials, which under the unit are fixed until a restart: with any
 error nothing changes, and the daemon goes on with what it had. Otherwise all of it holds at once, but what is marked *from the next start on*: that
 stays as it was until the daemon is started anew, and `posthaste status` names it. A request that is being made keeps the URL, secret and profile that it began
 with, a connection to the socket the rights that it was given. See [api.md](api.md#reloading).

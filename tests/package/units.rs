@@ -69,7 +69,8 @@ fn its_directories_are_made_and_writable() {
 fn what_no_restart_mends_is_not_restarted() {
     let service = Unit::read(SERVICE);
     // 243: systemd could not read a credential.
-    let never = [Exit::Usage.code().to_string(), Exit::Config.code().to_string(), "243".to_owned()];
+    let ours = [Exit::Usage, Exit::Permission, Exit::Config].map(|exit| exit.code().to_string());
+    let never = [ours.as_slice(), &["243".to_owned()]].concat();
     assert_eq!(service.words("Service", "RestartPreventExitStatus"), never);
     // systemd restarts what fails before the main process, whatever its code.
     assert!(service.all("Service", "ExecStartPre").is_empty());
@@ -112,7 +113,7 @@ fn the_directory_of_credentials_is_passed_on_and_need_not_be_there() {
 /// Runs `systemd-analyze` on copies of these units, with a binary that is there; its success, and what it printed.
 fn analyze(arguments: &[&str], units: &[&str]) -> Option<(bool, String)> {
     if !is_there("systemd-analyze") {
-        skip("there is no systemd-analyze to judge the units", false);
+        skip("there is no systemd-analyze to judge the units", true);
         return None;
     }
     let directory = tempfile::tempdir().expect("a directory");

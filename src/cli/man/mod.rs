@@ -60,8 +60,8 @@ impl Page {
 }
 
 /// The codes that the daemon ends with.
-const OF_THE_DAEMON: [Exit; 6] =
-    [Exit::Success, Exit::Usage, Exit::Software, Exit::Io, Exit::TryAgain, Exit::Config];
+const OF_THE_DAEMON: [Exit; 7] =
+    [Exit::Success, Exit::Usage, Exit::Software, Exit::Io, Exit::TryAgain, Exit::Permission, Exit::Config];
 
 /// Prints the page.
 pub fn run(args: &Args, mut root: clap::Command, screen: &mut Screen<'_>) -> Result<(), CliError> {
