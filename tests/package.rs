@@ -14,6 +14,8 @@ mod support;
 mod configuration;
 #[path = "package/install.rs"]
 mod install;
+#[path = "package/lintian.rs"]
+mod lintian;
 #[path = "package/lists.rs"]
 mod lists;
 #[path = "package/purge.rs"]
