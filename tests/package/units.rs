@@ -72,6 +72,8 @@ fn what_no_restart_mends_is_not_restarted() {
     let ours = [Exit::Usage, Exit::Permission, Exit::Config].map(|exit| exit.code().to_string());
     let never = [ours.as_slice(), &["243".to_owned()]].concat();
     assert_eq!(service.words("Service", "RestartPreventExitStatus"), never);
+    // Nor by the socket.
+    assert!(service.one("Service", "ExecStopPost").contains(&format!("in {})", ours.join("|"))));
     // systemd restarts what fails before the main process, whatever its code.
     assert!(service.all("Service", "ExecStartPre").is_empty());
     // All else is, for ever: as many starts as fit in are fewer than the limit.
