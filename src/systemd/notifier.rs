@@ -1,7 +1,8 @@
 //! Messages to the service manager, as sd_notify(3) has them.
 //!
 //! They are sent by a thread of its own, in the order in which they were given: a manager that does not read holds up that
-//! thread alone. When too many wait, further ones are lost.
+//! thread alone. When too many wait, what says how things are just then is left out, and comes again with the next look; where
+//! even the end of a reload could find no room, reloads are not told of. What the manager must not miss always finds room.
 
 use std::{
     env,
@@ -14,7 +15,11 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -25,6 +30,10 @@ use tokio::sync::Notify;
 const VARIABLE: &str = "NOTIFY_SOCKET";
 /// So many messages may wait.
 const QUEUE: usize = 64;
+/// As long as fewer wait, `STATUS=`, `WATCHDOG=1` and `EXTEND_TIMEOUT_USEC=` are sent.
+const NEWS: usize = QUEUE / 2;
+/// As long as fewer wait, `RELOADING=1` is: there is room for it, for the `READY=1` that has to follow, and for `STOPPING=1`.
+const RELOADS: usize = QUEUE - 2;
 
 /// Tells the service manager how things are, if there is one; clones tell the same.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +41,9 @@ pub struct Notifier(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    queue: mpsc::SyncSender<String>,
+    queue: mpsc::Sender<String>,
+    /// How many messages wait. It grows with the lock of `said` alone.
+    waiting: Arc<AtomicUsize>,
     said: Mutex<Said>,
     stirred: Notify,
 }
@@ -50,6 +61,8 @@ enum Phase {
     #[default]
     Starting,
     Running,
+    /// Of how things are nothing is said until a `READY=1`, which would be taken for what came of it.
+    Reloading,
     /// Nothing is said any more but that it takes its time.
     Stopping,
 }
@@ -66,17 +79,20 @@ impl Notifier {
     /// One for whoever listens on the datagram socket of this name; `@` stands for an abstract one.
     pub(super) fn to(name: &OsStr) -> io::Result<Self> {
         let (address, socket) = (address(name)?, UnixDatagram::unbound()?);
-        let (queue, messages) = mpsc::sync_channel(QUEUE);
+        let (queue, messages) = mpsc::channel::<String>();
+        let waiting = Arc::<AtomicUsize>::default();
+        let sent = Arc::clone(&waiting);
         let forward = move || {
             for message in messages {
-                let message: String = message;
                 if let Err(error) = socket.send_to_addr(message.as_bytes(), &address) {
                     tracing::debug!(%error, "the service manager cannot be told: {message}");
                 }
+                // Relaxed, here and below: nothing is ordered by it.
+                sent.fetch_sub(1, Ordering::Relaxed);
             }
         };
         thread::Builder::new().name("notifier".to_owned()).spawn(forward)?;
-        Ok(Self(Some(Arc::new(Inner { queue, said: Mutex::default(), stirred: Notify::new() }))))
+        Ok(Self(Some(Arc::new(Inner { queue, waiting, said: Mutex::default(), stirred: Notify::new() }))))
     }
 
     /// Whether there is a manager.
@@ -84,13 +100,13 @@ impl Notifier {
         self.0.is_some()
     }
 
-    /// How things are, on one line; says whether it is sent, as it says something else than before.
+    /// How things are, on one line; says whether it is sent: it says something else than before, no reload goes on, and there is room.
     pub fn status(&self, line: &str) -> bool {
         let mut sent = false;
         self.with(|said, queue| {
             let line = one_line(line);
-            if said.phase != Phase::Stopping && said.status != line {
-                queue.send(&[&format!("STATUS={line}")]);
+            let is_heard = matches!(said.phase, Phase::Starting | Phase::Running);
+            if is_heard && said.status != line && queue.send(NEWS, &[&format!("STATUS={line}")]) {
                 said.status = line;
                 sent = true;
             }
@@ -103,17 +119,17 @@ impl Notifier {
         self.with(|said, queue| {
             if said.phase == Phase::Starting {
                 said.phase = Phase::Running;
-                said.status = one_line(line);
-                queue.send(&["READY=1", &format!("STATUS={}", said.status)]);
+                queue.end(said, Some(line));
             }
         });
     }
 
-    /// A reload begins, at so many microseconds of the monotonic clock; it is over when the result is dropped.
+    /// A reload begins, at so many microseconds of the monotonic clock; it is over when the result is dropped. One at a time.
     pub fn reloading(&self, micros: u64) -> Reload {
         self.with(|said, queue| {
-            if said.phase == Phase::Running {
-                queue.send(&["RELOADING=1", &format!("MONOTONIC_USEC={micros}")]);
+            let begins = ["RELOADING=1", &format!("MONOTONIC_USEC={micros}")];
+            if said.phase == Phase::Running && queue.send(RELOADS, &begins) {
+                said.phase = Phase::Reloading;
             }
         });
         Reload { notifier: self.clone(), refused: None }
@@ -124,7 +140,8 @@ impl Notifier {
         self.with(|said, queue| {
             if said.phase != Phase::Stopping {
                 said.phase = Phase::Stopping;
-                queue.send(&["STOPPING=1", &format!("STATUS={}", one_line(line)), &extend(time)]);
+                let line = format!("STATUS={}", one_line(line));
+                queue.send(QUEUE, &["STOPPING=1", &line, &extend(time)]);
             }
         });
     }
@@ -132,8 +149,8 @@ impl Notifier {
     /// The start or the stop may need so much more time from now on.
     pub fn extend(&self, time: Duration) {
         self.with(|said, queue| {
-            if said.phase != Phase::Running {
-                queue.send(&[&extend(time)]);
+            if matches!(said.phase, Phase::Starting | Phase::Stopping) {
+                queue.send(NEWS, &[&extend(time)]);
             }
         });
     }
@@ -141,8 +158,8 @@ impl Notifier {
     /// Every part of the daemon is at work.
     pub fn alive(&self) {
         self.with(|said, queue| {
-            if said.phase == Phase::Running {
-                queue.send(&["WATCHDOG=1"]);
+            if matches!(said.phase, Phase::Running | Phase::Reloading) {
+                queue.send(NEWS, &["WATCHDOG=1"]);
             }
         });
         self.stir();
@@ -174,10 +191,25 @@ impl Inner {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends these lines in one datagram.
-    fn send(&self, lines: &[&str]) {
-        // A manager that has not read for so long does without.
-        let _ = self.queue.try_send(lines.join("\n"));
+    /// Sends `READY=1`, with the line that there is.
+    fn end(&self, said: &mut Said, line: Option<&str>) {
+        match line.map(one_line) {
+            Some(line) => {
+                if self.send(QUEUE, &["READY=1", &format!("STATUS={line}")]) {
+                    said.status = line;
+                }
+            }
+            None => drop(self.send(QUEUE, &["READY=1"])),
+        }
+    }
+
+    /// Sends these lines in one datagram if fewer than `most` wait; says whether it does.
+    fn send(&self, most: usize, lines: &[&str]) -> bool {
+        let has_room = self.waiting.load(Ordering::Relaxed) < most;
+        if has_room {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room && self.queue.send(lines.join("\n")).is_ok()
     }
 }
 
@@ -192,19 +224,17 @@ pub struct Reload {
 impl Reload {
     /// It came to nothing: what the manager is to show then.
     pub fn refused(&mut self, line: &str) {
-        self.refused = Some(one_line(line));
+        self.refused = Some(line.to_owned());
     }
 }
 
 impl Drop for Reload {
     fn drop(&mut self) {
-        self.notifier.with(|said, queue| match &self.refused {
-            _ if said.phase != Phase::Running => {}
-            Some(line) => {
-                queue.send(&["READY=1", &format!("STATUS={line}")]);
-                said.status.clone_from(line);
+        self.notifier.with(|said, queue| {
+            if said.phase == Phase::Reloading {
+                said.phase = Phase::Running;
+                queue.end(said, self.refused.as_deref());
             }
-            None => queue.send(&["READY=1"]),
         });
         self.notifier.stir();
     }
@@ -265,6 +295,8 @@ mod tests {
         drop(notifier.reloading(2));
         let mut reload = notifier.reloading(3);
         reload.refused("no:\nnot this");
+        assert!(!notifier.status("too early"), "it would be shown as what came of the reload");
+        notifier.alive();
         drop(reload);
         notifier.status("no: not this");
         notifier.alive();
@@ -283,6 +315,7 @@ mod tests {
             "RELOADING=1\nMONOTONIC_USEC=2",
             "READY=1",
             "RELOADING=1\nMONOTONIC_USEC=3",
+            "WATCHDOG=1",
             "READY=1\nSTATUS=no: not this",
             "WATCHDOG=1",
             "RELOADING=1\nMONOTONIC_USEC=4",
@@ -300,6 +333,34 @@ mod tests {
         for n in 0..10_000 {
             notifier.status(&n.to_string());
         }
+    }
+
+    #[test]
+    fn however_much_waits_the_manager_misses_no_end() {
+        // Nothing is taken from the queue.
+        let (queue, messages) = mpsc::channel();
+        let (waiting, said, stirred) = (Arc::default(), Mutex::default(), Notify::new());
+        let notifier = Notifier(Some(Arc::new(Inner { queue, waiting, said, stirred })));
+        let told = (0..1_000).filter(|n| notifier.status(&n.to_string())).count();
+        assert_eq!(told, NEWS);
+        notifier.extend(Duration::ZERO);
+        notifier.ready("at work");
+        for n in 0..100 {
+            notifier.alive();
+            drop(notifier.reloading(n));
+        }
+        assert!(!notifier.status("more"), "it comes again");
+        notifier.stopping("stopping", Duration::ZERO);
+        notifier.extend(Duration::ZERO);
+
+        let heard: Vec<_> = messages.try_iter().collect();
+        assert_eq!(heard.len(), QUEUE);
+        assert!(heard[..NEWS].iter().all(|text| text.starts_with("STATUS=")), "{heard:?}");
+        assert_eq!(heard[NEWS], "READY=1\nSTATUS=at work");
+        for (n, pair) in heard[NEWS + 1..QUEUE - 1].chunks(2).enumerate() {
+            assert_eq!(pair, [format!("RELOADING=1\nMONOTONIC_USEC={n}"), "READY=1".to_owned()]);
+        }
+        assert!(heard[QUEUE - 1].starts_with("STOPPING=1\n"), "{heard:?}");
     }
 
     #[test]
