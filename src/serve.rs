@@ -237,13 +237,13 @@ struct Parts {
 
 impl Parts {
     /// Tells the service manager that the start is over, and from then on how things are.
-    async fn tell(&mut self, loops: alive::Loops, notifier: &Notifier) {
+    fn tell(&mut self, loops: alive::Loops, notifier: &Notifier) {
         if !notifier.is_heard() {
             return;
         }
-        let standing = self.teller.standing().await;
-        notifier.ready(&standing.to_string());
-        self.telling.spawn(self.teller.clone().tell(standing));
+        // Nothing is read for it: the line that says more follows.
+        notifier.ready("accepting events");
+        self.telling.spawn(self.teller.clone().tell());
         if let Some(period) = systemd::period() {
             let parts = loops.parts(self.teller.outbox.clone(), self.asked.clone());
             let notifier = notifier.clone();
@@ -326,7 +326,7 @@ async fn daemon(
             }
             shared.started.send_replace(true);
             tracing::info!(kind = Kind::Accepting.word(), "accepting events");
-            parts.tell(loops, &shared.notifier).await;
+            parts.tell(loops, &shared.notifier);
         }
         _ = signal.wait_for(|stop| *stop != Stop::Run) => {}
     }

@@ -165,6 +165,14 @@ impl From<Option<Pause>> for Waits {
     }
 }
 
+#[cfg(test)]
+impl Handle {
+    /// That of an engine which has ended.
+    pub(crate) fn of_none() -> Self {
+        Self(mpsc::unbounded_channel().0)
+    }
+}
+
 impl Handle {
     /// What these deliveries wait for.
     pub async fn waiting(&self, keys: Vec<(DeliveryKey, EndpointNumber)>) -> Vec<Waits> {

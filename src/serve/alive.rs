@@ -21,19 +21,6 @@ impl Loops {
             let engine = engine.clone();
             async move { engine.probe().await }
         };
-        self.with(writer, engine)
-    }
-
-    /// These, and the parts that are asked so.
-    fn with<W, E>(
-        self,
-        writer: impl Fn() -> W + Send + Sync + 'static,
-        engine: impl Fn() -> E + Send + Sync + 'static,
-    ) -> Vec<Part>
-    where
-        W: Future<Output = bool> + Send + 'static,
-        E: Future<Output = bool> + Send + 'static,
-    {
         let accepting = |name, prober: Prober| Part::new(name, move || prober.clone().ask());
         let mut parts = vec![
             Part::new("the writer of the store", writer),
@@ -49,32 +36,42 @@ impl Loops {
 mod tests {
     use std::time::Duration;
 
-    use tokio::time::timeout;
-
     use super::*;
     use crate::{
         ingest::probe::probes,
-        systemd::{Notifier, watch},
+        outbox::{End, Motion, Options},
+        systemd,
     };
 
     #[tokio::test]
-    async fn each_part_is_asked() {
-        const MINUTE: Duration = Duration::from_secs(60);
-        let (probers, asked): (Vec<_>, Vec<_>) = (0..4).map(|_| probes()).unzip();
-        let [writer, engine, socket, tcp] = probers.try_into().expect("four");
-        let loops = Loops { socket, tcp: Some(tcp) };
-        let parts = loops.with(move || writer.clone().ask(), move || engine.clone().ask());
-        let notifier = Notifier::default();
-        let all = async {
-            for (part, mut asked) in
-                ["the writer", "the engine", "the socket", "the API"].into_iter().zip(asked)
-            {
-                timeout(MINUTE, asked.next()).await.unwrap_or_else(|_| panic!("nobody asks {part}"));
-            }
+    async fn each_part_that_does_not_go_round_is_known() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = Options {
+            cache: 16 << 20,
+            quick_repair: false,
+            settle_delay: Duration::ZERO,
+            dedup_window: Duration::ZERO,
+            dedup_entries: 0,
+            pending_per_endpoint: 1,
+            max_size: 1 << 40,
+            reserve: 0,
+            in_flight: 1,
         };
-        tokio::select! {
-            never = watch(MINUTE, &parts, &notifier) => match never {},
-            () = all => {}
-        }
+        let path = directory.path().join("store.redb");
+        let opened = Outbox::open(&path, &options, [7; 16], &Motion::default(), |_| {}).expect("a store");
+        let ((socket, _unheard), (tcp, _unheard_too)) = (probes(), probes());
+        let parts = Loops { socket, tcp: Some(tcp) }.parts(opened.outbox.clone(), engine::Handle::of_none());
+        assert_eq!(
+            systemd::silent(&parts, opened.outbox.probe()).await,
+            "the engine of the deliveries, the thread of the socket, the listener of the API over TCP"
+        );
+        let end = tokio::task::spawn_blocking(|| opened.writer.close(End::Clean)).await.expect("it ends");
+        end.expect("it is closed");
+        let (socket, _unheard) = probes();
+        let parts = Loops { socket, tcp: None }.parts(opened.outbox.clone(), engine::Handle::of_none());
+        assert_eq!(
+            systemd::silent(&parts, std::future::ready(())).await,
+            "the writer of the store, the engine of the deliveries, the thread of the socket"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! The line by which the service manager shows how the daemon stands. It is made anew when more is pending, when the door opens or
-//! shuts, after a reload, with the watchdog, and now and then while it says that something is pending; not while nothing happens.
+//! shuts, after a reload, with the watchdog, and when the age in it is another: a box at rest, with whatever it holds, wakes for it
+//! once a minute, later once an hour and once a day. That fewer are pending, or an endpoint is disabled, may show as late as that.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future, sync::Arc, time::Duration};
 
 use tokio::{task, time::sleep};
 
@@ -12,7 +13,7 @@ use crate::{
     systemd::{Notifier, Standing},
 };
 
-/// The least time between two lines, and from look to look while something is pending.
+/// The least time between two lines, and between two looks for the sake of an age.
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// Tells the manager.
@@ -26,28 +27,34 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    /// Tells it for as long as it is let; `told` is what it has heard last.
-    pub(super) async fn tell(self, mut told: Standing) {
-        let mut door = self.outbox.room().door();
+    /// Tells it for as long as it is let.
+    pub(super) async fn tell(self) {
+        let (mut door, mut at_work) = (self.outbox.room().door(), false);
         loop {
-            // Not whether something is: what it has heard of may have ended meanwhile.
-            let pending = told.pending > 0;
-            let at_work = tokio::select! {
+            let standing = self.standing().await;
+            // From this look on, not from the end of the pause.
+            let older = standing.changes_in().map(|time| sleep(time.max(PAUSE)));
+            if self.notifier.status(&standing.to_string()) || at_work {
+                sleep(PAUSE).await;
+            }
+            let is_older = async {
+                match older {
+                    Some(older) => older.await,
+                    None => future::pending().await,
+                }
+            };
+            at_work = tokio::select! {
                 () = self.outbox.depths().more() => true,
                 // The room is there as long as this is.
                 _ = door.changed() => true,
-                () = sleep(PAUSE), if pending => false,
+                () = is_older => false,
                 () = self.notifier.stirred() => false,
             };
-            told = self.standing().await;
-            if self.notifier.status(&told.to_string()) || at_work {
-                sleep(PAUSE).await;
-            }
         }
     }
 
-    /// What the line says now.
-    pub(super) async fn standing(&self) -> Standing {
+    /// How the daemon stands now.
+    async fn standing(&self) -> Standing {
         let pending = self.outbox.depths().total();
         let targets = self.directory.targets();
         let settings = targets.iter().filter_map(|target| target.settings.as_ref());

@@ -19,6 +19,14 @@ pub struct Standing {
     pub refused: bool,
 }
 
+impl Standing {
+    /// How soon the line is another by nothing but time; `None`: never. Where the age is not known, it may be at once.
+    pub fn changes_in(&self) -> Option<Duration> {
+        let age = || self.oldest.map_or(Duration::ZERO, left);
+        (self.pending > 0).then(age)
+    }
+}
+
 impl fmt::Display for Standing {
     fn fmt(&self, line: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.shut {
@@ -49,11 +57,23 @@ fn count(line: &mut fmt::Formatter<'_>, count: usize, [one, many]: [&str; 2], wh
 
 /// An age to the unit that matters, so that the line does not change more often than it has to.
 fn coarse(age: Duration) -> String {
+    let (unit, name) = unit(age);
+    format!("{} {name}", age.as_secs() / unit)
+}
+
+/// How long until [`coarse`] says something else.
+fn left(age: Duration) -> Duration {
+    let (unit, _) = unit(age);
+    Duration::from_secs((age.as_secs() / unit + 1) * unit).saturating_sub(age)
+}
+
+/// The unit that matters, in seconds.
+const fn unit(age: Duration) -> (u64, &'static str) {
     match age.as_secs() {
-        seconds @ ..60 => format!("{seconds} s"),
-        seconds @ 60..3_600 => format!("{} min", seconds / 60),
-        seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
-        seconds => format!("{} days", seconds / 86_400),
+        ..60 => (1, "s"),
+        60..3_600 => (60, "min"),
+        3_600..172_800 => (3_600, "h"),
+        _ => (86_400, "days"),
     }
 }
 
@@ -110,5 +130,18 @@ mod tests {
         ] {
             assert_eq!(coarse(Duration::from_secs(seconds)), text);
         }
+    }
+
+    #[test]
+    fn a_line_holds_until_its_age_is_another() {
+        let line = |age| Standing { pending: 1, oldest: Some(age), ..Standing::default() };
+        for millis in [0, 1_250, 59_999, 60_000, 119_500, 3_599_000, 3_600_000, 172_799_000, 172_800_000] {
+            let age = Duration::from_millis(millis);
+            let holds = line(age).changes_in().expect("it grows older");
+            assert_eq!(line(age + holds - Duration::from_millis(1)).to_string(), line(age).to_string());
+            assert_ne!(line(age + holds).to_string(), line(age).to_string());
+        }
+        assert_eq!(Standing { pending: 1, ..Standing::default() }.changes_in(), Some(Duration::ZERO));
+        assert_eq!(Standing::default().changes_in(), None);
     }
 }

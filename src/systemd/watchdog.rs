@@ -48,7 +48,8 @@ pub fn period() -> Option<Duration> {
 fn of(micros: Option<OsString>, pid: Option<OsString>, own: u32) -> Option<Duration> {
     let number = |text: OsString| text.to_str()?.parse::<u64>().ok();
     let is_ours = pid.is_none_or(|pid| number(pid) == Some(own.into()));
-    micros.and_then(number).filter(|micros| is_ours && *micros > 0).map(Duration::from_micros)
+    // A shorter period is a mistake of somebody's, and could not be divided.
+    micros.and_then(number).filter(|micros| is_ours && *micros >= 1_000).map(Duration::from_micros)
 }
 
 /// Tells the manager, whose watchdog has this `period`, whenever all `parts` have answered.
@@ -85,8 +86,12 @@ async fn beat(parts: &[Part], late: impl Future<Output = ()>, say: impl FnOnce(&
     while !silent.is_empty() {
         tokio::select! {
             biased;
-            // A probe that panics has not answered: it stays among those that are silent.
-            Some(Ok(name)) = asked.join_next() => silent.retain(|one| *one != name),
+            Some(ended) = asked.join_next() => {
+                // A probe that panics has not answered: it stays among those that are silent.
+                if let Ok(name) = ended {
+                    silent.retain(|one| *one != name);
+                }
+            }
             () = &mut late, if say.is_some() => {
                 if let Some(say) = say.take() {
                     say(&silent);
@@ -94,6 +99,21 @@ async fn beat(parts: &[Part], late: impl Future<Output = ()>, say: impl FnOnce(&
             }
             else => future::pending().await,
         }
+    }
+}
+
+/// Which of these have not answered when `time` is over.
+#[cfg(test)]
+pub(crate) async fn silent(parts: &[Part], time: impl Future) -> String {
+    let late = async {
+        tests::have_their_turns().await;
+        time.await;
+        tests::have_their_turns().await;
+    };
+    let (say, said) = tokio::sync::oneshot::channel();
+    tokio::select! {
+        () = beat(parts, late, |silent| say.send(silent.join(", ")).expect("somebody listens")) => String::new(),
+        Ok(silent) = said => silent,
     }
 }
 
@@ -123,6 +143,13 @@ mod tests {
         (Part::new(name, probe), told)
     }
 
+    /// Others have had theirs then: whoever can answer has.
+    pub(super) async fn have_their_turns() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     #[tokio::test]
     async fn all_that_answer_make_a_beat() {
         let parts = [answering("one"), answering("other")];
@@ -139,15 +166,12 @@ mod tests {
             let late = async { drop(is_late.await) };
             beat(&parts, late, |silent| say.send(silent.join(", ")).expect("somebody listens")).await;
         });
-        // Others have had their turn: whoever can answer has.
-        tokio::task::yield_now().await;
+        have_their_turns().await;
         late.send(()).expect("it waits");
         let said = said.await.expect("it says so");
-        assert!(said.ends_with("the writer, the engine"), "{said}");
+        assert_eq!(said, "the writer, the engine");
         told.notify_one();
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
+        have_their_turns().await;
         assert!(!task.is_finished(), "one that has ended is not at work");
         task.abort();
     }
@@ -157,12 +181,29 @@ mod tests {
         let (part, told) = stuck("the writer");
         let parts = [part, answering("one")];
         let task = tokio::spawn(async move { beat(&parts, future::ready(()), |_| ()).await });
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
+        have_their_turns().await;
         assert!(!task.is_finished());
         told.notify_one();
         task.await.expect("it comes after all");
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_panics_keeps_no_other_from_being_heard() {
+        let (part, told) = stuck("the writer");
+        let unlucky = Part::new("the engine", || async { panic!("a bug") });
+        let (late, is_late) = oneshot::channel::<()>();
+        let (say, said) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let late = async { drop(is_late.await) };
+            beat(&[unlucky, part], late, |silent| say.send(silent.join(", ")).expect("somebody listens"))
+                .await;
+        });
+        have_their_turns().await;
+        told.notify_one();
+        have_their_turns().await;
+        late.send(()).expect("it waits");
+        assert_eq!(said.await.expect("it says so"), "the engine");
+        task.abort();
     }
 
     #[test]
@@ -173,6 +214,8 @@ mod tests {
             (text("3000000"), None, Some(Duration::from_secs(3))),
             (text("3000000"), text("8"), None),
             (text("3000000"), text("x"), None),
+            (text("1000"), None, Some(Duration::from_millis(1))),
+            (text("999"), None, None),
             (text("0"), text("7"), None),
             (text("soon"), text("7"), None),
             (None, text("7"), None),
