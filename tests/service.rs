@@ -3,26 +3,25 @@
 mod support;
 
 use std::{
-    ffi::OsStr,
     fs,
     io::{Read as _, Write as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _},
         net::{UnixDatagram, UnixListener, UnixStream},
     },
     path::Path,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use nix::sys::ptrace;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{
     config::{endpoint, endpoint_with_secret},
     eventually, http, now,
+    stand::Stand,
     world::World,
 };
 
@@ -107,9 +106,14 @@ fn the_manager_hears_of_the_start_of_reloads_and_of_the_stop() {
     for n in 0..20 {
         assert!(world.path("spool").join(n.to_string()).is_dir(), "it is made before");
     }
+    manager.hears(0, "how it stands", |text| text == "STATUS=accepting events; nothing pending");
     assert_eq!(
         manager.told(0),
-        ["STATUS=opening the store", "READY=1\nSTATUS=accepting events; nothing pending"]
+        [
+            "STATUS=opening the store",
+            "READY=1\nSTATUS=accepting events",
+            "STATUS=accepting events; nothing pending"
+        ]
     );
     assert_eq!(world.get("/readyz"), json!({"status": "ready"}));
 
@@ -139,6 +143,7 @@ fn the_manager_hears_of_the_start_of_reloads_and_of_the_stop() {
 
     let from = manager.count();
     world.stop();
+    manager.hears(from, "the stop", |text| text.starts_with("STOPPING=1"));
     let heard = manager.heard();
     let first = &heard[from].1;
     assert!(first.starts_with("STOPPING=1\nSTATUS=stopping: "), "{first}");
@@ -156,13 +161,17 @@ fn the_line_says_what_is_pending_disabled_and_missing() {
     let manager = Manager::of(&mut world);
     world.spawn();
     manager.hears(0, "the start's end", is_ready);
-    let ready =
-        "READY=1\nSTATUS=accepting events; nothing pending; 1 endpoint disabled; 1 credential missing";
-    assert!(manager.told(0).iter().any(|text| text == ready), "{:?}", manager.told(0));
+    manager.hears(0, "what is amiss", |text| {
+        text == "STATUS=accepting events; nothing pending; 1 endpoint disabled; 1 credential missing"
+    });
     world.emit("a.b", &json!({}));
-    manager.hears(0, "what is pending", |text| {
-        let rest = text.strip_prefix("STATUS=accepting events; 1 pending, the oldest ");
-        rest.is_some_and(|rest| rest.ends_with(" s; 1 endpoint disabled; 1 credential missing"))
+    // Nothing but time makes one follow the other.
+    eventually("what is pending, and that it grows older", || {
+        let ages = manager.told(0).into_iter().filter(|text| {
+            let rest = text.strip_prefix("STATUS=accepting events; 1 pending, the oldest ");
+            rest.is_some_and(|rest| rest.ends_with(" s; 1 endpoint disabled; 1 credential missing"))
+        });
+        (ages.count() >= 2).then_some(())
     });
     for _ in 0..5 {
         world.emit("a.b", &json!({}));
@@ -242,87 +251,90 @@ fn the_line_is_made_anew_with_the_watchdog() {
 }
 
 #[test]
-fn a_start_that_takes_long_is_given_time_while_the_store_is_worked_on() {
-    /// From look to look at the store, and a moment.
-    const LOOK: Duration = Duration::from_millis(2_500);
-    /// Enough for a repair that has not ended when it is heard of.
-    const EVENTS: usize = 50;
-    let mut world = World::running("store.quick_repair = false\n");
-    let mut stream = world.stream();
-    let event = json!({"type": "a.b", "data": "x".repeat(200_000)}).to_string() + "\n";
-    for _ in 0..EVENTS {
-        stream.send(&event);
-    }
-    stream.finish();
-    stream.answers(EVENTS);
-    world.kill();
+fn the_watchdog_hears_nothing_while_a_part_is_stuck() {
+    const PERIOD: Duration = Duration::from_secs(3);
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let address = address.expect("a port");
+    let mut world = World::new(&format!("listen.http = \"{address}\"\n"));
+    let Some(stand) = Stand::of(&mut world) else { return };
     let manager = Manager::of(&mut world);
+    world.set_env("POSTHASTE_LOG_FORMAT", Path::new("json"));
+    world.set_env("WATCHDOG_USEC", Path::new(&PERIOD.as_micros().to_string()));
     world.spawn();
-    manager.hears(0, "a repair", |text| text.starts_with("STATUS=the store was not closed"));
-    // It stands still, as on a machine that has better to do, and finds that it has taken long.
-    signal(&world, Signal::STOP);
-    let since = now();
-    eventually("a look is due", || (now() - since > LOOK).then_some(()));
-    signal(&world, Signal::CONT);
-    manager.hears(0, "the start's end", is_ready);
-    let heard = manager.heard();
-    let more = heard.iter().position(|(_, text)| text == "EXTEND_TIMEOUT_USEC=120000000");
-    let ready = heard.iter().position(|(_, text)| is_ready(text));
-    assert!(more.is_some_and(|more| Some(more) < ready), "{heard:?}");
-    world.stop();
-}
+    let pings = eventually("pings", || Some(manager.pings()).filter(|pings| pings.len() >= 10));
+    assert!(pings[9] - pings[0] > PERIOD * 3 / 2, "about three in a period: {pings:?}");
 
-/// Has the daemon's thread of this name stand still, wherever it is, until what it gives back is dropped.
-fn stick(world: &World, name: &str) -> mpsc::Sender<()> {
-    let threads = fs::read_dir(format!("/proc/{}/task", world.pid())).expect("it runs");
-    let thread = threads
-        .map(|thread| thread.expect("a thread").path())
-        .find(|thread| fs::read_to_string(thread.join("comm")).is_ok_and(|own| own.trim_end() == name))
-        .expect("there is one");
-    let id = thread.file_name().and_then(OsStr::to_str).and_then(|id| id.parse().ok()).expect("an id");
-    let (stands, said) = mpsc::channel();
-    let (release, released) = mpsc::channel();
-    thread::spawn(move || {
-        let id = nix::unistd::Pid::from_raw(id);
-        ptrace::seize(id, ptrace::Options::empty()).expect("it is our child's");
-        ptrace::interrupt(id).expect("it is traced");
-        stands.send(()).expect("somebody waits");
-        // Whoever traces lets go at their end.
-        let _ = released.recv();
-    });
-    said.recv().expect("it stands");
-    release
+    let (unix, event) = (world.socket(), json!({"type": "a.b", "data": {}}).to_string());
+    let parts: [(&str, Option<&str>, &dyn Fn()); 4] = [
+        ("store", Some("the writer of the store"), &|| world.hang_up("POST", "/v1/events", &event)),
+        ("unix", Some("the thread of the socket"), &|| {
+            drop(UnixStream::connect(&unix).expect("it listens"));
+        }),
+        // A thread of the shared runtime, which may have held its timers: what would say that it stands may stand with it.
+        ("tcp", None, &|| {
+            drop(TcpStream::connect(address).expect("it listens"));
+        }),
+        ("runtime", None, &|| {}),
+    ];
+    for (word, name, has_work) in parts {
+        let (said, from) = (world.log().matches("part_silent").count(), manager.pings().len());
+        stand.still(word);
+        has_work();
+        eventually("no ping for longer than the manager waits", || {
+            let last = *manager.pings().last().expect("some");
+            (now() - last > PERIOD + PERIOD / 2).then_some(())
+        });
+        assert!(manager.pings().len() <= from + 2, "{word}: none but what was on its way");
+        if let Some(name) = name {
+            let log = world.log();
+            let line = log.lines().filter(|line| line.contains("part_silent")).nth(said);
+            let line = line.unwrap_or_else(|| panic!("nothing of {name}:\n{log}"));
+            let line: Value = serde_json::from_str(line).expect("JSON");
+            assert_eq!(line["level"], "error");
+            let message = line["message"].as_str().expect("a text");
+            assert!(message.ends_with(&format!(": for 1.5s there was no answer from {name}")), "{message}");
+        }
+        let before = manager.pings().len();
+        stand.go_on();
+        eventually("pings again", || (manager.pings().len() > before + 1).then_some(()));
+    }
+    world.stop();
 }
 
 #[test]
-fn the_watchdog_hears_nothing_while_a_part_is_stuck() {
-    const PERIOD: Duration = Duration::from_secs(3);
-    let mut world = World::new("listen.http = \"127.0.0.1:0\"\n");
+fn more_time_is_asked_for_while_the_store_is_worked_on_and_only_then() {
+    let mut world = World::new("");
+    let Some(stand) = Stand::of(&mut world) else { return };
     let manager = Manager::of(&mut world);
-    world.set_env("WATCHDOG_USEC", Path::new(&PERIOD.as_micros().to_string()));
+    let pleas = |from: usize| {
+        manager.heard().into_iter().skip(from).filter(|(_, text)| text.starts_with("EXTEND")).count()
+    };
+    let is_left_alone = |from: usize| {
+        // From look to look there are 2 s; what moved just before may be in the first.
+        let (begun, before) = (now(), pleas(from));
+        eventually("some looks", || (now() - begun > Duration::from_secs(7)).then_some(()));
+        assert!(pleas(from) <= before + 1, "{:?}", manager.heard());
+    };
+    stand.still("pace");
     world.spawn();
-    let soon = |pings: &[Instant]| pings.windows(2).any(|pair| pair[1] - pair[0] < PERIOD / 2);
-    eventually("pings, about three in a period", || {
-        let pings = manager.pings();
-        (pings.len() >= 4 && soon(&pings)).then_some(())
-    });
-    let pings = manager.pings();
-    let gaps = pings.windows(2).map(|pair| pair[1] - pair[0]);
-    assert!(gaps.min().expect("some") > PERIOD / 6, "and no more: {pings:?}");
+    eventually("it asks, and again", || (pleas(0) >= 2).then_some(()));
+    stand.still("store");
+    is_left_alone(0);
+    assert!(!manager.told(0).iter().any(|text| is_ready(text)), "the start goes on: {:?}", manager.heard());
+    stand.go_on();
+    manager.hears(0, "the start's end", is_ready);
+    manager.hears(0, "how it stands", |text| text == "STATUS=accepting events; nothing pending");
 
-    let stuck = stick(&world, "doors");
-    eventually("no ping for longer than the manager waits", || {
-        let last = *manager.pings().last().expect("some");
-        (now() - last > PERIOD + PERIOD / 2).then_some(())
-    });
-
-    let line = "there was no answer from the thread of the socket\n";
-    world.logs(1, &format!("watchdog is about to strike: for {:?} {line}", PERIOD / 2));
-    let before = manager.pings().len();
-    drop(stuck);
-    eventually("pings again", || (manager.pings().len() > before + 1).then_some(()));
-    world.logs(1, line);
-    world.stop();
+    let from = manager.count();
+    stand.still("pace");
+    world.terminate();
+    eventually("it asks", || (pleas(from) >= 1).then_some(()));
+    let first = &manager.heard()[from].1;
+    assert!(first.starts_with("STOPPING=1\n"), "first of all: {first}");
+    stand.still("store");
+    is_left_alone(from);
+    stand.go_on();
+    assert_eq!(world.wait().code(), Some(0), "{}", world.log());
 }
 
 fn ask(stream: &mut UnixStream) -> String {
@@ -385,7 +397,7 @@ fn the_api_is_served_on_a_passed_listener() {
     world.pass("socket", socket);
     world.pass("http", listener);
     world.start();
-    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    let mut stream = TcpStream::connect(address).expect("it listens");
     let request = format!("GET /healthz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("it is taken");
     let mut answer = String::new();

@@ -1,5 +1,5 @@
 //! What the tests of the built binary share: a daemon with its directory ([`world`]), a receiver of webhooks
-//! ([`receiver`]), one that is a program of its own ([`program`]), one that means no good ([`hostile`]), its certificates ([`authority`]), a proxy ([`proxy`]), clients of the
+//! ([`receiver`]), one that is a program of its own ([`program`]), parts of the daemon that stand still ([`stand`]), one that means no good ([`hostile`]), its certificates ([`authority`]), a proxy ([`proxy`]), clients of the
 //! socket ([`http`], [`stream`]) and of the API over TCP ([`api`]), other users ([`people`]), a daemon that does as it is told ([`scripted`]), the commands by their help ([`help`]) and a check of
 //! signatures of its own ([`sign`]).
 //!
@@ -27,6 +27,7 @@ pub mod proxy;
 pub mod receiver;
 pub mod scripted;
 pub mod sign;
+pub mod stand;
 pub mod stream;
 pub mod world;
 
