@@ -250,6 +250,9 @@ fn the_line_is_made_anew_with_the_watchdog() {
     world.stop();
 }
 
+/// What gives a part something to do.
+type Work<'a> = &'a dyn Fn();
+
 #[test]
 fn the_watchdog_hears_nothing_while_a_part_is_stuck() {
     const PERIOD: Duration = Duration::from_secs(3);
@@ -265,7 +268,7 @@ fn the_watchdog_hears_nothing_while_a_part_is_stuck() {
     assert!(pings[9] - pings[0] > PERIOD * 3 / 2, "about three in a period: {pings:?}");
 
     let (unix, event) = (world.socket(), json!({"type": "a.b", "data": {}}).to_string());
-    let parts: [(&str, Option<&str>, &dyn Fn()); 4] = [
+    let parts: [(&str, Option<&str>, Work<'_>); 4] = [
         ("store", Some("the writer of the store"), &|| world.hang_up("POST", "/v1/events", &event)),
         ("unix", Some("the thread of the socket"), &|| {
             drop(UnixStream::connect(&unix).expect("it listens"));
