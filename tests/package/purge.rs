@@ -19,13 +19,13 @@ fn write(root: &Path, names: &[&str]) {
     }
 }
 
-/// Purges in a root where the other package has these files.
-fn purge(root: &Path, of_another: &[&str]) {
+/// Purges in a root where the other package has this file.
+fn purge(root: &Path, of_another: Option<&str>) {
     let database = root.join("var/lib/dpkg");
     fs::create_dir_all(database.join("info")).expect("a directory");
     let status = "Package: another\nStatus: install ok installed\nMaintainer: somebody\nArchitecture: all\nVersion: 1\nDescription: another\n";
     fs::write(database.join("status"), status).expect("written");
-    let files: String = of_another.iter().map(|name| format!("/{name}\n")).collect();
+    let files = of_another.map_or_else(String::new, |name| format!("/{name}\n"));
     fs::write(database.join("info/another.list"), files).expect("written");
     let mut script = Command::new(file("packaging/debian/postrm"));
     script.arg("purge").env("DPKG_ROOT", root).env("DPKG_ADMINDIR", &database);
@@ -56,7 +56,7 @@ fn it_takes_what_is_no_other_packages() {
             dropped,
         ],
     );
-    purge(root, &[OF_ANOTHER]);
+    purge(root, Some(OF_ANOTHER));
     for gone in [
         "etc/posthaste/conf.d/60-own.toml",
         "etc/posthaste/conf.d/50-a.toml",
@@ -71,7 +71,7 @@ fn it_takes_what_is_no_other_packages() {
     }
 
     fs::remove_file(root.join(dropped)).expect("it is there");
-    purge(root, &[]);
+    purge(root, None);
     for gone in ["etc/posthaste", "var/spool/posthaste"] {
         assert!(!root.join(gone).exists(), "{gone}");
     }
