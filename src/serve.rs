@@ -11,7 +11,7 @@
 //! and says so.
 //!
 //! A service manager is told of all this ([`systemd`]): that the start is over, that a reload goes on, that the daemon stops and comes
-//! further with it, how it stands ([`told`]), and that each part is at work ([`alive`]).
+//! further with it, how it stands (`told`), and that each part is at work (`alive`).
 
 mod alive;
 mod told;

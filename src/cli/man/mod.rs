@@ -1,8 +1,8 @@
 //! `posthaste man`: the manual pages, as roff(7), for packages and for those who installed the program by itself.
 //!
-//! Their text is in `pages/`, in a small part of Markdown ([`text`]); what the program knows is written by it: commands and
-//! options by clap's definition of them ([`commands`]), the keys of the configuration by the table that it is read by ([`keys`]),
-//! variables ([`environment`]) and exit codes by theirs.
+//! Their text is in `pages/`, in a small part of Markdown (`text`); what the program knows is written by it: commands and
+//! options by clap's definition of them (`commands`), the keys of the configuration by the table that it is read by (`keys`),
+//! variables (`environment`) and exit codes by theirs.
 //!
 //! clap_mangen is not used: it makes a page of each command, and neither it nor the roff crate below it escapes what is typed
 //! as it is, `~` and `^` and quotes in arguments.
