@@ -111,6 +111,12 @@ fn text_is_for_people_and_has_priorities_for_the_journal() {
     ] {
         assert!(line.ends_with(end), "{line}");
     }
+    // What a process inherits whose standard error leads elsewhere.
+    world.set_env("JOURNAL_STREAM", Path::new("1:1"));
+    world.start();
+    world.stop();
+    let log = world.log();
+    assert_eq!(log.lines().filter(|line| line.starts_with("20")).count(), 8, "{log}");
     let file = fs::metadata(world.path("daemon.log")).expect("it was written");
     world.set_env("JOURNAL_STREAM", Path::new(&format!("{}:{}", file.dev(), file.ino())));
     world.set_env("POSTHASTE_LOG_FORMAT", Path::new("text"));

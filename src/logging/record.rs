@@ -309,5 +309,20 @@ pub(super) mod tests {
         ];
         assert_eq!(record.fields, expected);
         assert!(record.size() > BOUND);
+        let own = Record::own(Timestamp::RELEASED, Kind::Panicked, &"x".repeat(2 * BOUND)).message;
+        assert_eq!(own, format!("{}… (cut: {BOUND} bytes more)", "x".repeat(BOUND)));
+    }
+
+    #[test]
+    fn levels_have_syslog_s_numbers() {
+        let work = || {
+            tracing::error!("a");
+            tracing::warn!("a");
+            tracing::info!("a");
+            tracing::debug!("a");
+            tracing::trace!("a");
+        };
+        let numbers: Vec<_> = said(work).iter().map(Record::priority).collect();
+        assert_eq!(numbers, [3, 4, 6, 7, 7]);
     }
 }
