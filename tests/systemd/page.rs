@@ -49,7 +49,8 @@ pub fn its_drop_ins(machine: &Machine) {
     );
     machine.ok("systemctl stop posthaste.socket posthaste.service && systemctl enable --quiet --now posthaste-http.socket && systemctl start posthaste");
     for spool in ["/srv/scans", "/home/scanner/drop"] {
-        machine.write(&format!("{spool}/1.json"), r#"{"type":"a.b"}"#);
+        machine.write(&format!("{spool}/.1.json"), r#"{"type":"a.b"}"#);
+        machine.ok(&format!("mv {spool}/.1.json {spool}/1.json"));
         eventually("the file is taken", || {
             machine.run(&format!("test -e {spool}/1.json")).status.code().filter(|code| *code == 1)
         });
