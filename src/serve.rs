@@ -6,7 +6,7 @@
 //! without the store is looked at before it is opened, and a start that fails afterwards closes it.
 //!
 //! Stop: intake closes and no attempt starts any more; what is in flight gets [`DRAIN`], a producer in the middle of
-//! something 5 s; then the writer writes what has queued, and the store is closed. A second signal skips the
+//! something 5 s, and so does a look at a spool directory; then the writer writes what has queued, and the store is closed. A second signal skips the
 //! waiting. After an error of the store, or when a part has ended that should not, the daemon ends in the same order,
 //! and says so.
 //!
@@ -77,7 +77,7 @@ use crate::{
 
 /// How long attempts in flight may take when the daemon stops.
 pub const DRAIN: Duration = Duration::from_secs(30);
-/// How long producers in the middle of something may take then; one that stands still must not hold up a restart.
+/// How long producers in the middle of something, and looks at spool directories, may take then; what stands still must not hold up a restart.
 const HANG_UP: Duration = Duration::from_secs(5);
 /// How long the start waits for the first look at the spool directories; a network file system that hangs must not hold it up.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -658,10 +658,7 @@ async fn run_until_stopped(
     let part = if let Cause::Part(what) = cause { Err(ServeError::Part(what)) } else { Ok(()) };
     let ended = {
         let rest = async {
-            if timeout(HANG_UP, all_ends(&mut doors)).await.is_err() {
-                doors.iter().for_each(JoinHandle::abort);
-            }
-            while parts.intakes.join_next().await.is_some() {}
+            tokio::join!(end_doors(&mut doors), end_intakes(&mut parts.intakes));
             match cause {
                 Cause::Engine(result) => result,
                 Cause::Part(_) | Cause::Signal => {
@@ -689,6 +686,25 @@ async fn run_until_stopped(
     part?;
     tracing::info!(kind = Kind::Stopped.word(), "stopped; the store is closed");
     Ok(())
+}
+
+/// Waits for the doors' end, and ends them where that takes too long.
+async fn end_doors(doors: &mut [JoinHandle<()>]) {
+    if timeout(HANG_UP, all_ends(doors)).await.is_err() {
+        doors.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Waits for the end of what takes files in and of what looks after the store, and leaves it alone where that takes too long.
+async fn end_intakes(intakes: &mut JoinSet<()>) {
+    let all = async { while intakes.join_next().await.is_some() {} };
+    if timeout(HANG_UP, all).await.is_err() {
+        tracing::warn!(
+            kind = Kind::SpoolProblem.word(),
+            "a spool directory does not answer, and is not waited for: its files are taken after the next start"
+        );
+        intakes.abort_all();
+    }
 }
 
 /// Waits until one of these has ended.

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::Read as _,
     os::unix::ffi::OsStrExt as _,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -17,6 +17,7 @@ use super::{
     access::access,
     catalog::catalog,
     credential::{self, Found},
+    directories::Directories,
     endpoint::{Endpoints, fits},
     error::{Problems, Reported},
     keys::Key,
@@ -25,7 +26,7 @@ use super::{
     raw::{Node, Table, Value},
     read::{self, Fault, Fields, choice},
     shape::suggest,
-    source::{Place, Sources},
+    source::Sources,
 };
 use crate::{
     model::{
@@ -409,7 +410,7 @@ fn spools(
     accounts: &Accounts,
     problems: &mut Problems,
 ) -> Result<Vec<Spool>, Reported> {
-    let mut directories = Directories::default();
+    let mut directories = Directories::new();
     let spools: Vec<_> = items
         .iter()
         .map(|item| {
@@ -447,47 +448,4 @@ fn spool_type(account: Option<&Account>, key: &Key, node: &Node) -> Result<Event
             Err(Fault::new("is not in its account's catalog", unknown.to_string()))
         }
     }
-}
-
-/// The spools' directories by what their paths lead to.
-#[derive(Default)]
-struct Directories(BTreeMap<PathBuf, Place>);
-
-impl Directories {
-    /// Adds the directory `path`, which is named at `place`.
-    ///
-    /// # Errors
-    /// It is another spool's, or lies in another's as a directory of the daemon's own: what is wrong, and where that one is.
-    fn add(&mut self, path: &Path, place: Place) -> Result<(), (String, Place)> {
-        let real = real(path);
-        if let Some(first) = self.0.insert(real.clone(), place) {
-            let by = if plain(path) == real { String::new() } else { format!(": {}", real.display()) };
-            return Err((format!("two spools have the same directory{by}"), first));
-        }
-        let is_own = OWN_DIRECTORIES.iter().any(|own| real.ends_with(own));
-        let outer = real.parent().filter(|_| is_own).and_then(|outer| self.0.get(outer));
-        let inner = OWN_DIRECTORIES.iter().find_map(|own| self.0.get(&real.join(own)));
-        match outer.or(inner) {
-            Some(first) => Err(("a spool is in another's `failed/` or `done/`".to_owned(), *first)),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Where a spool's files go that are bad, and those that are kept.
-const OWN_DIRECTORIES: [&str; 2] = ["failed", "done"];
-
-/// What `path` leads to when the links in what is there of it are followed.
-fn real(path: &Path) -> PathBuf {
-    let path = plain(path);
-    let there = path.ancestors().find_map(|ancestor| {
-        let rest = path.strip_prefix(ancestor).ok()?;
-        ancestor.canonicalize().ok().map(|real| plain(&real.join(rest)))
-    });
-    there.unwrap_or(path)
-}
-
-/// A path without `.` and doubled slashes, to compare it.
-fn plain(path: &Path) -> PathBuf {
-    path.components().filter(|component| *component != Component::CurDir).collect()
 }

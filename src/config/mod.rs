@@ -16,6 +16,7 @@ mod catalog;
 mod check;
 mod credential;
 mod describe;
+mod directories;
 mod endpoint;
 mod error;
 pub mod keys;

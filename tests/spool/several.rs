@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{drop_in, event, gone, numbers, spool};
 use crate::support::{
@@ -273,4 +273,33 @@ fn a_directory_that_a_unit_s_sandbox_keeps_away_is_named_with_the_drop_in_to_wri
         });
         assert!(world.log().contains(&setting), "{}", world.log());
     }
+}
+
+/// As a network file system does whose server is gone: whoever looks at it waits until it is unmounted.
+#[test]
+fn a_mount_that_never_answers_holds_up_nothing() {
+    if !rustix::process::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
+        return skip("it takes root and FUSE to mount what never answers", false);
+    }
+    let receiver = Receiver::start();
+    let endpoint = endpoint("erp", &receiver.url("/"), &["*"], "raw");
+    let mut world =
+        World::new(&format!("[[spool]]\npath = \"stuck/drop\"\n[[spool]]\npath = \"spool\"\n{endpoint}"));
+    fs::create_dir(world.path("stuck")).expect("a directory");
+    world.hang("stuck");
+    world.start();
+    let stuck = world.path("stuck/drop").display().to_string();
+    let says = |log: &str| log.lines().any(|line| line.contains(&stuck) && line.contains("does not answer"));
+    eventually("the log names it", || says(&world.log()).then_some(()));
+    drop_in(&world, "a.json", event(1));
+    gone(&spool(&world, "a.json"));
+    world.emit("a.b", &json!({"n": 2}));
+    receiver.wait(2);
+    let reloaded = world.cli(&["reload"]);
+    assert!(reloaded.status.success(), "{}", stderr(&reloaded));
+    world.settled();
+    world.stop();
+    let log = world.log();
+    assert!(!log.contains("cut off"), "the attempts were none of its business: {log}");
+    assert_eq!(log.matches("is not waited for").count(), 1, "{log}");
 }

@@ -177,6 +177,15 @@ impl World {
         self.mounts.push("export SYSTEMD_EXEC_PID=$$".to_owned());
     }
 
+    /// Makes the directory `name` a mount that never answers, as a network file system does whose server is gone, for this
+    /// directory's daemons alone. It takes root.
+    pub fn hang(&mut self, name: &str) {
+        // The daemon itself holds what would have to answer, and does not know of it.
+        let options = "fd=9,rootmode=40000,user_id=0,group_id=0";
+        self.mounts.push("exec 9<>/dev/fuse".to_owned());
+        self.mounts.push(format!("mount -i -t fuse -o {options} nobody '{}'", self.path(name).display()));
+    }
+
     /// Gives daemons this as standard error from the next start on, in the place of the log.
     pub fn set_stderr(&mut self, stderr: OwnedFd) {
         self.stderr = Some(stderr);
