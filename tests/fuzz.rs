@@ -6,6 +6,7 @@
 mod checks;
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -87,6 +88,27 @@ fn mutated(corpus: &[(String, Vec<u8>)], random: &mut fastrand::Rng) -> Vec<u8> 
         input.splice(at..if random.bool() { at } else { to }, piece);
     }
     input
+}
+
+/// What is fuzzed is what is built: the fuzz crate's lock names the same versions.
+#[test]
+fn the_locks_agree() {
+    let packages = |name: &str| -> BTreeSet<String> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let lock = fs::read_to_string(path).expect("a lock");
+        let packages = lock.split("[[package]]\n").skip(1);
+        packages.map(|package| package.lines().take(2).collect::<Vec<_>>().join(", ")).collect()
+    };
+    let (own, ours) = (packages("fuzz/Cargo.lock"), packages("Cargo.lock"));
+    let other: Vec<_> = own.difference(&ours).map(String::as_str).collect();
+    assert!(
+        other.len() == 3
+            && ["arbitrary", "libfuzzer-sys", "posthaste-fuzz"]
+                .iter()
+                .zip(&other)
+                .all(|(name, package)| package.contains(&format!("\"{name}\""))),
+        "copy Cargo.lock to fuzz/Cargo.lock, and `cargo update --workspace --manifest-path fuzz/Cargo.toml`: {other:?}"
+    );
 }
 
 #[test]

@@ -1,21 +1,23 @@
-//! Which lines are shown: what [`super::VARIABLE`] says, in the language of `tracing_subscriber::EnvFilter`.
+//! Which lines are shown: what [`super::VARIABLE`] says, in the language of `tracing_subscriber::filter::Targets`: levels, and
+//! levels of modules. `EnvFilter` knows spans and fields besides, of which nothing here makes use, and brings regular expressions along.
 //!
 //! One that cannot be read is no reason not to start: `info` holds, and a line says so.
 
 use std::ffi::OsString;
 
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::VARIABLE;
 
 /// Where nothing is said.
-const USUAL: &str = "info";
+const USUAL: LevelFilter = LevelFilter::INFO;
 /// What stands for a level.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// The filter, and what is wrong with what was given.
-pub(super) fn read(given: Option<OsString>) -> (EnvFilter, Option<String>) {
-    let usual = || EnvFilter::new(USUAL);
+pub(super) fn read(given: Option<OsString>) -> (Targets, Option<String>) {
+    let usual = || Targets::new().with_default(USUAL);
     let given = given.unwrap_or_default();
     if given.is_empty() {
         return (usual(), None);
@@ -31,7 +33,7 @@ pub(super) fn read(given: Option<OsString>) -> (EnvFilter, Option<String>) {
     if let Some(word) = text.split(',').map(str::trim).find(|part| is_misspelt(part)) {
         return refused(&format!("{word:?} is no level"));
     }
-    match EnvFilter::builder().parse(text) {
+    match text.parse::<Targets>() {
         Ok(filter) => (filter, None),
         Err(error) => refused(&error.to_string()),
     }

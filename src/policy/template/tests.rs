@@ -117,6 +117,14 @@ fn numbers_too_long_for_data_are_whole_in_data_json() {
 }
 
 #[test]
+fn numbers_come_out_as_they_went_in() {
+    for number in ["0.010533735663047241", "7.385903388887613", "-1.7976931348623157e+308", "5e-324", "0.1"] {
+        let data = format!(r#"{{"n":{number}}}"#);
+        assert_eq!(render_with("{{ data | tojson }}", data.as_bytes()).as_deref(), Ok(&*data));
+    }
+}
+
+#[test]
 fn a_payload_is_parsed_only_where_it_is_named() {
     assert_eq!(render_with("[{{ data_json }}]", b"not JSON").as_deref(), Ok("[not JSON]"));
     let error = render_with("{{ data }}", b"not JSON").expect_err("not JSON");
