@@ -21,12 +21,16 @@ mod deliveries;
 mod doors;
 #[path = "systemd/faults.rs"]
 mod faults;
+#[path = "systemd/image.rs"]
+mod image;
 #[path = "systemd/ledger.rs"]
 mod ledger;
 #[path = "systemd/life.rs"]
 mod life;
 #[path = "systemd/machine.rs"]
 mod machine;
+#[path = "systemd/nameserver.rs"]
+mod nameserver;
 #[path = "systemd/page.rs"]
 mod page;
 #[path = "systemd/prepared.rs"]
@@ -35,6 +39,8 @@ mod prepared;
 mod service;
 #[path = "systemd/tarball.rs"]
 mod tarball;
+#[path = "systemd/upgrades.rs"]
+mod upgrades;
 
 use machine::Machine;
 use service::Hooks;
@@ -76,8 +82,11 @@ fn deliveries_go_out() {
     machine.install(&machine.prepared.debs[1]);
     deliveries::to_posthaste_listen(&machine);
     deliveries::to_where_a_reload_has_just_said(&machine);
+    deliveries::by_a_template(&machine);
+    deliveries::to_a_name_that_a_server_knows(&machine);
     deliveries::over_tls(&machine);
     deliveries::with_credentials(&machine);
+    deliveries::with_a_credential_of_the_credstore(&machine);
     deliveries::told_by_the_journal(&machine);
 }
 
@@ -111,6 +120,24 @@ fn what_the_pages_say_is_so() {
     page::the_first_minute(&machine);
     page::its_backup_and_restore(&machine);
     page::its_drop_ins(&machine);
+}
+
+#[test]
+fn upgrades_respect_the_operator() {
+    let Some(machine) = Machine::boot("upgrades") else { return };
+    upgrades::of_a_configuration_that_both_have_changed(&machine);
+    upgrades::of_units_that_the_operator_has_switched_off(&machine);
+    upgrades::purged_over_files_that_nobody_has_taken(&machine);
+}
+
+#[test]
+fn an_image_is_built_with_it() {
+    for (name, build) in
+        [("image-within", image::within as fn(&_) -> _), ("image-from-outside", image::from_outside)]
+    {
+        let Some(machine) = Machine::boot_image(name, build) else { return };
+        image::booted_it_is_active(&machine);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     machine::Machine,
+    nameserver::Nameserver,
     service::Hooks,
     support::{
         authority::Authority,
@@ -45,6 +46,39 @@ pub fn to_posthaste_listen(machine: &Machine) {
     let saved = seen["saved"].as_str().expect("a path");
     assert!(machine.ok(&format!("cat {saved}*")).contains("to.listen"), "{seen}");
     machine.ok("systemctl stop listen.service && rm /etc/posthaste/conf.d/60-listen.toml && systemctl reload posthaste");
+}
+
+/// A template's numbers are the event's. The features of the crates that the package is built of are other ones than those of the
+/// tests, which would not see it.
+pub fn by_a_template(machine: &Machine) {
+    const NUMBER: &str = "0.010533735663047241";
+    let hooks = Hooks::on(machine);
+    let form = "[profiles.form]\nretry = [\"0s\"]\n[profiles.form.body]\nformat = \"template\"\n\
+                template = '{\"number\": {{ data.n | tojson }}}'\n";
+    machine.configure("60-form", &(endpoint("form", &hooks.url("/"), &["to.form"], "form") + form));
+    machine.ok("systemctl reload posthaste");
+    machine.ok(&format!("posthaste emit to.form '{{\"n\":{NUMBER}}}'"));
+    assert_eq!(hooks.wait(1)[0].text(), format!("{{\"number\": {NUMBER}}}"));
+    machine.ok("rm /etc/posthaste/conf.d/60-form.toml && systemctl reload posthaste");
+}
+
+/// A name is looked up from within the sandbox at the server that the machine has for it, at each attempt anew.
+pub fn to_a_name_that_a_server_knows(machine: &Machine) {
+    let hooks = Hooks::on(machine);
+    let port = hooks.address().port();
+    let url = format!("http://receiver.test:{port}/");
+    let twice = endpoint("named", &url, &["to.named"], "twice") + &profile("twice", &["0s", "1s"], "");
+    machine.configure("60-named", &twice);
+    machine.ok("systemctl reload posthaste");
+    // Nothing answers for names yet.
+    machine.write("/etc/resolv.conf", "nameserver 127.0.0.53\noptions timeout:1 attempts:1\n");
+    let event = machine.emit("to.named", &json!({"n": 1}));
+    let nameserver = Nameserver::on(machine, "127.0.0.53");
+    assert_eq!(hooks.wait(1)[0].header("host"), format!("receiver.test:{port}"));
+    assert!(nameserver.asked().iter().all(|name| name == "receiver.test"), "{:?}", nameserver.asked());
+    machine.settled();
+    assert_eq!(machine.get(&format!("/v1/events/{event}"))["id"], json!(event));
+    machine.ok("rm /etc/resolv.conf /etc/posthaste/conf.d/60-named.toml && systemctl reload posthaste");
 }
 
 /// An https receiver is trusted by a bundle of the configuration's, or by the system's roots, and else not.
@@ -100,6 +134,32 @@ pub fn with_credentials(machine: &Machine) {
     check_standard(&hooks.wait(2)[1], KEY);
     machine.without_drop_in("posthaste.service", "vault");
     machine.ok("rm /etc/posthaste/conf.d/60-vault.toml /etc/credstore.encrypted/vault-key && systemctl restart posthaste");
+}
+
+/// Without the directory of credentials the unit starts all the same; one that a drop-in names comes from the credstore.
+pub fn with_a_credential_of_the_credstore(machine: &Machine) {
+    let hooks = Hooks::on(machine);
+    let text = endpoint_with_secret("store", &hooks.url("/"), &["to.store"], "raw", "@credential:store-key");
+    machine.configure("60-store", &text);
+    machine.ok("mv /etc/posthaste/credentials /root/credentials && systemctl restart posthaste");
+    machine.wait_for_status("credential");
+    machine.emit("to.store", &json!({"n": 1}));
+    machine.write("/etc/credstore/store-key", &secret());
+    machine.ok("chmod 600 /etc/credstore/store-key");
+    machine.drop_in("posthaste.service", "store", "[Service]\nLoadCredential=store-key\n");
+    machine.ok("systemctl restart posthaste");
+    check_standard(&hooks.wait(1)[0], KEY);
+
+    // The directory is there again: what a drop-in names wins.
+    machine.ok("mv /root/credentials /etc/posthaste/credentials && echo another >/etc/posthaste/credentials/store-key");
+    machine.ok("systemctl restart posthaste");
+    machine.emit("to.store", &json!({"n": 2}));
+    check_standard(&hooks.wait(2)[1], KEY);
+    machine.without_drop_in("posthaste.service", "store");
+    machine.ok(
+        "rm /etc/posthaste/conf.d/60-store.toml /etc/credstore/store-key /etc/posthaste/credentials/store-key && \
+         systemctl restart posthaste",
+    );
 }
 
 /// A delivery is found in the journal by its id, and its kind by that, with what the catalog says of it.

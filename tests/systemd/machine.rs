@@ -60,6 +60,12 @@ pub struct Network(Arc<File>);
 impl Machine {
     /// Boots one; `None` where that cannot be done, which is said.
     pub fn boot(what: &str) -> Option<Self> {
+        Self::boot_image(what, |_| String::new())
+    }
+
+    /// Boots one to whose root a line of shell has been done before, as is done when an image is built: from outside, without
+    /// systemd, and with the root in `$machine`.
+    pub fn boot_image(what: &str, build: impl FnOnce(&Prepared) -> String) -> Option<Self> {
         let prepared = match Prepared::find() {
             Ok(prepared) => prepared,
             Err(lack) => {
@@ -72,7 +78,7 @@ impl Machine {
         let console = File::create(directory.path().join("console")).expect("a file");
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private"]).arg(scripts().join("boot"));
-        command.arg(&prepared.root).arg(&name).stdin(Stdio::piped());
+        command.arg(&prepared.root).arg(&name).arg(build(&prepared)).stdin(Stdio::piped());
         command.stdout(console.try_clone().expect("a file")).stderr(console);
         let boot = command.spawn().expect("unshare is there");
         let mut machine = Self { prepared, name, boot, first: 0, directory };

@@ -61,6 +61,19 @@ impl Machine {
         self.ok(&format!("apt-get -q install --yes --no-install-recommends {inside}"));
     }
 
+    /// Has dpkg alone install a package, an older one than what is there, too.
+    pub fn dpkg_install(&self, deb: &std::path::Path) {
+        let inside = self.copy(deb);
+        self.ok(&format!("dpkg --install {inside}"));
+    }
+
+    /// Whether the service and its socket are what `asked` asks of them, a word each.
+    pub fn units(&self, asked: &str) -> [String; 2] {
+        let said = self.run(&format!("systemctl {asked} posthaste.service posthaste.socket")).stdout;
+        let mut words = said.lines().map(str::to_owned);
+        [(); 2].map(|()| words.next().unwrap_or_else(|| panic!("a line for each unit: {said}")))
+    }
+
     /// A property of the service.
     pub fn show(&self, property: &str) -> String {
         self.ok(&format!("systemctl show posthaste.service --value --property={property}")).trim().to_owned()
