@@ -144,4 +144,12 @@ fn an_image_is_built_with_it() {
 fn the_tarball_installs() {
     let Some(machine) = Machine::boot("tarball") else { return };
     tarball::installed_by_its_script(&machine);
+    // A binary with the C library in it finds names, groups and roots by ways of its own.
+    let hooks = Hooks::on(&machine);
+    machine.configure("50-hooks", &endpoint("erp", &hooks.url("/"), &["a.*"], "raw"));
+    machine.ok("systemctl reload posthaste");
+    doors::by_a_member_of_the_producers(&machine, &hooks);
+    deliveries::to_a_name_that_a_server_knows(&machine);
+    deliveries::over_tls(&machine);
+    tarball::removed_by_its_script(&machine);
 }

@@ -61,10 +61,10 @@ impl Machine {
         self.ok(&format!("apt-get -q install --yes --no-install-recommends {inside}"));
     }
 
-    /// Has dpkg alone install a package, an older one than what is there, too.
+    /// Has dpkg alone install a package, an older one than what is there, too; a changed configuration stays.
     pub fn dpkg_install(&self, deb: &std::path::Path) {
         let inside = self.copy(deb);
-        self.ok(&format!("dpkg --install {inside}"));
+        self.ok(&format!("dpkg --force-confold --install {inside}"));
     }
 
     /// Whether the service and its socket are what `asked` asks of them, a word each.
