@@ -95,6 +95,8 @@ if [ -n "$uninstall" ]; then
         to=$destdir$(place "$file")
         [ ! -e "$to" ] || { say "removing $to" && rm -f "$to"; }
     done
+    documents=$destdir$prefix/share/doc/posthaste
+    [ ! -d "$documents" ] || find "$documents" -depth -type d -exec rmdir {} + 2>/dev/null || true
     [ -z "$running" ] || systemctl daemon-reload
     [ -n "$destdir" ] || ! command -v journalctl >/dev/null || journalctl --update-catalog
     if [ -n "$packaged" ]; then

@@ -5,7 +5,6 @@ mod support;
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Command,
     sync::{
@@ -17,7 +16,7 @@ use std::{
 use serde_json::{Value, json};
 use support::{
     api::Api,
-    program::is_there,
+    program::{is_there, write},
     receiver::{Receiver, Reply},
     skip,
     world::{World, stderr, stdout},
@@ -49,9 +48,7 @@ fn world(receiver: &Receiver) -> World {
     for name in ["spool", "bin"] {
         fs::create_dir(world.path(name)).expect("a directory");
     }
-    let systemctl = world.path("bin/systemctl");
-    fs::write(&systemctl, "#!/bin/sh\n").expect("a file");
-    fs::set_permissions(systemctl, fs::Permissions::from_mode(0o755)).expect("ours");
+    write(&world.path("bin/systemctl"), "#!/bin/sh\n");
     let [text]: [String; 1] = printed("toml").try_into().expect("one configuration");
     let text = placed(&world, &text)
         .replace("127.0.0.1:8470", "127.0.0.1:0")

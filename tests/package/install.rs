@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::file;
+use crate::{file, support::program::write, text};
 
 /// In the binary's place: all that laying out asks of it is that it prints.
 const PROGRAM: &str = "#!/bin/sh\necho \"what is printed for $*\"\n";
@@ -24,12 +24,11 @@ impl Unpacked {
     fn new() -> Self {
         let unpacked = Self { directory: tempfile::tempdir().expect("a directory") };
         let program = unpacked.path("program");
-        fs::write(&program, PROGRAM).expect("written");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
+        write(&program, PROGRAM);
         let mut tree = Command::new(file("packaging/tree"));
         let output = tree.arg(&program).arg(unpacked.path("tree")).output().expect("a shell");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        fs::copy(file("packaging/install.sh"), unpacked.path("install.sh")).expect("copied");
+        write(&unpacked.path("install.sh"), &text("packaging/install.sh"));
         unpacked
     }
 
@@ -96,6 +95,8 @@ fn all_is_where_systemd_and_people_look_for_it() {
         "share/man/man1/posthaste.1.gz",
         "share/man/man5/posthaste.toml.5.gz",
         "share/man/man8/posthaste.8.gz",
+        "share/doc/posthaste/docs/operations.md",
+        "share/doc/posthaste/examples/producers/emit.py",
     ] {
         assert!(installed.contains(&format!("usr/local/{name}")), "{name}: {installed:?}");
     }
@@ -136,6 +137,7 @@ fn an_upgrade_keeps_the_configuration_and_so_does_removal() {
     unpacked.run(&["--prefix", "/usr", "--uninstall"]);
     let left: Vec<_> = unpacked.installed().into_iter().collect();
     assert_eq!(left, ["etc/posthaste/conf.d/README", CONFIGURATION]);
+    assert!(!unpacked.path("root/usr/share/doc/posthaste").exists());
     assert_eq!(unpacked.read(CONFIGURATION), "# mine\n");
 }
 

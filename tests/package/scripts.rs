@@ -8,7 +8,11 @@ use std::{
 
 use crate::{
     file,
-    support::{program::is_there, skip},
+    support::{
+        program::{is_there, write},
+        skip,
+    },
+    text,
 };
 
 /// All files below `packaging/` that begin with `#!`, with the interpreter's name.
@@ -89,7 +93,7 @@ fn without_a_commit_the_time_has_to_be_said() {
     let directory = tempfile::tempdir().expect("a directory");
     let script = directory.path().join("packaging/epoch");
     fs::create_dir(directory.path().join("packaging")).expect("a directory");
-    fs::copy(file("packaging/epoch"), &script).expect("copied");
+    write(&script, &text("packaging/epoch"));
     let epoch = |time: Option<&str>| {
         let mut command = Command::new(&script);
         command.env_remove("SOURCE_DATE_EPOCH").env("GIT_CEILING_DIRECTORIES", directory.path());

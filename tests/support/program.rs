@@ -26,6 +26,18 @@ pub fn is_there(command: &str) -> bool {
     command.status().is_ok()
 }
 
+/// Writes a program, by a process of its own: what this one has open for writing may be so in a child that another thread is
+/// making just then, and nothing that is open for writing can be run.
+pub fn write(path: &Path, text: &str) {
+    let mut install = Command::new("install");
+    install.args(["-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
+    let mut install = install.spawn().expect("install is there");
+    let mut input = install.stdin.take().expect("it is piped");
+    input.write_all(text.as_bytes()).expect("it reads");
+    drop(input);
+    assert!(install.wait().expect("it is our child").success(), "{} is written", path.display());
+}
+
 impl Program {
     /// Runs a command line, with `more` arguments, in a directory.
     pub fn start(directory: &Path, line: &str, more: &[&str]) -> Self {
