@@ -316,14 +316,7 @@ async fn daemon(
         }
     };
     tokio::select! {
-        silent = spool::first_looks(&parts.spools, FIRST_LOOK) => {
-            for path in silent {
-                tracing::warn!(
-                    kind = Kind::SpoolProblem.word(),
-                    spool = %path.display(),
-                    "the spool directory does not answer: its files are taken when it does"
-                );
-            }
+        () = spool::first_looks(&parts.spools, FIRST_LOOK) => {
             shared.started.send_replace(true);
             tracing::info!(kind = Kind::Accepting.word(), "accepting events");
             parts.tell(loops, &shared.notifier);

@@ -291,6 +291,8 @@ fn a_mount_that_never_answers_holds_up_nothing() {
     let stuck = world.path("stuck/drop").display().to_string();
     let says = |log: &str| log.lines().any(|line| line.contains(&stuck) && line.contains("does not answer"));
     eventually("the log names it", || says(&world.log()).then_some(()));
+    let problem = world.get("/v1/status")["spools"][0]["problem"].clone();
+    assert!(problem.as_str().is_some_and(|problem| problem.contains("does not answer")), "{problem}");
     drop_in(&world, "a.json", event(1));
     gone(&spool(&world, "a.json"));
     world.emit("a.b", &json!({"n": 2}));

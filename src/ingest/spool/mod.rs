@@ -20,7 +20,8 @@
 //! Where the directory has a type, a file of any other kind is one event of this type, its bytes the payload.
 //!
 //! What cannot be read, moved or removed is left where it is, reported once, and tried again by every scan, as is
-//! everything when the directory itself is not there; the daemon runs on. A store that fails leaves all files. So does one
+//! everything when the directory itself is not there; the daemon runs on. One that does not answer (a network file system without its
+//! server) keeps its own task waiting, and nobody else. A store that fails leaves all files. So does one
 //! that has no room: then nothing is taken until it has, but for what it knows already, and what is still to be removed. A
 //! file that alone finds no room, while the door is open for smaller ones, is left like one that cannot be read.
 
@@ -45,7 +46,7 @@ mod watch;
 use std::{
     collections::VecDeque,
     mem,
-    path::{self, Path, PathBuf},
+    path::{self, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -55,8 +56,8 @@ use std::{
 
 use tokio::{
     sync::watch as channel,
-    task,
-    time::{sleep, timeout_at},
+    task::{self, JoinError, JoinHandle},
+    time::{sleep, timeout, timeout_at},
 };
 
 pub use self::{
@@ -76,10 +77,13 @@ use crate::{
         answer::Refusal,
         intake::{Intake, Permit},
     },
+    logging::Kind,
     metrics::Counter,
     outbox::StoreError,
 };
 
+/// What is wrong with a directory whose file system keeps a look waiting.
+const SILENT: &str = "the directory does not answer: its files are taken when it does";
 /// Files that the store knows, and that are looked for at the start: at most so many are handed in at a time.
 const KNOWN_FILES: usize = 1 << 14;
 
@@ -93,6 +97,8 @@ pub struct Spool {
     hints: Arc<Hints>,
     desk: Arc<Mutex<Desk>>,
     shared: Arc<Shared>,
+    /// It was told that the directory does not answer, and since then nothing was done there in time.
+    told_silent: AtomicBool,
 }
 
 /// Asks how a spool directory is; clones share it.
@@ -127,6 +133,8 @@ struct Shared {
     in_failed: AtomicU64,
     watching: AtomicBool,
     problem: Mutex<Option<String>>,
+    /// Work at the directory is waited for, for longer than it may take.
+    silent: AtomicBool,
     /// The directory has been opened, and made where it was not there; or that has failed.
     looked: channel::Sender<bool>,
 }
@@ -144,6 +152,8 @@ struct Timing {
     pause: Duration,
     /// A file for which alone there is no room is not read again before.
     refused: Duration,
+    /// A directory that keeps somebody waiting for longer does not answer.
+    silent: Duration,
 }
 
 impl Default for Timing {
@@ -154,6 +164,7 @@ impl Default for Timing {
             rescan: Duration::from_secs(30),
             pause: Duration::from_secs(1),
             refused: Duration::from_secs(60),
+            silent: Duration::from_secs(5),
         }
     }
 }
@@ -214,6 +225,7 @@ impl Spool {
             hints,
             desk: Arc::new(Mutex::new(desk)),
             shared: Arc::clone(&shared),
+            told_silent: AtomicBool::new(false),
         };
         (spool, SpoolHandle { path, shared })
     }
@@ -398,21 +410,37 @@ impl Spool {
         let desk = Arc::clone(&self.desk);
         // What the desk remembers is a hint itself: after a panic the next scan puts it right.
         let work = move || work(&mut desk.lock().unwrap_or_else(PoisonError::into_inner));
-        task::spawn_blocking(work).await.map_err(|_| Halt::Broken)
+        let mut working = task::spawn_blocking(work);
+        let done = match timeout(self.timing.silent, &mut working).await {
+            Ok(done) => {
+                self.told_silent.store(false, Ordering::Relaxed);
+                done
+            }
+            Err(_) => self.wait_long(working).await,
+        };
+        done.map_err(|_| Halt::Broken)
+    }
+
+    /// Waits on for work that takes long: for ever, where a network file system has lost its server. Until something is done in
+    /// time again, it is told once.
+    async fn wait_long<T>(&self, working: JoinHandle<T>) -> Result<T, JoinError> {
+        self.shared.silent.store(true, Ordering::Relaxed);
+        if !self.told_silent.swap(true, Ordering::Relaxed) {
+            tracing::warn!(kind = Kind::SpoolProblem.word(), spool = %self.name, "{SILENT}");
+        }
+        let done = working.await;
+        self.shared.silent.store(false, Ordering::Relaxed);
+        done
     }
 }
 
-/// Waits until each of these directories has been looked at for the first time, and says which have not within `time`: a
-/// file system that does not answer may keep a look for ever.
-pub async fn first_looks(spools: &[SpoolHandle], time: Duration) -> Vec<&Path> {
+/// Waits until each of these directories has been looked at for the first time, or `time` is over: a file system that does
+/// not answer may keep a look for ever.
+pub async fn first_looks(spools: &[SpoolHandle], time: Duration) {
     let end = sleep(time).deadline();
-    let mut silent = Vec::new();
     for spool in spools {
-        if timeout_at(end, spool.first_look()).await.is_err() {
-            silent.push(&*spool.path);
-        }
+        let _ = timeout_at(end, spool.first_look()).await;
     }
-    silent
 }
 
 /// When what is looked at next.
@@ -470,7 +498,7 @@ impl SpoolHandle {
             failed: self.shared.failed.get(),
             in_failed: self.shared.in_failed.load(Ordering::Relaxed),
             watching: self.shared.watching.load(Ordering::Relaxed),
-            problem: self.shared.problem(),
+            problem: self.shared.silence().or_else(|| self.shared.problem()),
         }
     }
 }
@@ -488,6 +516,10 @@ impl Shared {
 
     fn set_watching(&self, watching: bool) {
         self.watching.store(watching, Ordering::Relaxed);
+    }
+
+    fn silence(&self) -> Option<String> {
+        self.silent.load(Ordering::Relaxed).then(|| SILENT.to_owned())
     }
 
     fn problem(&self) -> Option<String> {
