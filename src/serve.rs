@@ -77,7 +77,8 @@ use crate::{
 
 /// How long attempts in flight may take when the daemon stops.
 pub const DRAIN: Duration = Duration::from_secs(30);
-/// How long producers in the middle of something, and looks at spool directories, may take then; what stands still must not hold up a restart.
+/// How long producers in the middle of something, and looks at spool directories, may take then; what stands still must not
+/// hold up a restart.
 const HANG_UP: Duration = Duration::from_secs(5);
 /// How long the start waits for the first look at the spool directories; a network file system that hangs must not hold it up.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -651,7 +652,7 @@ async fn run_until_stopped(
     let part = if let Cause::Part(what) = cause { Err(ServeError::Part(what)) } else { Ok(()) };
     let ended = {
         let rest = async {
-            tokio::join!(end_doors(&mut doors), end_intakes(&mut parts.intakes));
+            tokio::join!(end_doors(&mut doors), end_intakes(&mut parts.intakes, &parts.spools));
             match cause {
                 Cause::Engine(result) => result,
                 Cause::Part(_) | Cause::Signal => {
@@ -669,7 +670,8 @@ async fn run_until_stopped(
         Some(result) => (result, End::Clean),
         None => (cut_off(&mut parts, &doors).await, End::CutOff),
     };
-    // With these go the last handles of the store, so that its file is closed before the process ends.
+    // With these go the last handles of the store, so that its file is closed before the process ends; but for that of a look at a
+    // spool directory that hangs, for whom the writer closes it.
     shared.open.send_replace(None);
     shared.intake.send_replace(None);
     parts.writer.mark(parts.clock.mark());
@@ -689,15 +691,20 @@ async fn end_doors(doors: &mut [JoinHandle<()>]) {
 }
 
 /// Waits for the end of what takes files in and of what looks after the store, and leaves it alone where that takes too long.
-async fn end_intakes(intakes: &mut JoinSet<()>) {
+async fn end_intakes(intakes: &mut JoinSet<()>, spools: &[SpoolHandle]) {
     let all = async { while intakes.join_next().await.is_some() {} };
-    if timeout(HANG_UP, all).await.is_err() {
+    if timeout(HANG_UP, all).await.is_ok() {
+        return;
+    }
+    for spool in spools.iter().filter_map(SpoolHandle::silent) {
         tracing::warn!(
             kind = Kind::SpoolProblem.word(),
-            "a spool directory does not answer, and is not waited for: its files are taken after the next start"
+            spool = %spool.display(),
+            "the directory does not answer, and is not waited for: its files are taken after the next start"
         );
-        intakes.abort_all();
     }
+    tracing::debug!("the parts that take files in and look after the store are not waited for any longer");
+    intakes.shutdown().await;
 }
 
 /// Waits until one of these has ended.

@@ -16,7 +16,8 @@ use super::source::Place;
 
 /// How long a path may take to say where it leads.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long another may, once one has not: mostly they are on the same file system.
+/// How long another may, once one has not: mostly they are on the same file system. A thread waits on for each that has not, at
+/// each start and reload.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Where a spool's files go that are bad, and those that are kept.

@@ -1,5 +1,5 @@
 //! Which lines are shown: what [`super::VARIABLE`] says, in the language of `tracing_subscriber::filter::Targets`: levels, and
-//! levels of modules. `EnvFilter` knows spans and fields besides, of which nothing here makes use, and brings regular expressions along.
+//! levels of modules. `EnvFilter` knows spans and fields besides, which nobody here needs, and brings regular expressions.
 //!
 //! One that cannot be read is no reason not to start: `info` holds, and a line says so.
 
@@ -33,7 +33,12 @@ pub(super) fn read(given: Option<OsString>) -> (Targets, Option<String>) {
     if let Some(word) = text.split(',').map(str::trim).find(|part| is_misspelt(part)) {
         return refused(&format!("{word:?} is no level"));
     }
-    match text.parse::<Targets>() {
+    // It takes an empty part for `error`, and a space for the beginning of a name.
+    let parts: Vec<_> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() {
+        return (usual(), None);
+    }
+    match parts.join(",").parse::<Targets>() {
         Ok(filter) => (filter, None),
         Err(error) => refused(&error.to_string()),
     }
@@ -63,6 +68,8 @@ mod tests {
             (Some(b"WARN"), "warn", None),
             (Some(b"posthaste"), "posthaste=trace", None),
             (Some(b"info,posthaste::delivery=debug"), "posthaste::delivery=debug,info", None),
+            (Some(b" info, ,posthaste::delivery=debug,"), "posthaste::delivery=debug,info", None),
+            (Some(b" , "), "info", None),
             (Some(b"verbose"), "info", Some("\"verbose\" is no level")),
             (Some(b"info,debgu"), "info", Some("\"debgu\" is no level")),
             (Some(b"posthaste=loud"), "info", Some("error parsing level filter")),

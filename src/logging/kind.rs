@@ -205,7 +205,7 @@ kinds! {
         "the message says why";
     SpoolProblem WARN "spool_problem" "0fe19ee5aed341ef937a5593c87333af"
         "a spool directory cannot be used as it should be"
-        "the message says why: mostly rights, or a limit of inotify";
+        "the message says why: mostly rights, a limit of inotify, or a mount whose server is gone";
     SpoolIgnored INFO "spool_ignored" "d4064ff7a6b3412285e4983a639a8703"
         "a spool directory has files of a kind that is left alone"
         "take them out, or give the directory a `type`";

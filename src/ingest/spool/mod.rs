@@ -46,7 +46,7 @@ mod watch;
 use std::{
     collections::VecDeque,
     mem,
-    path::{self, PathBuf},
+    path::{self, Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -97,7 +97,7 @@ pub struct Spool {
     hints: Arc<Hints>,
     desk: Arc<Mutex<Desk>>,
     shared: Arc<Shared>,
-    /// It was told that the directory does not answer, and since then nothing was done there in time.
+    /// It was told that the directory does not answer, and since then it was not opened in time.
     told_silent: AtomicBool,
 }
 
@@ -152,8 +152,10 @@ struct Timing {
     pause: Duration,
     /// A file for which alone there is no room is not read again before.
     refused: Duration,
-    /// A directory that keeps somebody waiting for longer does not answer.
+    /// A directory that is not opened in this time does not answer.
     silent: Duration,
+    /// Nor does one where other work takes longer, which may be thousands of files.
+    slow: Duration,
 }
 
 impl Default for Timing {
@@ -165,6 +167,7 @@ impl Default for Timing {
             pause: Duration::from_secs(1),
             refused: Duration::from_secs(60),
             silent: Duration::from_secs(5),
+            slow: Duration::from_secs(60),
         }
     }
 }
@@ -306,9 +309,12 @@ impl Spool {
 
     async fn take_ready(&self, look: Look, stopping: &channel::Receiver<bool>) -> Result<(), Halt> {
         let begin = move |desk: &mut Desk| if desk.begin(&look) { desk.named(&look) } else { Vec::new() };
-        let named = self.desk(begin).await;
+        let opened = self.desk_within(self.timing.silent, begin).await;
         self.shared.looked.send_replace(true);
-        let named = named?;
+        let (named, in_time) = opened?;
+        if in_time {
+            self.told_silent.store(false, Ordering::Relaxed);
+        }
         let mut shut = None;
         self.take(named, &mut shut, stopping).await?;
         while let Some(ready) = self.desk(Desk::page).await? {
@@ -407,22 +413,27 @@ impl Spool {
         T: Send + 'static,
         F: FnOnce(&mut Desk) -> T + Send + 'static,
     {
+        self.desk_within(self.timing.slow, work).await.map(|(done, _)| done)
+    }
+
+    /// As [`Self::desk`], and whether it was done in time; if not, the directory is said not to answer until it is done.
+    async fn desk_within<T, F>(&self, time: Duration, work: F) -> Result<(T, bool), Halt>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Desk) -> T + Send + 'static,
+    {
         let desk = Arc::clone(&self.desk);
         // What the desk remembers is a hint itself: after a panic the next scan puts it right.
         let work = move || work(&mut desk.lock().unwrap_or_else(PoisonError::into_inner));
         let mut working = task::spawn_blocking(work);
-        let done = match timeout(self.timing.silent, &mut working).await {
-            Ok(done) => {
-                self.told_silent.store(false, Ordering::Relaxed);
-                done
-            }
-            Err(_) => self.wait_long(working).await,
+        let (done, in_time) = match timeout(time, &mut working).await {
+            Ok(done) => (done, true),
+            Err(_) => (self.wait_long(working).await, false),
         };
-        done.map_err(|_| Halt::Broken)
+        done.map(|done| (done, in_time)).map_err(|_| Halt::Broken)
     }
 
-    /// Waits on for work that takes long: for ever, where a network file system has lost its server. Until something is done in
-    /// time again, it is told once.
+    /// Waits on for work that takes long: for ever, where a network file system has lost its server.
     async fn wait_long<T>(&self, working: JoinHandle<T>) -> Result<T, JoinError> {
         self.shared.silent.store(true, Ordering::Relaxed);
         if !self.told_silent.swap(true, Ordering::Relaxed) {
@@ -490,6 +501,11 @@ impl SpoolHandle {
         let _ = self.shared.looked.subscribe().wait_for(|looked| *looked).await;
     }
 
+    /// Where it is, if it does not answer.
+    pub fn silent(&self) -> Option<&Path> {
+        self.shared.silent.load(Ordering::Relaxed).then_some(&*self.path)
+    }
+
     /// How it is now.
     pub fn status(&self) -> SpoolStatus {
         SpoolStatus {
@@ -498,7 +514,7 @@ impl SpoolHandle {
             failed: self.shared.failed.get(),
             in_failed: self.shared.in_failed.load(Ordering::Relaxed),
             watching: self.shared.watching.load(Ordering::Relaxed),
-            problem: self.shared.silence().or_else(|| self.shared.problem()),
+            problem: self.silent().map(|_| SILENT.to_owned()).or_else(|| self.shared.problem()),
         }
     }
 }
@@ -516,10 +532,6 @@ impl Shared {
 
     fn set_watching(&self, watching: bool) {
         self.watching.store(watching, Ordering::Relaxed);
-    }
-
-    fn silence(&self) -> Option<String> {
-        self.silent.load(Ordering::Relaxed).then(|| SILENT.to_owned())
     }
 
     fn problem(&self) -> Option<String> {

@@ -40,6 +40,7 @@ const QUIET: Timing = Timing {
     pause: Duration::from_millis(1),
     refused: Duration::from_secs(3600),
     silent: PATIENCE,
+    slow: PATIENCE,
 };
 
 /// Scans find things soon.
@@ -50,6 +51,7 @@ const QUICK: Timing = Timing {
     pause: Duration::from_millis(1),
     refused: Duration::from_secs(3600),
     silent: PATIENCE,
+    slow: PATIENCE,
 };
 
 struct World {
@@ -902,4 +904,35 @@ async fn the_first_look_is_waited_for_but_not_for_ever() {
     timeout(PATIENCE, first_looks(&all, Duration::from_millis(20))).await.expect("it was over");
     running.stop().await;
     failing.stop().await;
+}
+
+/// As one on a file system that does not answer: whoever works there waits.
+#[tokio::test]
+async fn a_directory_that_does_not_answer_is_told_until_it_does() {
+    let world = World::made();
+    let config = config::Spool::by_default(world.path.clone());
+    let soon = Duration::from_millis(20);
+    let timing = Timing { silent: soon, slow: soon, ..QUICK };
+    let (spool, handle) =
+        Spool::with_timing(&config, world.intake.clone(), Claims::default(), world.clock, timing);
+    let desk = Arc::clone(&spool.desk);
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (taken, is_taken) = std::sync::mpsc::channel();
+    let holder = std::thread::spawn(move || {
+        let _desk = desk.lock().expect("nobody has panicked");
+        taken.send(()).expect("somebody waits");
+        let _ = released.recv();
+    });
+    is_taken.recv().expect("the desk is taken");
+    let (stop, stopping) = channel::channel(false);
+    let task = tokio::spawn(spool.run(stopping));
+    until("it is told", || handle.status().problem.as_deref() == Some(SILENT)).await;
+    assert_eq!(handle.silent(), Some(&*world.path));
+    fs::write(world.path.join("a.json"), "{\"type\":\"a\"}").expect("a file");
+    drop(release);
+    until("the file is taken", || handle.status().taken == 1).await;
+    until("nothing is wrong any more", || handle.status().problem.is_none()).await;
+    stop.send_replace(true);
+    timeout(PATIENCE, task).await.expect("it ends").expect("without a panic");
+    holder.join().expect("it has not panicked");
 }
