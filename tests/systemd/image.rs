@@ -4,18 +4,20 @@ use serde_json::json;
 
 use super::{life::its_files_are_guarded, machine::Machine, prepared::Prepared};
 
-/// Installed in the image, by a dpkg within it.
+/// Installed in the image, by a dpkg within it; the image is booted as a machine that has been booted before.
 pub fn within(prepared: &Prepared) -> String {
     let deb = prepared.debs[1].display();
     format!(
-        "cp '{deb}' \"$machine/root/it.deb\"; chroot \"$machine\" dpkg --install /root/it.deb; rm \"$machine/root/it.deb\"; {FIRST_BOOT}"
+        "cp '{deb}' \"$machine/root/it.deb\"; chroot \"$machine\" dpkg --install /root/it.deb; rm \"$machine/root/it.deb\""
     )
 }
 
-/// Installed by the dpkg of whoever builds it, with the image as another root.
+/// Installed by the dpkg of whoever builds it, with the image as another root; the machine is booted for the first time.
 pub fn from_outside(prepared: &Prepared) -> String {
     let deb = prepared.debs[1].display();
-    format!("dpkg --root=\"$machine\" --force-script-chrootless --install '{deb}'; {FIRST_BOOT}")
+    format!(
+        "dpkg --log=/dev/null --root=\"$machine\" --force-script-chrootless --install '{deb}'; {FIRST_BOOT}"
+    )
 }
 
 /// As images are shipped: the machine gets its number when it is booted first, and units are enabled by their presets.

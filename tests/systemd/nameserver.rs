@@ -8,7 +8,7 @@ use std::{
 
 use super::machine::{Machine, Network};
 
-/// The kinds of records that are asked for (RFC 1035, section 3.2.2; RFC 3596).
+/// The kind of record that is known: an address of IPv4 (RFC 1035, section 3.2.2).
 const A: [u8; 2] = [0, 1];
 
 /// Answers until it is dropped.
