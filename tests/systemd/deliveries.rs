@@ -75,8 +75,8 @@ pub fn to_a_name_that_a_server_knows(machine: &Machine) {
     machine.write("/etc/resolv.conf", "nameserver 127.0.0.53\noptions timeout:1 attempts:1\n");
     let event = machine.emit("to.named", &json!({"n": 1}));
     let attempts = || {
-        let delivery = machine.list(&format!("/v1/deliveries?event={event}")).remove(0);
-        let id = delivery["id"].as_str().expect("an id").to_owned();
+        let deliveries = machine.get(&format!("/v1/deliveries?event={event}"));
+        let id = deliveries["items"][0]["id"].as_str().expect("it has one").to_owned();
         machine.get(&format!("/v1/deliveries/{id}"))["attempts"].as_array().map_or(0, Vec::len)
     };
     eventually("the name is not found", || (attempts() == 1).then_some(()));
