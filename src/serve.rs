@@ -6,8 +6,8 @@
 //! without the store is looked at before it is opened, and a start that fails afterwards closes it.
 //!
 //! Stop: intake closes and no attempt starts any more; what is in flight gets [`DRAIN`], a producer in the middle of
-//! something 5 s, and so does a look at a spool directory; then the writer writes what has queued, and the store is closed. A second signal skips the
-//! waiting. After an error of the store, or when a part has ended that should not, the daemon ends in the same order,
+//! something 5 s, and so does a look at a spool directory; then the writer writes what has queued, and the store is
+//! closed. A second signal skips the waiting. After an error of the store, or when a part has ended that should not, the daemon ends in the same order,
 //! and says so.
 //!
 //! A service manager is told of all this ([`systemd`]): that the start is over, that a reload goes on, that the daemon stops and comes
