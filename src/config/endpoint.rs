@@ -248,7 +248,7 @@ impl Endpoints<'_, '_> {
 
 /// Whether a secret is a key in the form that the profile needs.
 pub(super) fn fits(secret: &Secret, form: &Form) -> Result<(), Fault> {
-    let in_header = form.headers().iter().any(|(_, value)| value.holds(Placeholder::Secret));
+    let in_header = form.headers().iter().any(|header| header.value.holds(Placeholder::Secret));
     if in_header && HeaderValue::from_str(secret.expose()).is_err() {
         return Err(no_header_value());
     }

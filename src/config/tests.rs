@@ -1120,7 +1120,7 @@ fn profiles_of_the_configuration() {
 }
 
 fn header_names(form: &Form) -> Vec<&str> {
-    form.headers().iter().map(|(name, _)| name.as_str()).collect()
+    form.headers().iter().map(|header| header.name.as_str()).collect()
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::{
     model::secret::Secret,
     policy::{
         facts::Facts,
-        form::{Form, is_concealed},
+        form::{Form, Header},
         placeholder::{Pattern, Placeholder},
         template::RenderError,
     },
@@ -90,8 +90,8 @@ fn headers(
     let mut plain = String::with_capacity(128);
     // The values that are no secret share one piece of memory.
     let mut shared = BytesMut::with_capacity(256);
-    for (name, pattern) in form.headers() {
-        let value = if is_concealed(name, pattern) {
+    for Header { name, value: pattern, concealed } in form.headers() {
+        let value = if *concealed {
             // Wiped afterwards; with room for all of it, since a string that grows leaves its old bytes behind.
             let mut text = Zeroizing::new(String::with_capacity(256 + secret.len() * pattern.parts().len()));
             render(pattern, secret, signatures, facts, &mut text);

@@ -15,7 +15,7 @@ use crate::{
         profile::{BodyRule, CloudEventsMode, CloudEventsRule},
         secret::Secret,
     },
-    policy::form::{Form, is_concealed},
+    policy::form::Form,
 };
 
 /// The fingerprint of requests to `url` that `form` and the endpoint's own headers make.
@@ -24,9 +24,9 @@ pub(super) fn fingerprint(url: &Url, endpoint_headers: &[(HeaderName, Secret)], 
     hash.text(env!("CARGO_PKG_VERSION"));
     hash.text(url.as_str());
     hash.count(form.headers().len());
-    for ((name, pattern), (_, written)) in form.headers().iter().zip(&form.profile().headers) {
-        hash.text(name.as_str());
-        hash.text(if is_concealed(name, pattern) { "" } else { written });
+    for (header, (_, written)) in form.headers().iter().zip(&form.profile().headers) {
+        hash.text(header.name.as_str());
+        hash.text(if header.concealed { "" } else { written });
     }
     hash.count(endpoint_headers.len());
     for (name, _) in endpoint_headers {

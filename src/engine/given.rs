@@ -125,7 +125,7 @@ pub(super) fn secret(secret: &Secret, form: &Form) -> Result<(), EndpointError> 
     if text.len() > SECRET_BYTES {
         return unfit(format!("the secret has more than {SECRET_BYTES} bytes: give a shorter one"));
     }
-    let in_header = form.headers().iter().any(|(_, value)| value.holds(Placeholder::Secret));
+    let in_header = form.headers().iter().any(|header| header.value.holds(Placeholder::Secret));
     if in_header && HeaderValue::from_str(text).is_err() {
         return unfit(
             "no header can carry the secret, as its profile wants it: one is visible ASCII without line ends"

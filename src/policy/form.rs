@@ -30,8 +30,20 @@ pub struct Form {
     signed: Pattern,
     each: Pattern,
     join: String,
-    headers: Vec<(HeaderName, Pattern)>,
+    headers: Vec<Header>,
     body: Body,
+}
+
+/// A header of a profile.
+#[derive(Debug)]
+pub struct Header {
+    /// Its name; no other of the form's has it.
+    pub name: HeaderName,
+    /// The value's pattern.
+    pub value: Pattern,
+    /// Whether nobody may see the value once it is made: it holds the secret, or it has text of its own and the name of
+    /// what is kept secret. What consists of placeholders alone tells nothing.
+    pub concealed: bool,
 }
 
 #[derive(Debug)]
@@ -78,8 +90,8 @@ impl Form {
         &self.join
     }
 
-    /// The headers with their values' patterns; no name twice.
-    pub fn headers(&self) -> &[(HeaderName, Pattern)] {
+    /// The profile's headers.
+    pub fn headers(&self) -> &[Header] {
         &self.headers
     }
 
@@ -96,13 +108,13 @@ impl Form {
 
     /// Whether requests show this: signed, in a header, or in a signature's form.
     pub fn shows(&self, placeholder: Placeholder) -> bool {
-        let headers = self.headers.iter().map(|(_, value)| value);
+        let headers = self.headers.iter().map(|header| &header.value);
         headers.chain([&self.signed, &self.each]).any(|pattern| pattern.holds(placeholder))
     }
 
     /// Whether an endpoint of this profile must have a secret: to sign with, or to show.
     pub fn needs_secret(&self) -> bool {
-        self.signs() || self.headers.iter().any(|(_, value)| value.holds(Placeholder::Secret))
+        self.signs() || self.headers.iter().any(|header| header.value.holds(Placeholder::Secret))
     }
 
     /// What the body is, unless a header of the profile says otherwise.
@@ -157,9 +169,8 @@ pub fn is_reserved(name: &HeaderName) -> bool {
     RESERVED.contains(&name.as_str()) || name.as_str().starts_with("proxy-")
 }
 
-/// Whether nobody may see the value of a profile's header once it is made: it holds the secret, or it has text of its own
-/// and the name of what is kept secret. What consists of placeholders alone tells nothing.
-pub fn is_concealed(name: &HeaderName, value: &Pattern) -> bool {
+/// See [`Header::concealed`].
+fn is_concealed(name: &HeaderName, value: &Pattern) -> bool {
     const ALWAYS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
     const ENDS: [&str; 7] = ["token", "key", "secret", "password", "passwd", "credential", "credentials"];
     let name = name.as_str();
@@ -294,20 +305,20 @@ fn join(source: &str) -> Result<Pattern, FormProblem> {
     Ok(pattern)
 }
 
-fn headers(profile: &Profile, errors: &mut Vec<FormError>) -> Vec<(HeaderName, Pattern)> {
+fn headers(profile: &Profile, errors: &mut Vec<FormError>) -> Vec<Header> {
     let algorithm = profile.signature.algorithm;
-    let mut headers: Vec<(HeaderName, Pattern)> = Vec::with_capacity(profile.headers.len());
+    let mut headers: Vec<Header> = Vec::with_capacity(profile.headers.len());
     for (written, value) in &profile.headers {
         let value = header_value(value, algorithm).unwrap_or_else(|why| {
             errors.push(FormError { part: Part::Header(written.clone()), why });
             Pattern::default()
         });
         let name = header_name(written).and_then(|name| {
-            let twice = headers.iter().any(|(other, _)| *other == name);
+            let twice = headers.iter().any(|other| other.name == name);
             if twice { Err(FormProblem::Duplicate) } else { Ok(name) }
         });
         match name {
-            Ok(name) => headers.push((name, value)),
+            Ok(name) => headers.push(Header { concealed: is_concealed(&name, &value), name, value }),
             Err(why) => errors.push(FormError { part: Part::HeaderName(written.clone()), why }),
         }
     }

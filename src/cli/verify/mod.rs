@@ -27,7 +27,7 @@ use crate::{
         time::{Timestamp, format_duration},
     },
     policy::{
-        form::Form,
+        form::{Form, Header},
         key::{self, KeyError},
         placeholder::{Part, Pattern, Placeholder},
     },
@@ -88,7 +88,7 @@ impl Verifier {
                 said.add(placeholder, text);
             }
         };
-        for (name, value) in self.form.headers() {
+        for Header { name, value, .. } in self.form.headers() {
             let Some(text) = text_of(headers, name) else { continue };
             for (placeholder, text) in self.matcher.read(value, text).unwrap_or_default() {
                 add(placeholder, text);
@@ -188,7 +188,7 @@ impl Verifier {
 fn check(form: &Form, matcher: Matcher, secret: &Secret, known: &Said) -> Result<Check, VerifierError> {
     let rule = &form.profile().signature;
     if rule.algorithm == Algorithm::None {
-        let shown = form.headers().iter().any(|(_, value)| matcher.recovers(value, Placeholder::Secret));
+        let shown = form.headers().iter().any(|header| matcher.recovers(&header.value, Placeholder::Secret));
         return if shown { Ok(Check::Token(secret.clone())) } else { Err(VerifierError::Unsigned) };
     }
     can_recompute(form, matcher, known)?;
@@ -280,7 +280,7 @@ pub enum Reason {
 /// Whether all that is signed, and the signature, can be taken back out of the headers, or is known.
 fn can_recompute(form: &Form, matcher: Matcher, known: &Said) -> Result<(), VerifierError> {
     let carried = |wanted: Placeholder| {
-        form.headers().iter().any(|(_, value)| {
+        form.headers().iter().any(|Header { value, .. }| {
             let within =
                 matcher.recovers(value, Placeholder::Signatures) && matcher.recovers(form.each(), wanted);
             matcher.recovers(value, wanted) || within
@@ -305,7 +305,7 @@ fn missing(form: &Form, headers: &HeaderMap, wanted: Placeholder) -> Reason {
     let carries = |value: &Pattern| {
         value.holds(wanted) || form.each().holds(wanted) && value.holds(Placeholder::Signatures)
     };
-    let name = form.headers().iter().find(|(_, value)| carries(value)).map(|(name, _)| name.clone());
+    let name = form.headers().iter().find(|header| carries(&header.value)).map(|header| header.name.clone());
     match name {
         Some(name) if headers.contains_key(&name) => Reason::Unreadable(name),
         Some(name) => Reason::Missing(name),
