@@ -225,7 +225,7 @@ impl Lane {
         request: &Request,
         trace: &mut Trace,
     ) -> Result<(Connection, http::Response<Incoming>), Failure> {
-        if let Some(mut connection) = self.pool.checkout().await {
+        if let Some(mut connection) = self.pool.checkout(trace.started()) {
             trace.address = Some(connection.address());
             trace.begin(Phase::Headers);
             match connection.send(self.wire(request)).await {

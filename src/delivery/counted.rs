@@ -14,6 +14,10 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// Head and body of a request of so many bytes are written as one piece: to copy them costs less than it costs the kernel to
+/// gather them.
+const TOGETHER: usize = 4 << 10;
+
 /// How many bytes a [`Counted`] stream has received so far, and may receive.
 #[derive(Clone, Debug)]
 pub(super) struct Received(Arc<Counts>);
@@ -81,6 +85,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        if length <= TOGETHER {
+            let mut together = Vec::with_capacity(length);
+            bufs.iter().for_each(|buf| together.extend_from_slice(buf));
+            return Pin::new(&mut self.inner).poll_write(cx, &together);
+        }
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 

@@ -26,7 +26,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep_until, timeout},
+    time::sleep_until,
 };
 
 use super::counted::{Counted, Received};
@@ -40,8 +40,8 @@ const IDLE: usize = 256;
 const IDLE_AGE: Duration = Duration::from_secs(30);
 /// How often idle connections are looked through for those that their peers have closed.
 const SWEEP: Duration = Duration::from_secs(5);
-/// How long it may take to find a connection in the pool that is ready: an attempt's time is its own.
-const READY: Duration = Duration::from_millis(250);
+/// A connection that came back so lately is given out as it was found then.
+const FRESH: Duration = Duration::from_millis(1);
 /// The connection's buffer: an answer's headers must fit in it.
 const BUFFER: usize = 64 << 10;
 /// What may come until an answer's headers are complete: interim answers, the headers, and what of the body is read
@@ -151,18 +151,11 @@ impl Pool {
         Ok(Connection { address, sender, received, exchange })
     }
 
-    /// The idle connection last used, if one of them can still be used.
-    pub(super) async fn checkout(&self) -> Option<Connection> {
-        timeout(READY, self.find_ready()).await.ok().flatten()
-    }
-
-    async fn find_ready(&self) -> Option<Connection> {
-        while let Some(mut connection) = self.pop() {
-            if !connection.is_open() {
-                continue;
-            }
-            let Connection { sender, exchange, .. } = &mut connection;
-            if exchange.drive(sender.ready()).await.is_ok() {
+    /// The idle connection last used, if one of them can still be used. One that its peer has closed since may be among those
+    /// that came back just now: then the request is not answered, and sent again over another.
+    pub(super) fn checkout(&self, now: Instant) -> Option<Connection> {
+        while let Some(Idle { mut connection, since, .. }) = self.pop(now) {
+            if now.saturating_duration_since(since) < FRESH || connection.is_ready() {
                 return Some(connection);
             }
         }
@@ -172,8 +165,7 @@ impl Pool {
     /// Takes back a connection whose answer has been read to its end; closes it where it cannot be kept.
     pub(super) fn checkin(self: &Arc<Self>, mut connection: Connection) {
         let Ok(slot) = Arc::clone(&self.limits.slots).try_acquire_owned() else { return };
-        // One whose peer has answered without reading the whole request is never ready again.
-        if !connection.is_open() || !connection.sender.is_ready() {
+        if !connection.is_ready() {
             return;
         }
         let since = self.clock.instant();
@@ -187,12 +179,11 @@ impl Pool {
         }
     }
 
-    fn pop(&self) -> Option<Connection> {
-        let now = self.clock.instant();
+    fn pop(&self, now: Instant) -> Option<Idle> {
         let mut state = self.lock();
         let last = state.idle.pop()?;
         if now.saturating_duration_since(last.since) < self.limits.age {
-            return Some(last.connection);
+            return Some(last);
         }
         // The others have been idle for longer still.
         state.idle.clear();
@@ -243,7 +234,13 @@ impl Connection {
         self.exchange.drive(work).await
     }
 
-    /// Whether it can be used again, as far as it can be told without waiting.
+    /// Whether a request can be sent over it, as far as it can be told without waiting. One whose peer has answered without
+    /// reading the whole request is never ready again.
+    fn is_ready(&mut self) -> bool {
+        self.is_open() && self.sender.is_ready()
+    }
+
+    /// Whether it is open, as far as it can be told without waiting.
     fn is_open(&mut self) -> bool {
         // Nobody waits: whoever uses it next looks again.
         self.exchange.advance(&mut Context::from_waker(Waker::noop())) && !self.sender.is_closed()
@@ -309,7 +306,7 @@ mod tests {
                 assert!(pool.sweep().is_none(), "nothing is left to look at");
                 assert_eq!(idle(&pool), (0, 0));
             }
-            assert!(pool.checkout().await.is_none());
+            assert!(pool.checkout(pool.clock.instant() + FRESH).is_none());
             assert_eq!(idle(&pool), (0, 0));
         }
     }
@@ -351,7 +348,7 @@ mod tests {
             pool.checkin(connection);
         }
         assert_eq!(idle(&pool), (IDLE_PER_LANE, IDLE_PER_LANE));
-        let connection = pool.checkout().await.expect("an idle connection");
+        let connection = pool.checkout(pool.clock.instant()).expect("an idle connection");
         assert_eq!(usize::from(connection.address().port()), IDLE_PER_LANE);
         // Those that were not kept are closed.
         assert_eq!(peers.pop().expect("a peer").read(&mut [0; 1]).await.expect("an end"), 0);
