@@ -93,7 +93,13 @@ impl Clock {
 
     /// Whether the wall clock is not set.
     pub fn is_unset(self) -> bool {
-        self.mark().is_unset()
+        self.wall_and_unset().1
+    }
+
+    /// What the wall clock says, and whether it is not set, by one look at it.
+    pub fn wall_and_unset(self) -> (Timestamp, bool) {
+        let (wall, greatest) = self.wall_and_age();
+        (wall, Mark { schedule: wall, wall, greatest }.is_unset())
     }
 
     /// All of them at this moment.

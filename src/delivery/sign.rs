@@ -74,6 +74,8 @@ impl Signer {
                 signatures.all.push_str(form.join());
             }
             let signature = self.signature(key, encoding, form.signed(), facts, body);
+            // With room for what else there is in a signature's form, as a rule.
+            signatures.all.reserve(signature.len() + 16);
             form.each().render(&mut signatures.all, |placeholder, out| match placeholder {
                 Placeholder::Signature => out.push_str(&signature),
                 fact => facts.write(fact, out),
@@ -111,7 +113,8 @@ impl Signer {
 
     /// The HMAC over what is signed, not yet finished.
     fn mac(&self, mut mac: Hmac<Sha256>, signed: &Pattern, facts: &Facts<'_>, body: &[u8]) -> Hmac<Sha256> {
-        let mut text = String::new();
+        // An id or a time, as a rule.
+        let mut text = String::with_capacity(32);
         for part in signed.parts() {
             match part {
                 Part::Placeholder(Placeholder::Body) => mac.update(body),

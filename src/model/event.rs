@@ -64,7 +64,10 @@ impl FromStr for EventType {
             Err(ParseTypeError::TooLong)
         } else if !text.bytes().all(allowed) {
             Err(ParseTypeError::Character)
-        } else if text.split('.').any(str::is_empty) {
+        } else if text.starts_with('.')
+            || text.ends_with('.')
+            || text.as_bytes().windows(2).any(|two| two == b"..")
+        {
             Err(ParseTypeError::EmptySegment)
         } else {
             Ok(Self(Arc::from(text)))

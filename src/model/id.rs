@@ -251,11 +251,17 @@ fn truncate(wide: u128) -> u64 {
 
 /// The 26 characters of Crockford's base32, in lower case, that stand for these bits.
 pub fn base32(id: u128) -> [u8; 26] {
+    /// Characters of which a machine word has the bits.
+    const CHUNK: usize = 12;
     let mut text = [0; 26];
     let mut rest = id;
-    for place in text.iter_mut().rev() {
-        *place = ALPHABET[usize::try_from(rest & 31).expect("below 32")];
-        rest >>= 5;
+    for chunk in text.rchunks_mut(CHUNK) {
+        let mut word = truncate(rest);
+        for place in chunk.iter_mut().rev() {
+            *place = ALPHABET[usize::try_from(word & 31).expect("below 32")];
+            word >>= 5;
+        }
+        rest >>= 5 * CHUNK;
     }
     text
 }
