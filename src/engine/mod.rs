@@ -16,6 +16,7 @@ mod backlog;
 pub mod directory;
 pub mod endpoints;
 mod fingerprint;
+mod flights;
 mod given;
 mod memory;
 mod recover;
@@ -32,12 +33,13 @@ use std::{collections::HashMap, convert::Infallible, mem, pin::pin, sync::Arc, t
 
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
-    task::{self, JoinError, JoinSet},
+    task::{self, JoinSet},
 };
 
 use self::{
     attempt::{Crash, Ended, Kitchen, Surroundings, attempt},
     directory::{Directory, Swap, Target},
+    flights::{Flights, Landed},
     memory::Memory,
     standing::Standing,
     timeline::Timeline,
@@ -55,7 +57,7 @@ use crate::{
         profile::Profile,
         time::{Minute, Timestamp},
     },
-    outbox::{self, Count, Loaded, NotSettled, Notice, OriginNews, Reader, Settle, StoreError},
+    outbox::{self, Count, Door, Loaded, NotSettled, Notice, OriginNews, Reader, Settle, StoreError},
     policy::{decide, outage::Shared},
     scheduler::{Hold, LaneRules, LaneStatus, Open, Pause, Scheduler, Start, Verdict},
 };
@@ -84,6 +86,8 @@ enum Command {
     Overview(oneshot::Sender<Overview>),
     /// Whether the loop goes round.
     Probe(oneshot::Sender<bool>),
+    /// What the loop looks at each time has changed.
+    Look,
     /// The wall clock may stand otherwise.
     Clock,
     /// An endpoint is another.
@@ -275,6 +279,20 @@ pub enum Stop {
     Now,
 }
 
+/// Calls the engine when it is to stop, and when an attempt may begin again. It hears of that as of anything else: to listen for
+/// these itself would cost it more, each time it goes round, than most of what it does.
+async fn call(engine: Handle, mut stop: watch::Receiver<Stop>, mut door: watch::Receiver<Door>) {
+    loop {
+        let changed = tokio::select! {
+            changed = stop.changed() => changed,
+            changed = door.changed() => changed,
+        };
+        if changed.is_err() || engine.0.send(Command::Look).is_err() {
+            return;
+        }
+    }
+}
+
 /// An outcome on its way to the disk: what follows when it is there.
 struct Settling {
     lane: EndpointNumber,
@@ -297,13 +315,13 @@ pub struct Engine {
     timeline: Timeline,
     chance: Chance,
     metrics: Metrics,
-    attempts: JoinSet<(Start, Ended)>,
-    /// Which delivery each task is about, for tasks that panic.
-    tasks: HashMap<task::Id, Start, BuildNumberHasher>,
+    flights: Flights,
     /// The store as of the last commit that was heard of: attempts that start between two commits share it. Given up
     /// with the next, so that it keeps no pages from being used again for longer.
     view: Option<Arc<Reader>>,
-    /// Outcomes on their way to the disk.
+    /// Outcomes that the writer is about to be given.
+    outcomes: Vec<Settle>,
+    /// Outcomes on their way to the disk, these among them.
     settling: HashMap<DeliveryKey, Settling, BuildNumberHasher>,
     /// What was replayed while an earlier start of it was still to find that it had ended.
     replayed: HashMap<DeliveryKey, Scheduled, BuildNumberHasher>,
@@ -358,9 +376,9 @@ impl Engine {
             timeline: Timeline::new(clock, require_clock),
             chance,
             metrics,
-            attempts: JoinSet::new(),
-            tasks: HashMap::default(),
+            flights: Flights::new(),
             view: None,
+            outcomes: Vec::new(),
             settling: HashMap::default(),
             replayed: HashMap::default(),
             cancels: HashMap::default(),
@@ -390,21 +408,21 @@ impl Engine {
     pub async fn run(
         mut self,
         mut notices: mpsc::UnboundedReceiver<Notice>,
-        mut stop: watch::Receiver<Stop>,
+        stop: watch::Receiver<Stop>,
     ) -> Result<(), StoreError> {
         let mut backlog = backlog::read(self.around.outbox.clone(), self.around.crash.last_seq);
-        let passes = self.start_passes();
+        let mut passes = self.start_passes();
+        passes.spawn(call(self.handle.clone(), stop.clone(), self.around.outbox.room().door()));
         self.begin_clock();
         // Attempts share a receiver: each with one of its own would count itself in and out.
         let shared_stop = Arc::new(stop.clone());
-        let mut heard = Vec::new();
+        let (mut heard, mut landed) = (Vec::new(), Vec::new());
         // Set anew only when the time has changed for which it is set.
         let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
         let mut armed = None;
-        let mut door = self.around.outbox.room().door();
         let result = loop {
             let stopping = *stop.borrow();
-            if stopping == Stop::Now || (stopping == Stop::Drain && self.attempts.is_empty()) {
+            if stopping == Stop::Now || (stopping == Stop::Drain && self.flights.is_empty()) {
                 break Ok(());
             }
             if stopping == Stop::Run
@@ -412,7 +430,7 @@ impl Engine {
             {
                 break Err(error);
             }
-            if self.attempts.is_empty() {
+            if self.flights.is_empty() {
                 // Nobody reads in it, and no outcome may come for a long time, at which it would be made anew.
                 self.view = None;
             }
@@ -426,14 +444,19 @@ impl Engine {
             armed = wake;
             let result = tokio::select! {
                 count = notices.recv_many(&mut heard, 64) => self.hear(count, &mut heard),
-                Some(ended) = self.attempts.join_next_with_id() => self.finish_all(ended),
+                () = self.flights.wait(&mut landed) => {
+                    // Others that can go on do so first. What ends by that is seen to together, and what begins then
+                    // begins together: answers, rounds and requests in turn, one at a time, would push each other's
+                    // code and data out of the processor's caches.
+                    task::yield_now().await;
+                    self.flights.take(&mut landed);
+                    self.finish_all(&mut landed)
+                }
                 page = backlog.recv(), if !self.running && self.parking < MAX_PARKING => self.take_backlog(page),
                 Some(command) = self.commands.recv() => self.take(command, &mut notices, &mut heard),
                 () = &mut alarm, if armed.is_some() => { armed = None; Ok(()) }
-                _ = stop.changed() => Ok(()),
-                // That an attempt may begin again; the room is there as long as this is.
-                _ = door.changed() => Ok(()),
             };
+            self.hand_over();
             if let Err(error) = result {
                 break Err(error);
             }
@@ -445,7 +468,7 @@ impl Engine {
         drop(passes);
         let again = self.failures.take_all();
         self.tell_again(&again);
-        self.attempts.shutdown().await;
+        self.flights.cut_off().await;
         result.map_err(|error| first_cause(error, &mut notices))
     }
 
@@ -544,10 +567,7 @@ impl Engine {
             let around = Arc::clone(&self.around);
             let doubtful = self.standings.get(&start.lane).is_some_and(|one| one.consecutive_failures > 0);
             let stop = Arc::clone(stop);
-            // In a box: tasks are moved about as they begin and end.
-            let attempt = Box::pin(attempt(start, view, target, doubtful, around, stop));
-            let task = self.attempts.spawn(async move { (start, attempt.await) });
-            self.tasks.insert(task.id(), start);
+            self.flights.begin(start, attempt(start, view, target, doubtful, around, stop));
         }
         Ok(())
     }
@@ -754,34 +774,26 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes in an attempt that has ended, and all others that have.
-    fn finish_all(&mut self, first: Result<(task::Id, (Start, Ended)), JoinError>) -> Result<(), StoreError> {
-        let mut next = Some(first);
-        while let Some(ended) = next {
-            self.finish(ended)?;
-            next = self.attempts.try_join_next_with_id();
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, ended: Result<(task::Id, (Start, Ended)), JoinError>) -> Result<(), StoreError> {
-        match ended {
-            Ok((id, (start, ended))) => {
-                self.tasks.remove(&id);
-                self.follow(start, ended)?;
-                self.go_again(start.key);
-                Ok(())
-            }
-            Err(error) => {
-                if let Some(start) = self.tasks.remove(&error.id()) {
-                    tracing::error!(kind = Kind::Panicked.word(), %error, "an attempt panicked; its delivery is tried again in a minute");
+    /// Takes in attempts that are over.
+    fn finish_all(&mut self, landed: &mut Vec<Landed>) -> Result<(), StoreError> {
+        for (start, ended) in landed.drain(..) {
+            match ended {
+                Some(ended) => self.follow(start, ended)?,
+                None => {
+                    let (event, slot) = (start.key.seq.get(), start.key.slot);
+                    tracing::error!(
+                        kind = Kind::Panicked.word(),
+                        event,
+                        slot,
+                        "an attempt panicked; its delivery is tried again in a minute"
+                    );
                     let now = self.around.clock.now();
                     self.put_back(start, now.plus(PANIC_PAUSE), now);
-                    self.go_again(start.key);
                 }
-                Ok(())
             }
+            self.go_again(start.key);
         }
+        Ok(())
     }
 
     /// Does what follows from an attempt.
@@ -858,8 +870,8 @@ impl Engine {
         // `now` is a whole millisecond, rounded down: counted from the next one, no delay is shortened.
         let end = now.plus(Duration::from_millis(1));
         let chance = self.chance.fraction();
-        let wall = self.around.clock.wall();
-        let set = (!self.around.clock.is_unset()).then_some(wall);
+        let (wall, unset) = self.around.clock.wall_and_unset();
+        let set = (!unset).then_some(wall);
         let decision = decide::decide(before, &report.outcome, profile, failures, chance, end, set);
         let (down, circuit) = (self.down(), self.circuit(start.lane));
         self.scheduler.handle_sign(start.key, |shared| shared.sign(&report.outcome));
@@ -877,24 +889,31 @@ impl Engine {
         }
         let attempt = Some((why, report));
         let settle = Settle { key: start.key, delivery: decision.delivery, attempt, count };
-        self.settle(start, settle, None);
+        self.settle(start, settle, wall, None);
     }
 
     /// Ends a delivery without an attempt, as `delivery` is.
     fn end(&mut self, start: Start, delivery: Delivery, pass: Option<Pass>) {
         let settle = Settle { key: start.key, delivery, attempt: None, count: None };
-        self.settle(start, settle, pass);
+        self.settle(start, settle, self.around.clock.wall(), pass);
     }
 
-    fn settle(&mut self, start: Start, mut settle: Settle, pass: Option<Pass>) {
+    fn settle(&mut self, start: Start, mut settle: Settle, wall: Timestamp, pass: Option<Pass>) {
         // What is to come is planned on the schedule's time; an end is a fact, for people to read.
         if matches!(settle.delivery.state, State::Succeeded | State::Failed(_)) {
-            settle.delivery.due = self.around.clock.wall();
+            settle.delivery.due = wall;
         }
         let (state, due) = (settle.delivery.state, settle.delivery.due);
         self.settling
             .insert(settle.key, Settling { lane: start.lane, state, due, count: settle.count, _pass: pass });
-        self.around.outbox.settle(settle);
+        self.outcomes.push(settle);
+    }
+
+    /// Gives what has been decided since the last time to the writer, all of it at once.
+    fn hand_over(&mut self) {
+        if !self.outcomes.is_empty() {
+            self.around.outbox.settle(self.outcomes.drain(..));
+        }
     }
 
     /// Does what it is told. What the writer said before the commit that a swap comes from is heard before it: of that hangs
@@ -947,6 +966,7 @@ impl Engine {
             Command::Probe(answer) => {
                 let _ = answer.send(true);
             }
+            Command::Look => {}
             Command::Recover => self.recovers.notify_one(),
             Command::Clock => self.mind_clock(),
             Command::Changed(number, answer) => {

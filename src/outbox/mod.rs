@@ -232,10 +232,10 @@ impl Outbox {
         Accepting(receiver)
     }
 
-    /// Has an outcome written; [`Notice::Settled`] says when it is durable, [`Notice::NotSettled`] that it
+    /// Has outcomes written; for each [`Notice::Settled`] says when it is durable, [`Notice::NotSettled`] that it
     /// was not written.
-    pub fn settle(&self, settle: Settle) {
-        self.queue.settle(settle);
+    pub fn settle(&self, settles: impl IntoIterator<Item = Settle>) {
+        self.queue.settle(settles);
     }
 
     /// Waits until the writer has come round once more, with what had queued before; false: it has ended.

@@ -171,10 +171,11 @@ impl Queue {
         });
     }
 
-    pub(super) fn settle(&self, settle: Settle) {
+    pub(super) fn settle(&self, settles: impl IntoIterator<Item = Settle>) {
         self.add(|work| {
-            work.ordered |= settle.delivery.order != Order::Free;
-            work.settles.push(settle);
+            let before = work.settles.len();
+            work.settles.extend(settles);
+            work.ordered |= work.settles[before..].iter().any(|settle| settle.delivery.order != Order::Free);
         });
     }
 
