@@ -8,6 +8,7 @@ mod golden;
 mod packed;
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::Write as _,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
@@ -234,8 +235,15 @@ fn a_backup_under_load_has_what_was_acknowledged_before_its_moment() {
     assert!((before..acknowledged.len()).contains(&ids.len()), "{} of {}", ids.len(), acknowledged.len());
     assert_eq!(ids, acknowledged[..ids.len()], "the first that were acknowledged, without a gap");
 
-    // Put back, it goes on: with its events, with attempts that are marked, and with new ids.
+    // Put back, it goes on: with its events, with attempts that are marked, and with new ids. Marked is what was due by
+    // then, as the three are that have been attempted again since.
     let count = ids.len();
+    let attempted = receiver.hooks_at("/fail").len();
+    eventually("what failed when the backup was made has been due again", || {
+        let hooks = receiver.hooks_at("/fail");
+        let again: HashSet<_> = hooks[attempted..].iter().map(|hook| &hook.body).collect();
+        (again.len() == 3).then_some(())
+    });
     world.stop();
     let output = stopped(&world, "restore", &[backup.to_str().expect("UTF-8")]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
