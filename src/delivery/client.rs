@@ -1,8 +1,11 @@
 //! The client: one for the daemon, with a lane for each target, over which attempts are made.
 //!
 //! Dropping an attempt closes its connection. Dropping a lane closes what is idle in its pool.
+//!
+//! What an attempt waits for is pinned where it is made: to be awaited by value it would be moved, and a future is as large
+//! as all that it may come to hold.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
@@ -201,14 +204,19 @@ impl Lane {
 
     /// One attempt: a `POST` and what came back, within the request's time. `is_success` tells by the status how
     /// much of the body is worth keeping. Must run on the daemon's runtime.
-    pub async fn attempt(&self, request: Request, is_success: impl Fn(u16) -> bool) -> Exchange {
+    pub async fn attempt(&self, request: &Request, is_success: impl Fn(u16) -> bool) -> Exchange {
         let mut trace = Trace::start(self.shared.clock);
         let timeout = request.timeout.min(LONGEST);
         let deadline = Instant::from_std(trace.started() + timeout);
-        let outcome = match timeout_at(deadline, self.headers(&request, &mut trace)).await {
+        let answered = {
+            let headers = pin!(self.headers(request, &mut trace));
+            timeout_at(deadline, headers).await
+        };
+        let outcome = match answered {
             Ok(Ok((connection, response))) => {
                 trace.begin(Phase::Body);
-                Outcome::Response(self.body(connection, response, deadline, timeout, is_success).await)
+                let body = pin!(self.body(connection, response, deadline, timeout, is_success));
+                Outcome::Response(body.await)
             }
             Ok(Err(failure)) => Outcome::Failure(match &self.tunnel {
                 Some(tunnel) => tunnel.behind(failure),
@@ -228,7 +236,8 @@ impl Lane {
         if let Some(mut connection) = self.pool.checkout(trace.started()) {
             trace.address = Some(connection.address());
             trace.begin(Phase::Headers);
-            match connection.send(self.wire(request)).await {
+            let sent = pin!(connection.send(self.wire(request))).await;
+            match sent {
                 Ok(response) => return Ok((connection, response)),
                 // Sent a second time only where the peer cannot have begun to answer the first.
                 Err(failed) if failed.unanswered => trace.reconnect(),
@@ -238,8 +247,8 @@ impl Lane {
         // Rare, and large: in a place of its own, or every attempt would carry room for it.
         let mut connection = Box::pin(self.open(trace)).await?;
         trace.begin(Phase::Headers);
-        let response = connection.send(self.wire(request)).await;
-        response.map(|response| (connection, response)).map_err(|failed| failure::exchanging(&failed.error))
+        let sent = pin!(connection.send(self.wire(request))).await;
+        sent.map(|response| (connection, response)).map_err(|failed| failure::exchanging(&failed.error))
     }
 
     /// A fresh connection: resolved, guarded, dialled, and its peer authenticated.
@@ -304,7 +313,8 @@ impl Lane {
         is_success: impl Fn(u16) -> bool,
     ) -> Response {
         let (head, incoming) = response.into_parts();
-        let mut body = connection.drive(Body::read(incoming, deadline)).await;
+        let reading = pin!(Body::read(incoming, deadline));
+        let mut body = connection.drive(reading).await;
         // After a 101 whatever comes is no HTTP.
         if body.is_complete() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             self.pool.checkin(connection);

@@ -2,9 +2,9 @@
 //!
 //! A connection has no task of its own: whoever uses it moves its bytes, so that an answer wakes the attempt that
 //! waits for it and nobody else. What is dropped is closed: a connection with the attempt that uses it, the idle ones with
-//! their pool. An idle connection that its peer has closed is found out when it is taken; and while there are idle ones,
-//! one timer closes those that have been so for too long, or whose peer has gone. Nothing wakes up where no connection
-//! is open.
+//! their pool. An idle connection that its peer has closed is found out when it is taken, or, where it has come back only
+//! just before, when a request gets no answer over it; and while there are idle ones, one timer closes those that have been
+//! so for too long, or whose peer has gone. Nothing wakes up where no connection is open.
 
 use std::{
     future::{Future, poll_fn},
@@ -112,16 +112,14 @@ impl Exchange {
     }
 
     /// Does `work`, which is about this connection, and moves its bytes meanwhile.
-    async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        poll_fn(|context| {
+    fn drive<F: Future>(&mut self, mut work: Pin<&mut F>) -> impl Future<Output = F::Output> {
+        poll_fn(move |context| {
             if let Poll::Ready(done) = work.as_mut().poll(context) {
                 return Poll::Ready(done);
             }
             self.advance(context);
             work.as_mut().poll(context)
         })
-        .await
     }
 }
 
@@ -151,8 +149,8 @@ impl Pool {
         Ok(Connection { address, sender, received, exchange })
     }
 
-    /// The idle connection last used, if one of them can still be used. One that its peer has closed since may be among those
-    /// that came back just now: then the request is not answered, and sent again over another.
+    /// The idle connection last used, if one of them can still be used. One that came back just now is not looked at again:
+    /// where its peer has closed it since, the request gets no answer.
     pub(super) fn checkout(&self, now: Instant) -> Option<Connection> {
         while let Some(Idle { mut connection, since, .. }) = self.pop(now) {
             if now.saturating_duration_since(since) < FRESH || connection.is_ready() {
@@ -220,7 +218,8 @@ impl Connection {
     ) -> Result<Response<Incoming>, SendError> {
         let before = self.received.bytes();
         self.received.allow(BEFORE_BODY);
-        let sent = self.exchange.drive(self.sender.try_send_request(request)).await;
+        let sending = pin!(self.sender.try_send_request(request));
+        let sent = self.exchange.drive(sending).await;
         // Nothing of the body is read before it is asked for; how much of it is, is up to who asks.
         self.received.allow(u64::MAX);
         sent.map_err(|failed| SendError {
@@ -230,8 +229,8 @@ impl Connection {
     }
 
     /// Reads an answer's body, or does whatever else needs the connection's bytes to be moved.
-    pub(super) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
-        self.exchange.drive(work).await
+    pub(super) fn drive<F: Future>(&mut self, work: Pin<&mut F>) -> impl Future<Output = F::Output> {
+        self.exchange.drive(work)
     }
 
     /// Whether a request can be sent over it, as far as it can be told without waiting. One whose peer has answered without
@@ -284,7 +283,10 @@ mod tests {
         };
         let (response, ()) = tokio::join!(connection.send(Request::new(Full::default())), answer);
         let response = response.unwrap_or_else(|failed| panic!("{}", failed.error));
-        assert_eq!(connection.drive(response.into_body().collect()).await.expect("a body").to_bytes(), "ok");
+        assert_eq!(
+            connection.drive(pin!(response.into_body().collect())).await.expect("a body").to_bytes(),
+            "ok"
+        );
         (connection, theirs)
     }
 
@@ -312,6 +314,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn over_one_that_was_closed_as_it_came_back_a_request_gets_no_answer() {
+        let pool = pool();
+        let (connection, peer) = used(&pool).await;
+        pool.checkin(connection);
+        drop(peer);
+        let since = pool.lock().idle[0].since;
+        let mut connection = pool.checkout(since).expect("it is given out as it was");
+        let failed = connection.send(Request::new(Full::default())).await.expect_err("nobody is there");
+        assert!(failed.unanswered, "{}", failed.error);
+    }
+
+    #[tokio::test]
     async fn a_connection_closed_before_it_comes_back_is_not_kept() {
         let pool = pool();
         let (connection, peer) = used(&pool).await;
@@ -333,7 +347,7 @@ mod tests {
         let request = Request::new(Full::new(Bytes::from(vec![0; 1 << 20])));
         let (response, ()) = tokio::join!(connection.send(request), answer);
         let response = response.unwrap_or_else(|failed| panic!("{}", failed.error));
-        connection.drive(response.into_body().collect()).await.expect("an empty body");
+        connection.drive(pin!(response.into_body().collect())).await.expect("an empty body");
         pool.checkin(connection);
         assert_eq!(idle(&pool), (0, 0));
     }

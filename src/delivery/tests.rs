@@ -228,7 +228,7 @@ fn request(timeout: Duration) -> Request {
 /// An attempt, as the engine makes them: on a task, under a rule for success.
 async fn attempt(lane: &Arc<Lane>, timeout: Duration) -> Exchange {
     let lane = Arc::clone(lane);
-    let made = tokio::spawn(async move { lane.attempt(request(timeout), |status| status == 200).await });
+    let made = tokio::spawn(async move { lane.attempt(&request(timeout), |status| status == 200).await });
     made.await.expect("no panic")
 }
 
@@ -263,7 +263,7 @@ async fn the_request_as_it_is_received() {
         headers.push((HeaderName::from_static(own), HeaderValue::from_static("chunked")));
     }
     let request = Request { path: None, headers, body: Bytes::from_static(b"body"), timeout: AMPLE };
-    let exchange = lane(&peer.url("/a/b?c=d#e")).attempt(request, |_| true).await;
+    let exchange = lane(&peer.url("/a/b?c=d#e")).attempt(&request, |_| true).await;
     assert_eq!(response(&exchange).status, 200);
     let expected = format!(
         "POST /a/b?c=d HTTP/1.1\r\nhost: {}\r\ncontent-length: 4\r\nx-signature: sha256=00\r\n\r\nbody",
@@ -276,7 +276,7 @@ async fn the_request_as_it_is_received() {
 async fn an_empty_body_has_a_length() {
     let mut peer = Peer::start(vec![vec![answer(OK)]]).await;
     let request = Request { path: None, headers: vec![], body: Bytes::new(), timeout: AMPLE };
-    let exchange = lane(&peer.url("")).attempt(request, |_| true).await;
+    let exchange = lane(&peer.url("")).attempt(&request, |_| true).await;
     assert_eq!(response(&exchange).status, 200);
     let expected = format!("POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n", peer.address);
     assert_eq!(peer.request().await, expected);
@@ -371,7 +371,7 @@ async fn connections_closed_at_any_time_fail_no_attempt() {
     for started in 0.. {
         if started < ATTEMPTS {
             let lane = Arc::clone(&lane);
-            under_way.spawn(async move { lane.attempt(request(AMPLE), |_| true).await });
+            under_way.spawn(async move { lane.attempt(&request(AMPLE), |_| true).await });
         }
         if started >= 16 {
             let Some(exchange) = under_way.join_next().await else { break };
@@ -422,7 +422,7 @@ async fn an_idle_connection_grows_old_and_is_closed() {
     let mut peer = Peer::start(vec![vec![answer(OK), Act::UntilClosed]]).await;
     let client = Client::with_idle_age(Rules::default(), Clock::start(), Duration::from_millis(50));
     let lane = lane_of(&client, &peer.url("/"));
-    lane.attempt(request(AMPLE), |_| true).await;
+    lane.attempt(&request(AMPLE), |_| true).await;
     peer.ended().await;
 }
 
@@ -430,7 +430,7 @@ async fn an_idle_connection_grows_old_and_is_closed() {
 async fn a_lane_that_is_dropped_closes_its_connections() {
     let mut peer = Peer::start(vec![vec![answer(OK), Act::UntilClosed]]).await;
     let lane = lane(&peer.url("/"));
-    lane.attempt(request(AMPLE), |_| true).await;
+    lane.attempt(&request(AMPLE), |_| true).await;
     drop(lane);
     peer.ended().await;
 }
@@ -439,8 +439,9 @@ async fn a_lane_that_is_dropped_closes_its_connections() {
 async fn an_attempt_that_is_dropped_closes_its_connection() {
     let mut peer = Peer::start(vec![vec![Act::Swallow, Act::UntilClosed], vec![answer(OK)]]).await;
     let lane = Arc::new(lane(&peer.url("/")));
+    let request = request(AMPLE);
     tokio::select! {
-        _ = lane.attempt(request(AMPLE), |_| true) => panic!("nobody answers"),
+        _ = lane.attempt(&request, |_| true) => panic!("nobody answers"),
         _ = peer.requests.recv() => (),
     }
     peer.ended().await;
@@ -465,7 +466,7 @@ async fn a_request_that_nobody_reads_runs_out_of_time() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let lane = lane(&format!("http://{}/", listener.local_addr().expect("an address")));
     let request = Request { body: Bytes::from(vec![b'x'; LENGTH]), ..request(SHORT) };
-    let (exchange, accepted) = tokio::join!(lane.attempt(request, |_| true), listener.accept());
+    let (exchange, accepted) = tokio::join!(lane.attempt(&request, |_| true), listener.accept());
     assert_eq!(failure(&exchange).kind, FailureKind::Timeout);
     // The connection is closed: what is still to be read is what the kernel had taken.
     let mut rest = Vec::new();
@@ -603,7 +604,8 @@ async fn a_reset_is_a_failure() {
         read_request(&mut stream).await.expect("a request");
         stream.set_zero_linger().expect("a socket option");
     };
-    let (exchange, ()) = tokio::join!(lane.attempt(request(AMPLE), |_| true), reset);
+    let request = request(AMPLE);
+    let (exchange, ()) = tokio::join!(lane.attempt(&request, |_| true), reset);
     assert_eq!(failure(&exchange).kind, FailureKind::Protocol);
     assert!(failure(&exchange).message.contains("ECONNRESET"), "{:?}", exchange.outcome);
     assert!(!exchange.reconnected);
@@ -663,7 +665,7 @@ async fn the_guard_is_asked_before_anything_is_dialled() {
         let client = Client::with_roots(rules, Clock::start(), roots, Options::default());
         let url = format!("http://{host}:{}/", peer.address.port());
         let lane = lane_of(&client, &url);
-        let exchange = lane.attempt(request(AMPLE), |_| true).await;
+        let exchange = lane.attempt(&request(AMPLE), |_| true).await;
         assert_eq!(failure(&exchange).kind, FailureKind::Refused, "{host}");
         assert!(failure(&exchange).message.contains("127.0.0.0/8"), "{:?}", exchange.outcome);
         assert_eq!(exchange.address, None);

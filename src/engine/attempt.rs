@@ -1,6 +1,6 @@
 //! One attempt, as a task: read the row, make the request, say what came of it. What follows is the engine's.
 
-use std::{panic::resume_unwind, sync::Arc};
+use std::{panic::resume_unwind, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::Uri;
@@ -15,12 +15,13 @@ use super::{
     directory::Target,
     memory::{Memory, Taken},
     settings::Active,
+    step_back,
 };
 use crate::{
     clock::Clock,
     delivery::{
         client::path_and_query,
-        exchange::Request,
+        exchange::{Exchange, Request},
         request::{PrepareError, Prepared, headers_again, prepare},
         sign::Signatures,
     },
@@ -136,13 +137,22 @@ pub(super) enum Ended {
     Store { accepted_at: Option<Timestamp>, error: StoreError },
 }
 
-/// Makes the attempt `start`, of a delivery whose state is in `view`, to `target`, whose last attempt failed if it is `doubtful`. One
-/// that has not begun to send when `stop` says so does not begin.
+/// How an attempt is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    /// Its endpoint's last attempt failed.
+    pub(super) doubtful: bool,
+    /// Others begin with it, as far as can be told.
+    pub(super) crowded: bool,
+}
+
+/// Makes the attempt `start`, of a delivery whose state is in `view`, to `target`. One that has not begun to send when `stop`
+/// says so does not begin.
 pub(super) async fn attempt(
     start: Start,
     view: Arc<Reader>,
     target: Arc<Target>,
-    doubtful: bool,
+    How { doubtful, crowded }: How,
     around: Arc<Surroundings>,
     stop: Arc<watch::Receiver<Stop>>,
 ) -> Ended {
@@ -188,45 +198,57 @@ pub(super) async fn attempt(
     let id_key = around.outbox.id_key();
     let mut size = brief.size;
     loop {
-        let _room = if let Some(room) = at_once.take() {
-            room
-        } else {
-            let mut stop = watch::Receiver::clone(&stop);
-            tokio::select! {
-                biased;
-                // The daemon's end, also when nobody is left to speak of it.
-                _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ended::NotDue { due: before.due },
-                room = around.memory.take(size, doubtful) => room,
-            }
+        // What is rare and takes much room while it waits is in a box: or every attempt would carry room for it.
+        let room = match at_once.take() {
+            Some(room) => Some(room),
+            None => Box::pin(unless_stopped(&stop, around.memory.take(size, doubtful))).await,
         };
+        let Some(_room) = room else { return Ended::NotDue { due: before.due } };
         let event = match read.take() {
             Some(event) => event,
-            None => load_event(key.seq, brief.size, &around.outbox).await,
+            None => Box::pin(load_event(key.seq, brief.size, &around.outbox)).await,
         };
         let event = match event {
             Ok(event) => event,
             Err(error) => return Ended::Store { accepted_at: Some(brief.accepted_at), error },
         };
-        let mut over = watch::Receiver::clone(&stop);
-        let made = make_ready(&identity, &event, &target, (around.clock, id_key), &around.kitchen);
-        let ready = tokio::select! {
-            biased;
-            ready = made => ready,
+        let made = if takes_its_time(&event, &target) {
+            let made = cook(&identity, &event, &target, (around.clock, id_key), &around.kitchen);
             // It may wait for its turn for long.
-            _ = over.wait_for(|stop| *stop != Stop::Run) => return Ended::NotDue { due: before.due },
+            Box::pin(unless_stopped(&stop, made)).await
+        } else {
+            Some(make(&identity, &event, &target, around.clock, id_key))
         };
-        let ready = match ready {
-            Ok(ready) => ready,
-            Err(error) => return Ended::Template { before, accepted_at: brief.accepted_at, error },
+        let ready = match made {
+            Some(Ok(ready)) => ready,
+            Some(Err(error)) => return Ended::Template { before, accepted_at: brief.accepted_at, error },
+            None => return Ended::NotDue { due: before.due },
         };
+        drop(event);
         // Who waited for more and held this could wait for others that do the same: it begins anew, with room for all.
         let Ok(_more) = more_room(&ready, &mut size, doubtful, &around.memory) else { continue };
+        if crowded {
+            // The others make their requests first: then all are sent, without what makes them in between, which would
+            // push the system's way of sending out of the processor's caches.
+            step_back().await;
+        }
         // The body may have taken its time.
         if *stop.borrow() != Stop::Run {
             return Ended::NotDue { due: before.due };
         }
-        let (report, _) = send(ready, active).await;
-        return Ended::Attempted { before, why, report: Box::new(report), form: Arc::clone(&active.form) };
+        let sent = pin!(ready.send(active)).await;
+        let report = Box::new(ready.report(active, sent));
+        return Ended::Attempted { before, why, report, form: Arc::clone(&active.form) };
+    }
+}
+
+/// What `work` comes to, or nothing once no attempt is to begin any more, also when nobody is left to say so.
+async fn unless_stopped<T>(stop: &watch::Receiver<Stop>, work: impl Future<Output = T>) -> Option<T> {
+    let mut stop = stop.clone();
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        _ = stop.wait_for(|stop| *stop != Stop::Run) => None,
     }
 }
 
@@ -278,33 +300,73 @@ struct Identity {
 /// A request that can be sent, or an attempt that has failed for want of one.
 struct Ready {
     started_at: Timestamp,
-    /// Where to, if that is the event's to say, and what; or why it cannot be made.
-    made: Result<(Option<Uri>, Prepared), String>,
+    /// The request, or why it cannot be made.
+    made: Result<Made, String>,
+}
+
+/// A request and what of it is recorded.
+struct Made {
+    request: Request,
+    signatures: Signatures,
 }
 
 impl Ready {
+    fn body(&self) -> Bytes {
+        self.made.as_ref().map(|made| made.request.body.clone()).unwrap_or_default()
+    }
+
     fn body_length(&self) -> usize {
-        self.made.as_ref().map_or(0, |(_, prepared)| prepared.body.len())
+        self.made.as_ref().map_or(0, |made| made.request.body.len())
+    }
+
+    /// Sends the request, and says what came of it; or why there is none.
+    async fn send(&self, active: &Active) -> Result<Exchange, String> {
+        let request = &self.made.as_ref().map_err(Clone::clone)?.request;
+        let profile = active.form.profile();
+        let attempt = pin!(active.lane.attempt(request, |status| profile.is_success(status)));
+        Ok(attempt.await)
+    }
+
+    /// What is recorded when it has been `sent`.
+    fn report(self, active: &Active, sent: Result<Exchange, String>) -> Report {
+        let exchange = match sent {
+            Ok(exchange) => exchange,
+            Err(message) => return unsent(self.started_at, message),
+        };
+        let signatures = self.made.map(|made| made.signatures).unwrap_or_default();
+        Report {
+            started_at: self.started_at,
+            fingerprint: Some(active.fingerprint),
+            signature: signatures.newest,
+            signatures: signatures.all,
+            address: exchange.address,
+            reconnected: exchange.reconnected,
+            phases: exchange.phases,
+            success: exchange.outcome.status().is_some_and(|status| active.form.profile().is_success(status)),
+            outcome: exchange.outcome,
+        }
     }
 }
 
-/// Makes the request, where that holds up nobody. `target` has what it takes.
-async fn make_ready(
+/// Whether to make the body would hold up others.
+fn takes_its_time(event: &Event, target: &Target) -> bool {
+    target.active.as_ref().is_some_and(|active| active.form.takes_its_time(event.new.data.len()))
+}
+
+/// Makes the request of a body that takes its time, when it is its turn. `target` has what it takes.
+async fn cook(
     identity: &Identity,
     event: &Event,
     target: &Arc<Target>,
     (clock, id_key): (Clock, &IdKey),
     kitchen: &Kitchen,
 ) -> Result<Ready, RenderError> {
-    let slow = target.active.as_ref().is_some_and(|active| active.form.takes_its_time(event.new.data.len()));
-    if !slow {
-        return ready(identity, event, target, clock, id_key);
-    }
     let (identity, event, target, id_key) = (*identity, event.clone(), Arc::clone(target), id_key.clone());
-    kitchen.make(move || ready(&identity, &event, &target, clock, &id_key)).await
+    kitchen.make(move || make(&identity, &event, &target, clock, &id_key)).await
 }
 
-fn ready(
+/// Makes the request. `target` has what it takes.
+fn make(
     identity: &Identity,
     event: &Event,
     target: &Target,
@@ -319,35 +381,14 @@ fn ready(
     match prepare(&active.form, &active.signer, &settings.headers, &facts) {
         Err(PrepareError::Body(error)) => Err(error),
         made => {
-            let made = made.map_err(|error| error.to_string());
-            let made = made.and_then(|prepared| Ok((callback_path(event, target)?, prepared)));
+            let made = made.map_err(|error| error.to_string()).and_then(|prepared| {
+                let Prepared { headers, body, signatures } = prepared;
+                let (path, timeout) = (callback_path(event, target)?, active.form.profile().timeout);
+                Ok(Made { request: Request { path, headers, body, timeout }, signatures })
+            });
             Ok(Ready { started_at, made })
         }
     }
-}
-
-async fn send(ready: Ready, active: &Active) -> (Report, Bytes) {
-    let Ready { started_at, made } = ready;
-    let (path, prepared) = match made {
-        Ok(made) => made,
-        Err(message) => return (unsent(started_at, message), Bytes::new()),
-    };
-    let profile = active.form.profile();
-    let body = prepared.body.clone();
-    let request = Request { path, headers: prepared.headers, body: prepared.body, timeout: profile.timeout };
-    let exchange = active.lane.attempt(request, |status| profile.is_success(status)).await;
-    let report = Report {
-        started_at,
-        fingerprint: Some(active.fingerprint),
-        signature: prepared.signatures.newest,
-        signatures: prepared.signatures.all,
-        address: exchange.address,
-        reconnected: exchange.reconnected,
-        phases: exchange.phases,
-        success: exchange.outcome.status().is_some_and(|status| profile.is_success(status)),
-        outcome: exchange.outcome,
-    };
-    (report, body)
 }
 
 /// Makes one attempt of `event` at `target`, paused or not, and says what was sent as its body; nothing is kept of it.
@@ -362,11 +403,17 @@ pub(super) async fn try_once(
     let (active, _) = target.active.as_ref().zip(target.settings.as_ref())?;
     let key = DeliveryKey { seq: event.seq, slot: 0 };
     let identity = Identity { key, accepted_at: event.accepted_at, number: 1 };
-    let ready = match make_ready(&identity, event, target, (clock, id_key), kitchen).await {
+    let made = if takes_its_time(event, target) {
+        cook(&identity, event, target, (clock, id_key), kitchen).await
+    } else {
+        make(&identity, event, target, clock, id_key)
+    };
+    let ready = match made {
         Ok(ready) => ready,
         Err(error) => return Some(Err(error)),
     };
-    let (report, body) = send(ready, active).await;
+    let (body, sent) = (ready.body(), ready.send(active).await);
+    let report = ready.report(active, sent);
     let (delivery, endpoint) = (key, target.number);
     Some(Ok((Attempt { delivery, endpoint, number: 1, previous: None, why: Why::Schedule, report }, body)))
 }
@@ -493,12 +540,15 @@ pub fn body_again(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn ready(length: usize) -> Ready {
         let signatures = Signatures { newest: String::new(), all: String::new() };
-        let made =
-            Ok((None, Prepared { headers: Vec::new(), body: Bytes::from(vec![0; length]), signatures }));
+        let (body, timeout) = (Bytes::from(vec![0; length]), Duration::ZERO);
+        let request = Request { path: None, headers: Vec::new(), body, timeout };
+        let made = Ok(Made { request, signatures });
         Ready { started_at: Timestamp::EPOCH, made }
     }
 

@@ -3,7 +3,11 @@
 //! Of each that begins it is heard once how it ended, in the order in which they end; also of one that panicked, and of
 //! one that was cut off. Dropped, it cuts off all of them.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use tokio::{sync::mpsc, task::AbortHandle};
 
@@ -23,17 +27,27 @@ pub(super) struct Flights {
     landed: mpsc::UnboundedReceiver<Landed>,
 }
 
-/// Held by an attempt: says that it is over, however it ends.
+/// A task: an attempt, and what says that it is over, however it ends. In this order they are dropped, so that of what an
+/// attempt holds nothing is left when it is heard of.
+struct Flight<F> {
+    attempt: Pin<Box<F>>,
+    landing: Landing,
+}
+
+impl<F: Future<Output = Ended>> Future for Flight<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let ended = ready!(self.attempt.as_mut().poll(context));
+        self.landing.ended = Some(ended);
+        Poll::Ready(())
+    }
+}
+
 struct Landing {
     start: Start,
     ended: Option<Ended>,
     sender: mpsc::UnboundedSender<Landed>,
-}
-
-impl Landing {
-    fn say(mut self, ended: Ended) {
-        self.ended = Some(ended);
-    }
 }
 
 impl Drop for Landing {
@@ -53,18 +67,19 @@ impl Flights {
         self.under_way.is_empty()
     }
 
-    /// Begins `attempt`, of a delivery of which no other is under way.
-    pub(super) fn begin(&mut self, start: Start, attempt: impl Future<Output = Ended> + Send + 'static) {
+    /// Begins `attempt`, of a delivery of which no other is under way; in a box, for tasks are moved about as they begin.
+    pub(super) fn begin<F>(&mut self, start: Start, attempt: Pin<Box<F>>)
+    where
+        F: Future<Output = Ended> + Send + 'static,
+    {
         let landing = Landing { start, ended: None, sender: self.sender.clone() };
-        // In a box: tasks are moved about as they begin and end.
-        let attempt = Box::pin(attempt);
-        let task = tokio::spawn(async move { landing.say(attempt.await) });
+        let task = tokio::spawn(Flight { attempt, landing });
         self.under_way.insert(start.key, task.abort_handle());
     }
 
-    /// Waits until one is over, at least, and adds those that are to `all`. Dropped before its end it has taken none.
+    /// Waits until one is over, at least, and adds some of those that are to `all`. Dropped before its end it has taken none.
     pub(super) async fn wait(&mut self, all: &mut Vec<Landed>) {
-        // Few at once: others are added in a moment.
+        // The others are taken in a moment.
         self.landed.recv_many(all, 16).await;
     }
 
@@ -120,9 +135,9 @@ mod tests {
     async fn of_each_it_is_heard_once_also_of_one_that_panics() {
         let mut flights = Flights::new();
         assert!(flights.is_empty());
-        flights.begin(start(1), async { Ended::NotPending });
-        flights.begin(start(2), async { panic::resume_unwind(Box::new("a bug")) });
-        flights.begin(start(3), pending());
+        flights.begin(start(1), Box::pin(async { Ended::NotPending }));
+        flights.begin(start(2), Box::pin(async { panic::resume_unwind(Box::new("a bug")) }));
+        flights.begin(start(3), Box::pin(pending()));
         let mut all = heard(&mut flights).await;
         while all.len() < 2 {
             all.extend(heard(&mut flights).await);
@@ -130,22 +145,24 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, [(1, true), (2, false)]);
         assert!(!flights.is_empty());
-        flights.begin(start(1), async { Ended::NotPending });
+        flights.begin(start(1), Box::pin(async { Ended::NotPending }));
         assert_eq!(heard(&mut flights).await, [(1, true)], "again");
         flights.cut_off().await;
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn what_is_cut_off_is_over_afterwards() {
-        for dropped in [false, true] {
+        for dropped in [[false, true]; 100].into_iter().flatten() {
             let mut flights = Flights::new();
             let held = Arc::new(());
             for seq in 1..=40 {
                 let held = Arc::clone(&held);
-                flights.begin(start(seq), async move {
-                    let _held = held;
-                    pending().await
-                });
+                let attempt = async move {
+                    let ended = pending().await;
+                    drop(held);
+                    ended
+                };
+                flights.begin(start(seq), Box::pin(attempt));
             }
             if dropped {
                 drop(flights);

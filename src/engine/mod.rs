@@ -29,15 +29,18 @@ mod tell;
 mod tests;
 mod timeline;
 
-use std::{collections::HashMap, convert::Infallible, mem, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap, convert::Infallible, future::poll_fn, mem, pin::pin, sync::Arc, task::Poll,
+    time::Duration,
+};
 
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
-    task::{self, JoinSet},
+    task::JoinSet,
 };
 
 use self::{
-    attempt::{Crash, Ended, Kitchen, Surroundings, attempt},
+    attempt::{Crash, Ended, How, Kitchen, Surroundings, attempt},
     directory::{Directory, Swap, Target},
     flights::{Flights, Landed},
     memory::Memory,
@@ -72,6 +75,8 @@ const MAX_JOINING: usize = 4096;
 const MAX_SLEEP: Duration = Duration::from_secs(6 * 3600);
 /// What is on its way to the disk when its turn comes is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// When so many attempts in a row were over one at a time, none waits for company.
+const ALONE: u8 = 8;
 /// After a panic in an attempt (a bug), its delivery waits so long.
 const PANIC_PAUSE: Duration = Duration::from_secs(60);
 
@@ -279,9 +284,9 @@ pub enum Stop {
     Now,
 }
 
-/// Calls the engine when it is to stop, and when an attempt may begin again. It hears of that as of anything else: to listen for
-/// these itself would cost it more, each time it goes round, than most of what it does.
-async fn call(engine: Handle, mut stop: watch::Receiver<Stop>, mut door: watch::Receiver<Door>) {
+/// Rouses the engine when it is to stop, and when an attempt may begin again; who says so outlives it. It hears of that as of
+/// anything else: to listen for these itself would cost it more, each time it goes round, than most of what it does.
+async fn rouse(engine: Handle, mut stop: watch::Receiver<Stop>, mut door: watch::Receiver<Door>) {
     loop {
         let changed = tokio::select! {
             changed = stop.changed() => changed,
@@ -291,6 +296,20 @@ async fn call(engine: Handle, mut stop: watch::Receiver<Stop>, mut door: watch::
             return;
         }
     }
+}
+
+/// Lets those that can go on do so first. The runtime's own `yield_now` is not for this: it looks for answers and at the
+/// timers besides.
+async fn step_back() {
+    let mut stepped = false;
+    poll_fn(|context| {
+        if mem::replace(&mut stepped, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// An outcome on its way to the disk: what follows when it is there.
@@ -316,6 +335,8 @@ pub struct Engine {
     chance: Chance,
     metrics: Metrics,
     flights: Flights,
+    /// How often in a row one attempt was over and no other with it.
+    alone: u8,
     /// The store as of the last commit that was heard of: attempts that start between two commits share it. Given up
     /// with the next, so that it keeps no pages from being used again for longer.
     view: Option<Arc<Reader>>,
@@ -377,6 +398,7 @@ impl Engine {
             chance,
             metrics,
             flights: Flights::new(),
+            alone: ALONE,
             view: None,
             outcomes: Vec::new(),
             settling: HashMap::default(),
@@ -411,8 +433,7 @@ impl Engine {
         stop: watch::Receiver<Stop>,
     ) -> Result<(), StoreError> {
         let mut backlog = backlog::read(self.around.outbox.clone(), self.around.crash.last_seq);
-        let mut passes = self.start_passes();
-        passes.spawn(call(self.handle.clone(), stop.clone(), self.around.outbox.room().door()));
+        let passes = self.start_passes(&stop);
         self.begin_clock();
         // Attempts share a receiver: each with one of its own would count itself in and out.
         let shared_stop = Arc::new(stop.clone());
@@ -445,11 +466,14 @@ impl Engine {
             let result = tokio::select! {
                 count = notices.recv_many(&mut heard, 64) => self.hear(count, &mut heard),
                 () = self.flights.wait(&mut landed) => {
-                    // Others that can go on do so first. What ends by that is seen to together, and what begins then
-                    // begins together: answers, rounds and requests in turn, one at a time, would push each other's
-                    // code and data out of the processor's caches.
-                    task::yield_now().await;
+                    if self.is_crowded() || landed.len() > 1 {
+                        // Others that can go on do so first. What ends by that is seen to together, and what begins then
+                        // begins together: answers, rounds and requests in turn, one at a time, would push each
+                        // other's code and data out of the processor's caches.
+                        step_back().await;
+                    }
                     self.flights.take(&mut landed);
+                    self.alone = if landed.len() > 1 { 0 } else { self.alone.saturating_add(1) };
                     self.finish_all(&mut landed)
                 }
                 page = backlog.recv(), if !self.running && self.parking < MAX_PARKING => self.take_backlog(page),
@@ -472,11 +496,13 @@ impl Engine {
         result.map_err(|error| first_cause(error, &mut notices))
     }
 
-    /// Starts what goes over the backlog now and then, and what looks at the clock; it ends when this is dropped.
-    fn start_passes(&self) -> JoinSet<()> {
+    /// Starts what goes over the backlog now and then, what looks at the clock, and what rouses the engine; it ends when this
+    /// is dropped.
+    fn start_passes(&self, stop: &watch::Receiver<Stop>) -> JoinSet<()> {
         let (outbox, directory, handle) =
             (&self.around.outbox, Arc::clone(&self.directory), self.handle.clone());
         let mut passes = JoinSet::new();
+        passes.spawn(rouse(handle.clone(), stop.clone(), outbox.room().door()));
         passes.spawn(timeline::watch(self.around.clock, handle.clone()));
         passes.spawn(backlog::sweep(outbox.clone(), directory, self.around.clock, handle));
         let (directory, handle) = (Arc::clone(&self.directory), self.handle.clone());
@@ -567,7 +593,8 @@ impl Engine {
             let around = Arc::clone(&self.around);
             let doubtful = self.standings.get(&start.lane).is_some_and(|one| one.consecutive_failures > 0);
             let stop = Arc::clone(stop);
-            self.flights.begin(start, attempt(start, view, target, doubtful, around, stop));
+            let how = How { doubtful, crowded: self.is_crowded() };
+            self.flights.begin(start, Box::pin(attempt(start, view, target, how, around, stop)));
         }
         Ok(())
     }
@@ -774,22 +801,27 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether attempts end several at a time, as they do when there is much to do. To wait for company where none comes
+    /// costs more than an attempt.
+    const fn is_crowded(&self) -> bool {
+        self.alone < ALONE
+    }
+
     /// Takes in attempts that are over.
     fn finish_all(&mut self, landed: &mut Vec<Landed>) -> Result<(), StoreError> {
         for (start, ended) in landed.drain(..) {
-            match ended {
-                Some(ended) => self.follow(start, ended)?,
-                None => {
-                    let (event, slot) = (start.key.seq.get(), start.key.slot);
-                    tracing::error!(
-                        kind = Kind::Panicked.word(),
-                        event,
-                        slot,
-                        "an attempt panicked; its delivery is tried again in a minute"
-                    );
-                    let now = self.around.clock.now();
-                    self.put_back(start, now.plus(PANIC_PAUSE), now);
-                }
+            if let Some(ended) = ended {
+                self.follow(start, ended)?;
+            } else {
+                let (event, slot) = (start.key.seq.get(), start.key.slot);
+                tracing::error!(
+                    kind = Kind::Panicked.word(),
+                    event,
+                    slot,
+                    "an attempt panicked; its delivery is tried again in a minute"
+                );
+                let now = self.around.clock.now();
+                self.put_back(start, now.plus(PANIC_PAUSE), now);
             }
             self.go_again(start.key);
         }
@@ -912,7 +944,7 @@ impl Engine {
     /// Gives what has been decided since the last time to the writer, all of it at once.
     fn hand_over(&mut self) {
         if !self.outcomes.is_empty() {
-            self.around.outbox.settle(self.outcomes.drain(..));
+            self.around.outbox.settle(&mut self.outcomes);
         }
     }
 

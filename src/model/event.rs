@@ -239,6 +239,7 @@ mod tests {
         for (bad, why) in [
             ("", ParseTypeError::Empty),
             ("a..b", ParseTypeError::EmptySegment),
+            (".", ParseTypeError::EmptySegment),
             (".a", ParseTypeError::EmptySegment),
             ("a.", ParseTypeError::EmptySegment),
             ("a b", ParseTypeError::Character),

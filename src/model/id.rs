@@ -308,6 +308,17 @@ mod tests {
     }
 
     #[test]
+    fn every_bit_is_spelled() {
+        for id in (0..128).map(|bit| 1 << bit).chain([0, u128::MAX, u128::MAX / 3]) {
+            let text = base32(id);
+            let text = str::from_utf8(&text).expect("ASCII");
+            assert_eq!(read_base32(text), Some(id), "{text}");
+        }
+        assert_eq!(&base32(31), b"0000000000000000000000000z");
+        assert_eq!(&base32(u128::MAX), b"7zzzzzzzzzzzzzzzzzzzzzzzzz");
+    }
+
+    #[test]
     fn no_two_deliveries_have_the_same_id() {
         let mut random = fastrand::Rng::with_seed(13);
         let (mut keys, mut ids, mut short) = (HashSet::new(), HashSet::new(), HashSet::new());

@@ -232,9 +232,9 @@ impl Outbox {
         Accepting(receiver)
     }
 
-    /// Has outcomes written; for each [`Notice::Settled`] says when it is durable, [`Notice::NotSettled`] that it
-    /// was not written.
-    pub fn settle(&self, settles: impl IntoIterator<Item = Settle>) {
+    /// Has outcomes written, and leaves none; for each [`Notice::Settled`] says when it is durable, [`Notice::NotSettled`]
+    /// that it was not written.
+    pub fn settle(&self, settles: &mut Vec<Settle>) {
         self.queue.settle(settles);
     }
 

@@ -171,12 +171,14 @@ impl Queue {
         });
     }
 
-    pub(super) fn settle(&self, settles: impl IntoIterator<Item = Settle>) {
+    pub(super) fn settle(&self, settles: &mut Vec<Settle>) {
+        let ordered = settles.iter().any(|settle| settle.delivery.order != Order::Free);
         self.add(|work| {
-            let before = work.settles.len();
-            work.settles.extend(settles);
-            work.ordered |= work.settles[before..].iter().any(|settle| settle.delivery.order != Order::Free);
+            work.ordered |= ordered;
+            work.settles.append(settles);
         });
+        // The writer may have ended.
+        settles.clear();
     }
 
     pub(super) fn pass_over(&self, stuck: Vec<GroupOf>) {
@@ -308,7 +310,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Work> {
-        // Every change is one push or one assignment: a panic cannot leave the queue half changed.
+        // Every change is of one field, or of more by what cannot panic: a panic cannot leave the queue half changed.
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

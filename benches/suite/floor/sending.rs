@@ -70,7 +70,8 @@ async fn connect(port: u16) -> Result<Vec<Connection>> {
     for _ in 0..CONNECTIONS {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
-        let (sender, exchange) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+        // Requests in one piece, as the daemon writes them.
+        let (sender, exchange) = http1::Builder::new().writev(false).handshake(TokioIo::new(stream)).await?;
         tokio::spawn(exchange);
         connections.push(sender);
     }

@@ -78,8 +78,8 @@ fn fill(outbox: &Outbox) {
         accept(outbox, one);
     }
     // The fifth and the sixth: nothing keeps them in an order.
-    outbox.settle([success(5)]);
-    outbox.settle([success(6)]);
+    outbox.settle(&mut vec![success(5)]);
+    outbox.settle(&mut vec![success(6)]);
     accept(outbox, batch(None, "{}"));
     let parked = Scheduled {
         key: DeliveryKey { seq: Seq::new(7), slot: 0 },
@@ -87,7 +87,7 @@ fn fill(outbox: &Outbox) {
         due: at(5),
     };
     outbox.park(vec![parked]);
-    outbox.settle([success(9)]);
+    outbox.settle(&mut vec![success(9)]);
     // The second goes with a commit behind that of the outcome.
     for number in [1, 2] {
         let key = StoredKey {
@@ -485,7 +485,7 @@ fn a_backup_is_the_store_of_one_moment() {
             stages.push(progress.stage);
             accept(&outbox, batch(None, "{}"));
             if progress.stage == Stage::Rows {
-                outbox.settle([success(8)]);
+                outbox.settle(&mut vec![success(8)]);
             }
             came += 1;
         }
@@ -705,7 +705,7 @@ fn a_compaction_that_finds_no_room_loses_nothing() {
         let mut one = batch(None, "{}");
         one.events[0].event.data = format!("\"{}\"", "x".repeat(20_000)).into();
         accept(&outbox, one);
-        outbox.settle([success(seq)]);
+        outbox.settle(&mut vec![success(seq)]);
     }
     let backup = directory.path().join("backup.redb");
     outbox.backup(&whole, &backup, &mut go_on).expect("it is made");

@@ -31,7 +31,7 @@ fn attempted(seq: u64, number: u32, state: State) -> Settle {
 fn settled(opened: &mut Opened, settles: impl IntoIterator<Item = Settle>) {
     let mut left = 0;
     for settle in settles {
-        opened.outbox.settle([settle]);
+        opened.outbox.settle(&mut vec![settle]);
         left += 1;
     }
     while left > 0 {
@@ -158,7 +158,7 @@ fn what_is_pending_again_by_the_same_commit_stays() {
     memory.close_gate();
     let holder = opened.outbox.accept(batch(None, "{}"));
     memory.wait_for_sync();
-    opened.outbox.settle([attempted(1, 2, State::Pending)]);
+    opened.outbox.settle(&mut vec![attempted(1, 2, State::Pending)]);
     let mut answer = pin!(opened.outbox.forget(due([1], true)));
     let mut context = Context::from_waker(Waker::noop());
     assert!(answer.as_mut().poll(&mut context).is_pending());

@@ -40,7 +40,7 @@ fn delivery(opened: &Opened, seq: u64) -> Delivery {
 fn end(opened: &mut Opened, seq: u64, endpoint: u32) {
     let mut settle = success(seq);
     settle.delivery.endpoint = EndpointNumber::new(endpoint);
-    opened.outbox.settle([settle]);
+    opened.outbox.settle(&mut vec![settle]);
     while !matches!(opened.notices.blocking_recv(), Some(Notice::Settled(_))) {}
 }
 

@@ -321,7 +321,7 @@ impl World {
             let settle = self.outcome(key);
             self.model.settle(&settle);
             group.push(key);
-            self.opened.outbox.settle([settle]);
+            self.opened.outbox.settle(&mut vec![settle]);
         }
         group
     }

@@ -40,7 +40,7 @@ fn six(opened: &mut Opened) {
             let mut settle = success(seq);
             settle.delivery.state = State::Failed(FailReason::Exhausted);
             settle.delivery.due = at(seq * 10);
-            opened.outbox.settle([settle]);
+            opened.outbox.settle(&mut vec![settle]);
             while !matches!(opened.notices.blocking_recv(), Some(Notice::Settled(_))) {}
         }
     }
@@ -134,7 +134,7 @@ fn a_step_is_written_once_and_replays_no_more_than_is_failed_still() {
     assert!(matches!(replayed, Replayed::Done(Delivery { step: 0, attempt: 1, replayed: true, .. })));
     let mut settle = success(1);
     settle.delivery = Delivery { attempt: 2, start: at(95), ..settle.delivery };
-    opened.outbox.settle([settle]);
+    opened.outbox.settle(&mut vec![settle]);
     while !matches!(opened.notices.blocking_recv(), Some(Notice::Settled(_))) {}
     let job = step(&opened, number, begun.next, read.clone());
     assert_eq!((of(&job).replayed, of(&job).next, job.done), (1, key(5), 5));

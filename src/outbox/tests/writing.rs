@@ -129,7 +129,7 @@ fn outcomes_go_with_the_next_event() {
     let one_commit = memory.syncs() - before;
     assert!(one_commit > 0, "an answer means a sync");
     assert_eq!(commits(&mut notices, 1), [1]);
-    outbox.settle([success(1)]);
+    outbox.settle(&mut vec![success(1)]);
     accepted(outbox.accept(batch(None, "{}")));
     assert_eq!(memory.syncs() - before, 2 * one_commit, "one commit for both");
     assert!(matches!(notices.blocking_recv(), Some(Notice::Settled(all)) if all == [success(1).key]));
@@ -144,7 +144,7 @@ fn many_outcomes_wait_for_nothing() {
     accepted(outbox.accept(batch(None, "{}")));
     assert!(matches!(notices.blocking_recv(), Some(Notice::Scheduled(_))));
     for _ in 0..GROUP_SETTLES {
-        outbox.settle([success(1)]);
+        outbox.settle(&mut vec![success(1)]);
     }
     let settled = notices.blocking_recv();
     assert!(matches!(settled, Some(Notice::Settled(all)) if all.len() == GROUP_SETTLES));
@@ -192,7 +192,7 @@ fn closing_writes_what_waits() {
     let memory = Memory::new(&patient());
     let Opened { outbox, writer, mut notices, .. } = memory.open(&patient());
     accepted(outbox.accept(batch(None, "{}")));
-    outbox.settle([success(1)]);
+    outbox.settle(&mut vec![success(1)]);
     let reader = outbox.read().expect("a reader");
     writer.close(End::Clean).expect("it closes, though there are handles and a reader");
     assert!(matches!(notices.blocking_recv(), Some(Notice::Scheduled(_))));
@@ -212,7 +212,7 @@ fn closing_writes_what_waits() {
 
 /// Everything that is asked is answered, with "no".
 fn assert_stopped(outbox: &Outbox) {
-    outbox.settle([success(1)]);
+    outbox.settle(&mut vec![success(1)]);
     assert!(matches!(wait(outbox.accept(batch(None, "{}")).answer()), Err(StoreError::Stopped)));
     assert!(matches!(wait(outbox.accept(batch(Some("p"), "{}")).answer()), Err(StoreError::Stopped)));
     assert!(matches!(wait(outbox.configure(Vec::new(), Vec::new(), at(1))), Err(StoreError::Stopped)));
@@ -228,7 +228,7 @@ fn a_failed_commit_is_the_end() {
     let first = outbox.accept(batch(None, "{}"));
     memory.wait_for_sync();
     let later = [outbox.accept(batch(None, "{}")), outbox.accept(batch(Some("p"), "{}"))];
-    outbox.settle([success(1)]);
+    outbox.settle(&mut vec![success(1)]);
     let mut configure = pin!(outbox.configure(Vec::new(), Vec::new(), at(1)));
     let mut context = Context::from_waker(Waker::noop());
     assert!(configure.as_mut().poll(&mut context).is_pending());
@@ -257,7 +257,7 @@ fn what_was_answered_outlives_any_failure() {
         let mut answered = 1;
         for _ in 0..5 {
             let answer = wait(outbox.accept(batch(Some("p"), "{}")).answer());
-            outbox.settle([success(1)]);
+            outbox.settle(&mut vec![success(1)]);
             answered = if answer.is_ok() { 2 } else { answered };
         }
         let closed = writer.close(End::Clean);
@@ -417,7 +417,7 @@ fn a_row_that_cannot_be_read_is_no_other_rows_business() {
     assert_eq!(page.found.iter().map(|(key, _)| key.seq.get()).collect::<Vec<_>>(), [1, 3]);
     assert!(matches!(page.unreadable[..], [StoreError::Row { table: "pending", key }] if key == 2 << 16));
     assert_eq!(page.next, None);
-    while_committing(&memory, &outbox, || (1..=9).map(success).for_each(|one| outbox.settle([one])));
+    while_committing(&memory, &outbox, || (1..=9).map(success).for_each(|one| outbox.settle(&mut vec![one])));
     let (settled, not) = outcomes(&mut notices, 9);
     assert_eq!(settled.iter().map(|key| key.seq.get()).collect::<Vec<_>>(), [1, 3, 4]);
     let missing = |seq: u64| {
@@ -441,8 +441,8 @@ fn an_end_decided_before_an_attempt_is_not_written_after_it() {
     };
     let mut retry = success(1);
     retry.delivery.state = State::Pending;
-    outbox.settle([retry]);
-    outbox.settle([expired()]);
+    outbox.settle(&mut vec![retry]);
+    outbox.settle(&mut vec![expired()]);
     let (settled, not) = outcomes(&mut notices, 2);
     assert_eq!((settled, not), (vec![success(1).key], vec!["1: Stale".to_owned()]));
     let state = || {
@@ -452,7 +452,7 @@ fn an_end_decided_before_an_attempt_is_not_written_after_it() {
     assert_eq!((state().state, state().attempt, outbox.depths().total()), (State::Pending, 1, 1));
     let mut as_it_is = expired();
     as_it_is.delivery.attempt = 1;
-    outbox.settle([as_it_is]);
+    outbox.settle(&mut vec![as_it_is]);
     assert_eq!(outcomes(&mut notices, 1).0, [success(1).key]);
     assert_eq!((state().state, outbox.depths().total()), (State::Failed(FailReason::Expired), 0));
     writer.close(End::Clean).expect("it closes");
@@ -463,10 +463,10 @@ fn a_second_end_in_the_same_commit_is_not_written() {
     let memory = Memory::new(&patient());
     let Opened { outbox, writer, mut notices, .. } = memory.open(&patient());
     accepted(outbox.accept(batch(None, "{}")));
-    outbox.settle([success(1)]);
+    outbox.settle(&mut vec![success(1)]);
     let mut again = success(1);
     again.delivery.state = State::Failed(FailReason::Exhausted);
-    outbox.settle([again]);
+    outbox.settle(&mut vec![again]);
     accepted(outbox.accept(batch(None, "{}")));
     assert_eq!(outcomes(&mut notices, 2), (vec![success(1).key; 2], Vec::new()));
     let found = outbox.read().and_then(|reader| reader.delivery(success(1).key)).expect("it can be read");
