@@ -74,7 +74,7 @@ fn its_own_failures_cost_the_delivery_nothing() {
     proxy.refuse(Some("407 Proxy Authentication Required"));
     let refused = eventually("it is refused", || {
         let now = response(&world, &event, 1);
-        now["message"].as_str().is_some_and(|said| said.contains("407")).then_some(now)
+        now["message"].as_str().is_some_and(|said| said.contains("(407)")).then_some(now)
     });
     assert_proxy(&refused, "`proxy_authorization` under [network]");
     assert_eq!(world.delivery(&event)["status"], "pending");
