@@ -36,12 +36,15 @@ mod open;
 mod order;
 mod origins;
 mod parked;
+mod pen;
+mod queue;
 mod read;
 mod record;
 mod recover;
 mod replay;
 mod reserve;
 mod room;
+mod round;
 mod schema;
 mod settle;
 mod store;
@@ -73,21 +76,18 @@ pub use self::{
     motion::Motion,
     origins::{Callback, OriginNews},
     parked::Loaded,
+    pen::Notice,
     read::{Backlog, Dated, Ended, EndedPage, Heads, Placed, Reader},
     record::{Brief, Head, Row},
     recover::{DELETED, Failures, Step},
     replay::{Replay, Replayed},
     room::{Door, Full, Room},
+    round::End,
     settle::{Count, NotSettled, Settle},
     tenants::{MAX_ACCOUNTS, TenantChange, TenantChanged},
-    writer::{End, Notice, Writer},
+    writer::Writer,
 };
-use self::{
-    database::Shared,
-    error::contain,
-    store::Store,
-    writer::{ChangeTenant, Queue},
-};
+use self::{database::Shared, error::contain, queue::Queue, round::ChangeTenant, store::Store};
 use crate::model::{
     account::AccountName,
     attempt::AttemptRow,

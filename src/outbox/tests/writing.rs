@@ -22,9 +22,11 @@ use crate::{
         Acceptance, Accepting, BatchAnswer, Entry, FileIdentity, Notice, Opened, Options, Outbox, StoreError,
         database::Shared,
         depths::Depths,
+        queue::Queue,
+        round::{GROUP_BYTES, GROUP_EVENTS, GROUP_LOADED, GROUP_PARKED, GROUP_SETTLES},
         schema::PENDING,
         store::{Store, scan_ids},
-        writer::{GROUP_BYTES, GROUP_EVENTS, GROUP_LOADED, GROUP_PARKED, GROUP_SETTLES, Queue, Writer},
+        writer::Writer,
     },
 };
 
