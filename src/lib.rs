@@ -47,4 +47,4 @@ pub mod scheduler;
 pub mod serve;
 pub mod signals;
 pub mod systemd;
-mod threads;
+pub mod threads;

@@ -72,7 +72,7 @@ use crate::{
     rlimit,
     signals::{self, Asked},
     systemd::{self, Notifier, Passed, PassedError},
-    threads::Threads,
+    threads::{Booths, Threads},
 };
 
 /// How long attempts in flight may take when the daemon stops.
@@ -158,7 +158,13 @@ pub fn run(origin: &Origin) -> Result<(), ServeError> {
         print_hints(&config, directory);
     }
     let manager = Manager { passed, notifier };
-    let result = threads.block_on(daemon((config, origin.clone()), clock, asked, threads.doors(), manager));
+    let result = threads.block_on(daemon(
+        (config, origin.clone()),
+        clock,
+        asked,
+        (threads.doors(), threads.booths()),
+        manager,
+    ));
     threads.stop(ABANDON);
     if result.is_ok() {
         // An error is the last word, which waits for all that was said before it.
@@ -257,7 +263,7 @@ async fn daemon(
     (config, origin): (Config, Origin),
     clock: Clock,
     asked: Asked,
-    doors: Handle,
+    (doors, booths): (Handle, Booths),
     Manager { passed, notifier }: Manager,
 ) -> Result<(), ServeError> {
     let Asked { stop: mut signal, reload } = asked;
@@ -287,7 +293,7 @@ async fn daemon(
     let service = service(&shared, clock, metrics.clone());
     let (asks, asked) = probes();
     let mut loops = alive::Loops { socket: asks, tcp: None };
-    let served = serve_socket((socket, entrance.clone(), asked), &shared, service.clone());
+    let served = serve_socket((socket, entrance.clone(), asked), &shared, service.clone(), booths);
     let mut doors = vec![doors.spawn(served)];
     // Beside that thread: nobody's handshake is to hold up a producer.
     if let Some(listener) = listener {
@@ -380,13 +386,14 @@ fn serve_socket(
     (socket, entrance, probes): (Socket, Entrance, Probes),
     shared: &Shared,
     service: Service,
+    booths: Booths,
 ) -> impl Future<Output = ()> + Send + 'static {
     let stopping = shared.stopping.subscribe();
     let http = {
         let stopping = stopping.clone();
         move |connection, guest| service.clone().serve(connection, guest, stopping.clone())
     };
-    socket.serve(entrance, Doors { intake: shared.intake.subscribe(), http }, probes, stopping)
+    socket.serve(entrance, Doors { intake: shared.intake.subscribe(), http, booths }, probes, stopping)
 }
 
 async fn open_store(config: &Config, shared: &Shared) -> Result<outbox::Opened, ServeError> {

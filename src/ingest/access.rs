@@ -44,6 +44,7 @@ pub struct Verdict {
     role: Role,
     by: By,
     purse: Option<Arc<Purse>>,
+    alone: bool,
 }
 
 /// What a verdict rests on.
@@ -92,12 +93,23 @@ type Rules = Arc<[Arc<Listed>]>;
 impl Verdict {
     /// Root's, or the daemon's own user's.
     pub const fn operator(uid: u32) -> Self {
-        Self { uid: Some(uid), role: Role::Operator(None), by: By::Itself, purse: None }
+        Self { uid: Some(uid), role: Role::Operator(None), by: By::Itself, purse: None, alone: false }
     }
 
     /// That of whoever shows a key.
     pub const fn of_key(key: KeyId, role: Role) -> Self {
-        Self { uid: None, role, by: By::Key(key), purse: None }
+        Self { uid: None, role, by: By::Key(key), purse: None, alone: false }
+    }
+
+    /// The same of a connection that has a thread to itself.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { alone: true, ..self }
+    }
+
+    /// Whether the connection has a thread to itself, which may stand still: nobody else waits for it.
+    pub const fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// Which user it is, if it is one of this machine.
@@ -302,7 +314,7 @@ impl Entrance {
 
     fn judged(&self, peer: Peer, groups: Option<&[u32]>) -> Option<Result<Verdict, Refusal>> {
         let uid = peer.uid;
-        let verdict = |role: Role, by| Verdict { uid: Some(uid), role, by, purse: None };
+        let verdict = |role: Role, by| Verdict { uid: Some(uid), role, by, purse: None, alone: false };
         let rules = self.rules();
         Some(Ok(match judge(rules.iter().map(|listed| &listed.rule), self.own, peer, groups) {
             Judged::Groups => return None,

@@ -154,6 +154,15 @@ impl Permit {
     }
 }
 
+/// What who hands in a batch does until it is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meanwhile {
+    /// Nothing: a thread that is theirs [alone](Verdict::is_alone) may wait for the disk.
+    Waits,
+    /// There may be more to come.
+    GoesOn,
+}
+
 /// A batch on its way to the disk; dropping it does not call it back.
 #[derive(Debug)]
 pub struct Submitted {
@@ -238,13 +247,21 @@ impl Intake {
     /// Puts the events that `who` hands in into the outbox's next commit, at once, each that is theirs to hand in and not too
     /// much at this moment. `permit` covers their bytes and is given back when they are durable. What is refused already
     /// keeps its place among the answers.
-    pub fn submit(&self, items: Vec<Result<NewEvent, Refusal>>, permit: Permit, who: &Verdict) -> Submitted {
+    pub fn submit(
+        &self,
+        items: Vec<Result<NewEvent, Refusal>>,
+        permit: Permit,
+        who: &Verdict,
+        meanwhile: Meanwhile,
+    ) -> Submitted {
         let now = self.0.clock.now();
         let take = |item: Result<NewEvent, Refusal>| who.take_one(item?, now);
-        self.submit_taken(items.into_iter().map(take).collect(), permit)
+        let here = who.is_alone() && meanwhile == Meanwhile::Waits;
+        self.submit_taken(items.into_iter().map(take).collect(), permit, here)
     }
 
-    /// The same of events that came together: either all of them are too much at this moment, or none is.
+    /// The same of events that came together, for which somebody waits: either all of them are too much at this moment, or
+    /// none is.
     ///
     /// # Errors
     /// They are too much.
@@ -257,10 +274,10 @@ impl Intake {
         let count = items.len();
         let taken = who.take_all(items, self.0.clock.now());
         let items = taken.inspect_err(|_| self.0.metrics.refused.add(count))?;
-        Ok(self.submit_taken(items, permit))
+        Ok(self.submit_taken(items, permit, who.is_alone()))
     }
 
-    fn submit_taken(&self, items: Vec<Result<NewEvent, Refusal>>, permit: Permit) -> Submitted {
+    fn submit_taken(&self, items: Vec<Result<NewEvent, Refusal>>, permit: Permit, here: bool) -> Submitted {
         let course = self.course();
         let mut events = Vec::with_capacity(items.len());
         let take = |item: Result<NewEvent, Refusal>| {
@@ -269,7 +286,10 @@ impl Intake {
             Ok(found)
         };
         let items = items.into_iter().map(take).collect();
-        let accepting = (!events.is_empty()).then(|| self.accept(events, None, permit));
+        let accepting = (!events.is_empty()).then(|| {
+            let batch = self.batch(events, None, permit);
+            if here { self.accept_here(batch) } else { self.0.outbox.accept(batch) }
+        });
         Submitted { items, accepting, metrics: self.0.metrics.clone() }
     }
 
@@ -291,7 +311,7 @@ impl Intake {
             items.push(found);
         }
         Ok(SubmittedFile {
-            accepting: self.accept(routed, Some(file), Permit::default()),
+            accepting: self.0.outbox.accept(self.batch(routed, Some(file), Permit::default())),
             items,
             metrics: self.0.metrics.clone(),
         })
@@ -325,10 +345,20 @@ impl Intake {
         self.0.outbox.unlinked(file);
     }
 
-    fn accept(&self, events: Vec<Routed>, file: Option<FileIdentity>, permit: Permit) -> Accepting {
+    /// Waits for the disk, if nobody else is writing. What is left to do then is done in this thread when whoever asked has been
+    /// answered.
+    fn accept_here(&self, batch: Batch) -> Accepting {
+        let (accepting, rest) = self.0.outbox.accept_here(batch);
+        if let Some(rest) = rest {
+            tokio::spawn(async move { drop(rest) });
+        }
+        accepting
+    }
+
+    fn batch(&self, events: Vec<Routed>, file: Option<FileIdentity>, permit: Permit) -> Batch {
         let mark = self.0.clock.mark();
         let (at, age, clock_unset) = (mark.wall, mark.greatest, mark.is_unset());
-        self.0.outbox.accept(Batch { at, age, clock_unset, events, file, room: permit.0 })
+        Batch { at, age, clock_unset, events, file, room: permit.0 }
     }
 
     /// Says who gets an event, and what its account's catalog says of it.

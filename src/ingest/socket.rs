@@ -35,7 +35,11 @@ use super::{
     probe::Probes,
     stopped, stream,
 };
-use crate::{logging::Kind, policy::access::Peer};
+use crate::{
+    logging::Kind,
+    policy::access::Peer,
+    threads::{Booth, Booths},
+};
 
 /// How long a connection may take to its first byte.
 const FIRST_BYTE_TIME: Duration = Duration::from_secs(60);
@@ -217,12 +221,14 @@ pub struct Doors<H> {
     pub intake: watch::Receiver<Option<Intake>>,
     /// Speaks HTTP on a connection until it is over or the daemon stops; with somebody who is refused, for one request.
     pub http: H,
+    /// Threads for the first connections.
+    pub booths: Booths,
 }
 
 impl<H, F> Doors<H>
 where
-    H: Fn(HttpConnection, Guest) -> F,
-    F: Future<Output = ()>,
+    H: Fn(HttpConnection, Guest) -> F + Send + 'static,
+    F: Future<Output = ()> + Send,
 {
     async fn serve(
         self,
@@ -232,13 +238,35 @@ where
         stopping: watch::Receiver<bool>,
     ) {
         match entered {
-            Ok((verdict, _place)) => self.let_in(stream, verdict, stopping).await,
+            Ok((verdict, _place)) => match self.booths.enter() {
+                Some(booth) => self.serve_alone(booth, stream, verdict, stopping).await,
+                None => self.let_in(stream, verdict, stopping).await,
+            },
             Err(refusal) => {
                 let Some(_turn) = entrance.refusal() else { return };
                 // Whoever does not take it within this time does without.
                 let _ = timeout(REFUSAL_TIME, self.refuse(stream, refusal)).await;
             }
         }
+    }
+
+    /// Serves it in a thread of its own.
+    async fn serve_alone(
+        self,
+        booth: Booth,
+        stream: UnixStream,
+        who: Verdict,
+        stopping: watch::Receiver<bool>,
+    ) {
+        // That thread hears of it from then on.
+        let Ok(stream) = stream.into_std() else { return };
+        let serve = async move {
+            match UnixStream::from_std(stream) {
+                Ok(stream) => self.let_in(stream, who.alone(), stopping).await,
+                Err(error) => end(Err(error)),
+            }
+        };
+        booth.run(serve).await;
     }
 
     async fn refuse(self, stream: UnixStream, refusal: Refusal) {

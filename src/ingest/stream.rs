@@ -14,7 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -22,6 +21,7 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    task::yield_now,
     time::{timeout, timeout_at},
 };
 
@@ -29,7 +29,7 @@ use super::{
     access::Verdict,
     answer::{Answer, Code, Refusal},
     dialect::{Dialect, Frame, Frames},
-    intake::{Intake, Permit, Submitted, wire},
+    intake::{Intake, Meanwhile, Permit, Submitted, wire},
     stopped,
 };
 use crate::model::{account::AccountName, event::NewEvent, time::format_duration};
@@ -98,15 +98,18 @@ async fn serve_within(
         answers: sender,
         places: Arc::new(Semaphore::new(PIPELINE)),
         permit: Permit::default(),
+        paused: true,
         begun: None,
         timing,
     };
     let mut reading = pin!(session.read(stopping));
     let mut writing = pin!(write_answers(writer, dialect, receiver, timing.answer));
     tokio::select! {
+        // In this order what is durable as soon as it is read is answered in the same turn.
+        biased;
+        read = reading.as_mut() => writing.await.and(read),
         // The reader holds the sender: that the writer ends first is an error, and nobody is there to be answered.
         written = writing.as_mut() => written,
-        read = reading.as_mut() => writing.await.and(read),
     }
 }
 
@@ -128,6 +131,8 @@ struct Session {
     /// One for each event on its way.
     places: Arc<Semaphore>,
     permit: Permit,
+    /// All that the producer had sent was read.
+    paused: bool,
     /// How many had ended when the one that has begun began, and when it must have ended.
     begun: Option<(u64, Instant)>,
     timing: Timing,
@@ -144,19 +149,22 @@ impl Session {
                 return self.end_with(refusal).await;
             }
             let deadline = self.deadline();
+            let buffer = self.frames.buffer();
+            buffer.reserve(FREE_BYTES);
+            let room = buffer.capacity() - buffer.len();
             let read = tokio::select! {
-                read = timeout_at(deadline.into(), read_some(&mut self.reader, self.frames.buffer())) => read,
+                read = timeout_at(deadline.into(), self.reader.read_buf(buffer)) => read,
                 () = stopped(&mut stopping) => return Ok(()),
             };
             match read {
                 Ok(Ok(0)) => return self.refuse_rest().await,
-                Ok(read) => read?,
+                Ok(read) => self.paused = read? < room,
                 Err(_) if self.frames.held() == 0 => return Ok(()),
                 Err(_) => {
                     let refusal = too_slow(self.frames.dialect(), self.timing.event);
                     return self.end_with(refusal).await;
                 }
-            };
+            }
         }
     }
 
@@ -195,6 +203,7 @@ impl Session {
             if batch.is_empty() {
                 return Ok(());
             }
+            let meanwhile = self.meanwhile(batch.len() < BATCH_EVENTS && bytes <= limit);
             let places = self.places(batch.len()).await?;
             let mut permit = std::mem::take(&mut self.permit);
             let items = match self.intake.budget().cover(&mut permit, bytes).await {
@@ -204,7 +213,23 @@ impl Session {
                     batch.into_iter().map(|_| Err(busy.clone())).collect()
                 }
             };
-            self.send(Batch { submitted: self.intake.submit(items, permit, &self.who), places })?;
+            let submitted = self.intake.submit(items, permit, &self.who, meanwhile);
+            self.send(Batch { submitted, places })?;
+            if meanwhile == Meanwhile::Waits {
+                // It may be durable already: the answer goes out before there is another look for more.
+                yield_now().await;
+            }
+        }
+    }
+
+    /// What the producer does until this batch is answered, which `is_all` that has ended of what was read: one who has sent no more, and
+    /// for whom nothing else is on its way, probably waits.
+    fn meanwhile(&self, is_all: bool) -> Meanwhile {
+        let alone = self.places.available_permits() == PIPELINE;
+        if alone && self.paused && is_all && self.frames.held() == 0 {
+            Meanwhile::Waits
+        } else {
+            Meanwhile::GoesOn
         }
     }
 
@@ -236,7 +261,8 @@ impl Session {
     /// Answers with a refusal, as the last word.
     async fn end_with(self, refusal: Refusal) -> io::Result<()> {
         let places = self.places(1).await?;
-        let submitted = self.intake.submit(vec![Err(refusal)], Permit::default(), &self.who);
+        let submitted =
+            self.intake.submit(vec![Err(refusal)], Permit::default(), &self.who, Meanwhile::GoesOn);
         self.send(Batch { submitted, places })
     }
 
@@ -274,11 +300,6 @@ fn too_slow(dialect: Dialect, time: Duration) -> Refusal {
     let (noun, time) = (dialect.noun(), format_duration(time));
     let message = format!("{noun} that has begun must end within {time}; it was not taken");
     Refusal::new(Code::TooSlow, message)
-}
-
-async fn read_some(reader: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Result<usize> {
-    buffer.reserve(FREE_BYTES);
-    reader.read_buf(buffer).await
 }
 
 async fn write_answers(

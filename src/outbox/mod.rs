@@ -77,6 +77,7 @@ pub use self::{
     origins::{Callback, OriginNews},
     parked::Loaded,
     pen::Notice,
+    queue::Rest,
     read::{Backlog, Dated, Ended, EndedPage, Heads, Placed, Reader},
     record::{Brief, Head, Row},
     recover::{DELETED, Failures, Step},
@@ -87,7 +88,13 @@ pub use self::{
     tenants::{MAX_ACCOUNTS, TenantChange, TenantChanged},
     writer::Writer,
 };
-use self::{database::Shared, error::contain, queue::Queue, round::ChangeTenant, store::Store};
+use self::{
+    database::Shared,
+    error::contain,
+    queue::{Queue, Turn},
+    round::ChangeTenant,
+    store::Store,
+};
 use crate::model::{
     account::AccountName,
     attempt::AttemptRow,
@@ -230,6 +237,14 @@ impl Outbox {
         let (sender, receiver) = oneshot::channel();
         self.queue.accept(batch, sender);
         Accepting(receiver)
+    }
+
+    /// The same; but if the writer rests, it is written here and now, which blocks until it is durable. For one who would do
+    /// nothing but wait, who drops what is left then as soon as the answer has gone out.
+    pub fn accept_here(&self, batch: Batch) -> (Accepting, Option<Rest>) {
+        let (sender, receiver) = oneshot::channel();
+        let rest = self.queue.accept_here(batch, sender).map(Turn::write);
+        (Accepting(receiver), rest)
     }
 
     /// Has outcomes written, and leaves none; for each [`Notice::Settled`] says when it is durable, [`Notice::NotSettled`]

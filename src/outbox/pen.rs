@@ -1,14 +1,17 @@
-//! Writing: a round becomes a commit, then answers, then notices to the engine.
+//! The pen: what it takes to write. A round becomes a commit, then answers, then notices to the engine.
+//!
+//! There is one, and who has it writes: the writer's thread, or the one who hands an event in while that thread rests
+//! ([`super::queue`]).
 
-use std::mem;
+use std::{mem, time::Duration};
 
 use tokio::sync::mpsc;
 
 use super::{
-    error::StoreError,
+    error::{StoreError, contain},
     origins::OriginNews,
     parked::Loaded,
-    round::{ChangeTenant, Configure, GROUP_SETTLES, Round},
+    round::{ChangeTenant, Configure, End, GROUP_SETTLES, Round, Stop},
     settle::{NotSettled, Settle},
     store::{Again, Store},
 };
@@ -39,11 +42,85 @@ pub enum Notice {
     Failed(StoreError),
 }
 
+/// The store, and what goes with it from round to round.
+#[derive(Debug)]
+pub(super) struct Pen {
+    store: Store,
+    /// How long an outcome may wait for company.
+    settle_delay: Duration,
+    /// A vector whose room the queue goes on with, so that it does not grow it anew with every commit.
+    pub(super) spare: Vec<Settle>,
+    notices: mpsc::UnboundedSender<Notice>,
+    /// What the engine is to be told of the last round.
+    untold: Vec<Notice>,
+}
+
+impl Pen {
+    pub(super) const fn new(
+        store: Store,
+        settle_delay: Duration,
+        notices: mpsc::UnboundedSender<Notice>,
+    ) -> Self {
+        Self { store, settle_delay, spare: Vec::new(), notices, untold: Vec::new() }
+    }
+
+    pub(super) const fn settle_delay(&self) -> Duration {
+        self.settle_delay
+    }
+
+    /// Writes the round and answers its askers; [`Self::finish`] does the rest. After an error nothing more must be written.
+    pub(super) fn write(&mut self, mut round: Round) -> Result<(), StoreError> {
+        if let Some(mark) = round.mark {
+            self.store.set_mark(mark);
+        }
+        if let Some(tuning) = round.tuning {
+            self.settle_delay = tuning.settle_delay;
+            self.store.tune(tuning);
+        }
+        let probes = mem::take(&mut round.probes);
+        let Self { store, notices, untold, .. } = self;
+        self.spare =
+            contain(|| write(store, round, (notices, untold))).map_err(StoreError::from).flatten()?;
+        // With the round behind it the store has shown that it goes on. Who asked may have gone.
+        for asked in probes {
+            let _ = asked.send(());
+        }
+        Ok(())
+    }
+
+    /// Tells the engine what came of the round, and looks whether the disk has become full by it: nobody who waits for an
+    /// answer is to wait for that.
+    pub(super) fn finish(&mut self) {
+        for notice in self.untold.drain(..) {
+            // The engine may have gone.
+            let _ = self.notices.send(notice);
+        }
+        self.store.look_at_disk();
+    }
+
+    /// Closes the store as the last round says.
+    pub(super) fn end(mut self, last: &Round) -> Result<(), StoreError> {
+        if let Some(mark) = last.mark {
+            self.store.set_mark(mark);
+        }
+        if last.stop == Stop::Close(End::Clean) { self.store.close() } else { self.store.abandon() }
+    }
+
+    /// Tells the engine that nothing more is written, and why, and closes the store.
+    pub(super) fn fail(self, why: StoreError) {
+        // The engine may have gone before us; then nobody needs to be told.
+        let _ = self.notices.send(Notice::Failed(why));
+        // Closed all the same: of what redb can still put in order, nothing is left to the next start. That
+        // this may fail as well says nothing new.
+        let _ = self.store.abandon();
+    }
+}
+
 /// Writes it, and returns the room that its settles took.
-pub(super) fn write(
+fn write(
     store: &mut Store,
     mut round: Round,
-    notices: &mpsc::UnboundedSender<Notice>,
+    (notices, untold): (&mpsc::UnboundedSender<Notice>, &mut Vec<Notice>),
 ) -> Result<Vec<Settle>, StoreError> {
     store.fill_dedup(&round.ids);
     for Configure { wanted, judged, at, answer } in round.configure {
@@ -89,7 +166,6 @@ pub(super) fn write(
         // Whoever has his answer may ask for his delivery at once.
         let _ = notices.send(Notice::Origins(committed.origins));
     }
-    // First of all: a producer that waits should not wait for what its event sets going.
     for (answer, result) in round.answers.into_iter().zip(committed.answers) {
         let _ = answer.send(Ok(result));
     }
@@ -98,26 +174,26 @@ pub(super) fn write(
     let written = round.group.settles.iter().map(|settle| settle.key);
     let written: Vec<_> = written.filter(|key| not.next_if_eq(key).is_none()).collect();
     if !written.is_empty() {
-        let _ = notices.send(Notice::Settled(written));
+        untold.push(Notice::Settled(written));
     }
     if !committed.not_settled.is_empty() {
-        let _ = notices.send(Notice::NotSettled(committed.not_settled));
+        untold.push(Notice::NotSettled(committed.not_settled));
     }
     if !round.group.joins.is_empty() {
-        let _ = notices.send(Notice::Joined(round.group.joins.len()));
+        untold.push(Notice::Joined(round.group.joins.len()));
     }
     if !committed.parked.is_empty() {
-        let _ = notices.send(Notice::Parked(round.group.park.len(), committed.parked));
+        untold.push(Notice::Parked(round.group.park.len(), committed.parked));
     }
     if let Some(answer) = round.forget {
         let _ = answer.send(Ok(committed.forgotten));
     }
     for loaded in committed.loaded {
-        let _ = notices.send(Notice::Loaded(loaded));
+        untold.push(Notice::Loaded(loaded));
     }
     // After what became of the disk: a lane whose last keys have just been loaded takes new ones in memory again.
     if !committed.scheduled.is_empty() {
-        let _ = notices.send(Notice::Scheduled(committed.scheduled));
+        untold.push(Notice::Scheduled(committed.scheduled));
     }
     let mut emptied = mem::take(&mut round.group.settles);
     emptied.clear();

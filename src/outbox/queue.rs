@@ -4,11 +4,16 @@
 //! [`GROUP_EVENTS`] events or [`GROUP_BYTES`] of payload (a file's batch counts as one and is never split). So groups form by
 //! themselves, and nobody waits for company but outcomes, which may wait `settle_delay` when nothing else is to be
 //! written; those of deliveries that keep an order do not, for others wait for them.
+//!
+//! The [`Pen`] lies here while nobody writes. The writer's thread takes it with each round. While that thread waits, one who hands in
+//! events and would only wait for their commit may take it with the round that they make ([`Turn`]): to wake another thread for
+//! it, and to be woken by that, takes longer than all that is done for one event but its commit. Whoever adds something meanwhile
+//! wakes nobody; the thread is woken when the pen comes back, if there is something to do.
 
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -23,6 +28,7 @@ use super::{
     jobs::{JobChange, JobChanged},
     keys::{KeyChange, KeyChanged},
     order::GroupOf,
+    pen::Pen,
     recover::Step,
     replay::{Replay, Replayed},
     round::{
@@ -49,6 +55,8 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct Work {
+    /// While nobody writes.
+    pen: Option<Box<Pen>>,
     settles: Vec<Settle>,
     /// One of them keeps an order: what comes next waits for it.
     ordered: bool,
@@ -101,14 +109,24 @@ enum Asleep {
 
 impl Queue {
     pub(super) fn accept(&self, batch: Batch, answer: Answer<BatchAnswer>) {
-        self.add(|work| {
-            let carries_id = || batch.events.iter().any(|routed| routed.event.producer_id.is_some());
-            // What keeps an order does not overtake what waits: the order is that in which it came in.
-            let is_behind = || !work.unresolved.is_empty() && batch.events.iter().any(Routed::keeps_order);
-            let waits = !work.ids_whole && (carries_id() || is_behind());
-            let queue = if waits { &mut work.unresolved } else { &mut work.batches };
-            queue.push_back((batch, answer));
-        });
+        self.add(|work| work.accept(batch, answer));
+    }
+
+    /// The same; if nobody is writing or about to, the one who asks is to write it.
+    pub(super) fn accept_here(self: &Arc<Self>, batch: Batch, answer: Answer<BatchAnswer>) -> Option<Turn> {
+        let mut work = self.lock();
+        if work.stop == Stop::Ended {
+            return None;
+        }
+        work.accept(batch, answer);
+        let rests = work.asleep != Asleep::No && !work.batches.is_empty();
+        let Some(mut pen) = work.pen.take_if(|_| rests) else {
+            self.wake(work);
+            return None;
+        };
+        let round = work.take_round(&mut pen);
+        let rest = Rest { queue: Arc::clone(self), pen: Some(pen), outcome: Err(StoreError::Stopped) };
+        Some(Turn { round, rest })
     }
 
     pub(super) fn settle(&self, settles: &mut Vec<Settle>) {
@@ -237,16 +255,59 @@ impl Queue {
             return;
         }
         change(&mut work);
+        self.wake(work);
+    }
+
+    /// Wakes the thread if there is what it waits for. Without the pen it could do nothing: who has it looks again.
+    fn wake(&self, mut work: MutexGuard<'_, Work>) {
         let wake = match work.asleep {
             Asleep::No => false,
-            Asleep::Idle => true,
+            Asleep::Idle => !work.is_empty(),
             Asleep::Unurgent => work.is_urgent(),
         };
-        if wake {
+        if wake && work.pen.is_some() {
             work.asleep = Asleep::No;
             drop(work);
             self.wake.notify_one();
         }
+    }
+
+    /// Waits for something to do, and for the pen to do it with.
+    pub(super) fn next_round(&self) -> (Box<Pen>, Round) {
+        let mut work = self.lock();
+        loop {
+            while work.is_empty() || work.pen.is_none() {
+                work.asleep = Asleep::Idle;
+                work = self.wake.wait(work).unwrap_or_else(PoisonError::into_inner);
+            }
+            if let Some(patience) = work.patience() {
+                work.asleep = Asleep::Unurgent;
+                let waited = self.wake.wait_timeout_while(work, patience, |work| !work.is_urgent());
+                work = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            work.asleep = Asleep::No;
+            // Another may have written it meanwhile, or be writing.
+            if !work.is_empty()
+                && let Some(mut pen) = work.pen.take()
+            {
+                let round = work.take_round(&mut pen);
+                return (pen, round);
+            }
+        }
+    }
+
+    /// Whoever has written lays the pen down; after an error the thread does what is left to do.
+    pub(super) fn put_back(&self, pen: Box<Pen>, failed: Option<StoreError>) {
+        let mut work = self.lock();
+        // The thread has ended, which it does with the pen in its hand alone.
+        if work.stop == Stop::Ended {
+            return;
+        }
+        work.pen = Some(pen);
+        if failed.is_some() {
+            work.failed = failed;
+        }
+        self.wake(work);
     }
 
     fn lock(&self) -> MutexGuard<'_, Work> {
@@ -256,6 +317,20 @@ impl Queue {
 }
 
 impl Work {
+    fn accept(&mut self, batch: Batch, answer: Answer<BatchAnswer>) {
+        let carries_id = || batch.events.iter().any(|routed| routed.event.producer_id.is_some());
+        // What keeps an order does not overtake what waits: the order is that in which it came in.
+        let is_behind = || !self.unresolved.is_empty() && batch.events.iter().any(Routed::keeps_order);
+        let waits = !self.ids_whole && (carries_id() || is_behind());
+        let queue = if waits { &mut self.unresolved } else { &mut self.batches };
+        queue.push_back((batch, answer));
+    }
+
+    /// How long what is there may wait for company; `None`: not at all.
+    fn patience(&self) -> Option<Duration> {
+        self.pen.as_ref().filter(|_| !self.is_urgent()).map(|pen| pen.settle_delay())
+    }
+
     fn is_empty(&self) -> bool {
         let nothing = self.settles.is_empty() && self.unlinked.is_empty() && self.park.is_empty();
         nothing && self.forgets.is_empty() && self.used.is_empty() && !self.is_urgent()
@@ -283,6 +358,43 @@ impl Work {
             || self.settles.len() >= GROUP_SETTLES
             || self.failed.is_some()
             || self.stop != Stop::Run
+    }
+
+    fn take_round(&mut self, pen: &mut Pen) -> Round {
+        self.ordered = false;
+        let (batches, answers) = self.take_batches();
+        let (due, forget) = self.forgets.pop_front().unzip();
+        let group = Group {
+            settles: mem::replace(&mut self.settles, mem::take(&mut pen.spare)),
+            stuck: mem::take(&mut self.stuck),
+            joins: mem::take(&mut self.joins),
+            batches,
+            unlinked: mem::take(&mut self.unlinked),
+            park: self.take_park(),
+            loads: self.take_loads(),
+            forget: due.unwrap_or_default(),
+            used: mem::take(&mut self.used),
+        };
+        Round {
+            group,
+            answers,
+            configure: mem::take(&mut self.configure),
+            changes: mem::take(&mut self.changes),
+            jobs: mem::take(&mut self.jobs),
+            replays: mem::take(&mut self.replays),
+            called_off: mem::take(&mut self.called_off),
+            forget,
+            tenants: mem::take(&mut self.tenants),
+            tuning: self.tuning.take(),
+            key_changes: mem::take(&mut self.key_changes),
+            steps: mem::take(&mut self.steps),
+            probes: mem::take(&mut self.probes),
+            ids: mem::take(&mut self.ids),
+            mark: self.mark.take(),
+            mark_now: mem::take(&mut self.mark_now),
+            failed: self.failed.take(),
+            stop: self.stop,
+        }
     }
 
     fn take_park(&mut self) -> Vec<Scheduled> {
@@ -322,56 +434,6 @@ impl Work {
     }
 }
 
-/// Waits for something to do. `spare` is a vector whose room the queue goes on with, so that it does not grow it anew with
-/// every commit.
-pub(super) fn next_round(queue: &Queue, settle_delay: Duration, spare: Vec<Settle>) -> Round {
-    let mut work = queue.lock();
-    while work.is_empty() {
-        work.asleep = Asleep::Idle;
-        work = queue.wake.wait(work).unwrap_or_else(PoisonError::into_inner);
-    }
-    if !work.is_urgent() {
-        work.asleep = Asleep::Unurgent;
-        let waited = queue.wake.wait_timeout_while(work, settle_delay, |work| !work.is_urgent());
-        work = waited.unwrap_or_else(PoisonError::into_inner).0;
-    }
-    work.asleep = Asleep::No;
-    work.ordered = false;
-    let (batches, answers) = work.take_batches();
-    let (due, forget) = work.forgets.pop_front().unzip();
-    let group = Group {
-        settles: mem::replace(&mut work.settles, spare),
-        stuck: mem::take(&mut work.stuck),
-        joins: mem::take(&mut work.joins),
-        batches,
-        unlinked: mem::take(&mut work.unlinked),
-        park: work.take_park(),
-        loads: work.take_loads(),
-        forget: due.unwrap_or_default(),
-        used: mem::take(&mut work.used),
-    };
-    Round {
-        group,
-        answers,
-        configure: mem::take(&mut work.configure),
-        changes: mem::take(&mut work.changes),
-        jobs: mem::take(&mut work.jobs),
-        replays: mem::take(&mut work.replays),
-        called_off: mem::take(&mut work.called_off),
-        forget,
-        tenants: mem::take(&mut work.tenants),
-        tuning: work.tuning.take(),
-        key_changes: mem::take(&mut work.key_changes),
-        steps: mem::take(&mut work.steps),
-        probes: mem::take(&mut work.probes),
-        ids: mem::take(&mut work.ids),
-        mark: work.mark.take(),
-        mark_now: mem::take(&mut work.mark_now),
-        failed: work.failed.take(),
-        stop: work.stop,
-    }
-}
-
 /// Marks the queue as ended, however the thread ends.
 pub(super) struct Ended<'a>(pub(super) &'a Queue);
 
@@ -379,5 +441,46 @@ impl Drop for Ended<'_> {
     fn drop(&mut self) {
         let mut work = self.0.lock();
         *work = Work { stop: Stop::Ended, ..Work::default() };
+    }
+}
+
+/// A round in the hands of the one whose events made it, with the pen to write it.
+#[derive(Debug)]
+#[must_use = "nobody else writes it; dropped, it counts as an error of the store"]
+pub(super) struct Turn {
+    round: Round,
+    rest: Rest,
+}
+
+/// What is left of a turn when its events are durable and answered: the engine is to be told, and the pen laid down, which is done
+/// when this is dropped. Until then nothing else is written.
+#[derive(Debug)]
+#[must_use = "it is for when the answer has gone out"]
+pub struct Rest {
+    queue: Arc<Queue>,
+    /// Until it is dropped.
+    pen: Option<Box<Pen>>,
+    outcome: Result<(), StoreError>,
+}
+
+impl Turn {
+    /// Commits the round and answers whom it is for. Blocks for as long as the disk takes.
+    pub(super) fn write(self) -> Rest {
+        let Self { round, mut rest } = self;
+        if let Some(pen) = &mut rest.pen {
+            rest.outcome = pen.write(round);
+        }
+        rest
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let Some(mut pen) = self.pen.take() else { return };
+        let outcome = mem::replace(&mut self.outcome, Ok(()));
+        if outcome.is_ok() {
+            pen.finish();
+        }
+        self.queue.put_back(pen, outcome.err());
     }
 }

@@ -268,6 +268,10 @@ impl Room {
             let from = if door.store_full { max / 100 * 95 } else { max };
             door.store_full = bytes >= from;
         });
+    }
+
+    /// After a commit.
+    pub(super) fn shut_if_full(&self) {
         let disk = &self.0.disk;
         let fills_up = disk.ground.free().is_some_and(|free| free < disk.margin);
         if fills_up || self.0.door.borrow().disk_full {
@@ -661,7 +665,7 @@ mod tests {
             let room = fake.room(&directory, reserve, 64);
             room.look();
             fake.set_free(free);
-            room.holds(1);
+            room.shut_if_full();
             assert_eq!(state(&room), then, "{reserve}, {free}");
         }
     }

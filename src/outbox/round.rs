@@ -31,7 +31,8 @@ pub(super) const GROUP_LOADED: usize = 4096;
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// What the thread takes from the queue at once.
+/// What is taken from the queue at once.
+#[derive(Debug)]
 pub(super) struct Round {
     pub(super) group: Group,
     pub(super) answers: Vec<Answer<BatchAnswer>>,

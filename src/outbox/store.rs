@@ -322,6 +322,11 @@ impl Store {
         self.write(|state, tables| tenants::change(one, judged, at, state, tables))
     }
 
+    /// Shuts the door if what was written has filled the disk.
+    pub(super) fn look_at_disk(&self) {
+        self.state.room.shut_if_full();
+    }
+
     /// Says in the store that it is closed cleanly, and closes it.
     pub(super) fn close(self) -> Result<(), StoreError> {
         let txn = self.begin()?;

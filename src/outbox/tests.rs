@@ -15,6 +15,7 @@ mod random;
 mod recover;
 mod tables;
 mod tenants;
+mod turns;
 mod writing;
 
 use std::{error::Error, fmt::Write as _, future::Future, path::Path, time::Duration};

@@ -1,20 +1,21 @@
-//! Group commit: the one thread that writes.
+//! Group commit: the thread that writes.
 //!
 //! It takes round after round of what has queued, writes outcomes first, then what joins its order, then events,
-//! commits, answers, then tells the engine.
+//! commits, answers, then tells the engine. While it rests, who hands an event in and waits for nothing else may write in its
+//! place ([`super::queue`]).
 //!
 //! After an error the thread says so to the engine, closes the store and ends; what is in the queue then, and what is
 //! added later, is answered with [`StoreError::Stopped`].
 
-use std::{io, mem, sync::Arc, thread, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use tokio::sync::mpsc;
 
 use super::{
-    error::{StoreError, contain},
-    pen::{Notice, write},
-    queue::{Ended, Queue, next_round},
-    round::{End, Stop},
+    error::StoreError,
+    pen::{Notice, Pen},
+    queue::{Ended, Queue},
+    round::End,
     store::Store,
 };
 use crate::model::time::Mark;
@@ -33,10 +34,9 @@ impl Writer {
         settle_delay: Duration,
         notices: mpsc::UnboundedSender<Notice>,
     ) -> io::Result<Self> {
+        queue.put_back(Box::new(Pen::new(store, settle_delay, notices)), None);
         let own = Arc::clone(&queue);
-        let thread = thread::Builder::new()
-            .name("outbox".to_owned())
-            .spawn(move || run(store, &own, settle_delay, &notices))?;
+        let thread = thread::Builder::new().name("outbox".to_owned()).spawn(move || run(&own))?;
         Ok(Self { queue, thread })
     }
 
@@ -57,49 +57,24 @@ impl Writer {
     }
 }
 
-fn run(
-    mut store: Store,
-    queue: &Queue,
-    mut settle_delay: Duration,
-    notices: &mpsc::UnboundedSender<Notice>,
-) -> Result<(), StoreError> {
+fn run(queue: &Queue) -> Result<(), StoreError> {
     let _ended = Ended(queue);
-    let mut spare = Vec::new();
     loop {
-        let mut round = next_round(queue, settle_delay, spare);
-        if let Some(mark) = round.mark {
-            store.set_mark(mark);
-        }
-        if let Some(tuning) = round.tuning {
-            settle_delay = tuning.settle_delay;
-            store.tune(tuning);
-        }
-        let probes = mem::take(&mut round.probes);
+        let (mut pen, mut round) = queue.next_round();
         let written = match round.failed.take() {
             Some(error) => Err(error),
-            None if round.is_last() => return end(store, round.stop),
-            None => contain(|| write(&mut store, round, notices)).map_err(StoreError::from).flatten(),
+            None if round.is_last() => return pen.end(&round),
+            None => pen.write(round),
         };
         match written {
-            Ok(emptied) => {
-                spare = emptied;
-                // With the round behind it the thread has shown that it goes on. Who asked may have gone.
-                for asked in probes {
-                    let _ = asked.send(());
-                }
+            Ok(()) => {
+                pen.finish();
+                queue.put_back(pen, None);
             }
             Err(error) => {
-                // The engine may have gone before us; then nobody needs to be told.
-                let _ = notices.send(Notice::Failed(error));
-                // Closed all the same: of what redb can still put in order, nothing is left to the next start. That
-                // this may fail as well says nothing new.
-                let _ = store.abandon();
+                pen.fail(error);
                 return Err(StoreError::Stopped);
             }
         }
     }
-}
-
-fn end(store: Store, stop: Stop) -> Result<(), StoreError> {
-    if stop == Stop::Close(End::Clean) { store.close() } else { store.abandon() }
 }

@@ -15,7 +15,7 @@ use crate::{
     ingest::{
         access::Verdict,
         answer::Refusal,
-        intake::{Intake, Permit, wire},
+        intake::{Intake, Meanwhile, Permit, wire},
     },
     model::account::AccountName,
 };
@@ -71,7 +71,7 @@ async fn one(
         (Ok(event), Some(id)) => Ok(key::give(event, id)?),
         (event, _) => event,
     };
-    let mut answers = intake.submit(vec![event], permit, who).answers().await;
+    let mut answers = intake.submit(vec![event], permit, who, Meanwhile::Waits).answers().await;
     let answer = answers.pop().unwrap_or_else(|| Err(Refusal::store_failed()));
     Ok(json(StatusCode::ACCEPTED, &answer?))
 }

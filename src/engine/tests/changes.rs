@@ -5,7 +5,10 @@ use super::{
     *,
 };
 use crate::{
-    ingest::{access::Verdict, intake::Permit},
+    ingest::{
+        access::Verdict,
+        intake::{Meanwhile, Permit},
+    },
     model::{
         account::AccountName,
         delivery::CancelReason,
@@ -48,8 +51,11 @@ impl Running {
     async fn hand_in(&self) -> u64 {
         let event =
             NewEvent::new(AccountName::default(), "a.b".parse().expect("a type"), Bytes::from_static(b"{}"));
-        let answers =
-            self.intake.submit(vec![Ok(event)], Permit::default(), &Verdict::operator(0)).answers().await;
+        let answers = self
+            .intake
+            .submit(vec![Ok(event)], Permit::default(), &Verdict::operator(0), Meanwhile::Waits)
+            .answers()
+            .await;
         let accepted = answers.into_iter().next().expect("one answer").expect("it is taken");
         self.outbox.id_key().open_event(accepted.id).expect("an id of this store").1.get()
     }

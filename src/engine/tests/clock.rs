@@ -1,7 +1,11 @@
 //! A wall clock that is set while the engine runs, and between two of its runs.
 
 use super::*;
-use crate::ingest::{access::Verdict, answer::Accepted, intake::Permit};
+use crate::ingest::{
+    access::Verdict,
+    answer::Accepted,
+    intake::{Meanwhile, Permit},
+};
 
 const HOUR: i64 = 3_600_000;
 const DAYS: i64 = 300 * 24 * HOUR;
@@ -19,8 +23,12 @@ fn event(producer_id: &str) -> NewEvent {
 }
 
 async fn submit(running: &Running, producer_id: &str) -> Accepted {
-    let submitted =
-        running.intake.submit(vec![Ok(event(producer_id))], Permit::default(), &Verdict::operator(0));
+    let submitted = running.intake.submit(
+        vec![Ok(event(producer_id))],
+        Permit::default(),
+        &Verdict::operator(0),
+        Meanwhile::Waits,
+    );
     submitted.answers().await.remove(0).expect("it is taken")
 }
 

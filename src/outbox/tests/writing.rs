@@ -37,7 +37,7 @@ fn patient() -> Options {
     Options { settle_delay: HOUR, ..options() }
 }
 
-fn accepted(accepting: Accepting) -> Seq {
+pub(super) fn accepted(accepting: Accepting) -> Seq {
     let answer = wait(accepting.answer()).expect("the store takes it");
     let BatchAnswer::Events(answers) = answer else { panic!("no file was given") };
     let [Acceptance::Accepted(id)] = answers[..] else { panic!("one new event was given: {answers:?}") };
@@ -45,7 +45,7 @@ fn accepted(accepting: Accepting) -> Seq {
 }
 
 /// The commits that brought these many deliveries, by the number of deliveries.
-fn commits(notices: &mut mpsc::UnboundedReceiver<Notice>, deliveries: usize) -> Vec<usize> {
+pub(super) fn commits(notices: &mut mpsc::UnboundedReceiver<Notice>, deliveries: usize) -> Vec<usize> {
     let mut commits = Vec::new();
     while commits.iter().sum::<usize>() < deliveries {
         match notices.blocking_recv().expect("the writer runs") {
@@ -283,15 +283,15 @@ fn drain(mut notices: mpsc::UnboundedReceiver<Notice>) -> Vec<Notice> {
 }
 
 /// A store whose map of ids nobody reads but the test.
-struct Bare {
+pub(super) struct Bare {
     database: Shared,
-    queue: Arc<Queue>,
-    writer: Writer,
-    notices: mpsc::UnboundedReceiver<Notice>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) writer: Writer,
+    pub(super) notices: mpsc::UnboundedReceiver<Notice>,
 }
 
 impl Bare {
-    fn new(memory: &Memory) -> Self {
+    pub(super) fn new(memory: &Memory) -> Self {
         let database = Shared::new(memory.database(&options()));
         let store = Store::new(database.clone(), &options(), Depths::default(), room()).expect("a store");
         let queue = Arc::new(Queue::default());
@@ -300,7 +300,7 @@ impl Bare {
         Self { database, queue, writer, notices }
     }
 
-    fn accept(&self, producer_id: Option<&str>, data: &'static str) -> Accepting {
+    pub(super) fn accept(&self, producer_id: Option<&str>, data: &'static str) -> Accepting {
         let (sender, receiver) = oneshot::channel();
         self.queue.accept(batch(producer_id, data), sender);
         Accepting(receiver)
