@@ -21,6 +21,7 @@ use std::{
     fmt::Write as _,
     io::{self, Write as _},
     net::TcpListener,
+    panic::resume_unwind,
     path::Path,
     sync::Arc,
     task::Poll,
@@ -70,7 +71,7 @@ use crate::{
     model::endpoint::{Endpoint, EndpointNumber},
     outbox::{self, End, Motion, Notice, OpenError, Outbox, StoreError, Writer},
     rlimit,
-    signals::{self, Asked},
+    signals::{Asked, Incoming},
     systemd::{self, Notifier, Passed, PassedError},
     threads::{Booths, Threads},
 };
@@ -152,19 +153,24 @@ pub fn run(origin: &Origin) -> Result<(), ServeError> {
             tracing::warn!(kind = Kind::OpenFiles.word(), %error, "the limit of open files cannot be raised");
         }
     }
-    let asked = signals::listen().map_err(|source| ServeError::System { what: "signals", source })?;
+    let (signals, asked) =
+        Incoming::start().map_err(|source| ServeError::System { what: "signals", source })?;
     let threads = Threads::start().map_err(|source| ServeError::System { what: "threads", source })?;
     if let Origin::Defaults(directory) = origin {
         print_hints(&config, directory);
     }
     let manager = Manager { passed, notifier };
-    let result = threads.block_on(daemon(
-        (config, origin.clone()),
-        clock,
-        asked,
-        (threads.doors(), threads.booths()),
-        manager,
-    ));
+    let (listening, places) = (signals.listening(), (threads.doors(), threads.booths()));
+    let daemon = daemon((config, origin.clone()), clock, asked, places, manager);
+    let until_it_ends = async move {
+        let _listening = listening;
+        daemon.await
+    };
+    let result = threads.run(until_it_ends, || signals.forward()).unwrap_or_else(|panic| {
+        // The last word, too: its thread did not wait until it was written.
+        logging::flush();
+        resume_unwind(panic)
+    });
     threads.stop(ABANDON);
     if result.is_ok() {
         // An error is the last word, which waits for all that was said before it.

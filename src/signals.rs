@@ -1,10 +1,10 @@
 //! Signals: SIGTERM and SIGINT ask the daemon to stop, a second one to be quick about it; SIGHUP to read its configuration again.
 
-use std::{io, sync::Arc, thread};
+use std::{io, sync::Arc};
 
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
+    iterator::{Handle, Signals},
 };
 use tokio::sync::{Notify, watch};
 
@@ -18,24 +18,49 @@ pub struct Asked {
     pub reload: Arc<Notify>,
 }
 
-/// Listens for signals on a thread of its own.
-///
-/// # Errors
-/// The handlers cannot be installed, or the thread not started.
-pub fn listen() -> io::Result<Asked> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let (sender, stop) = watch::channel(Stop::Run);
-    let reload = Arc::new(Notify::new());
-    let told = Arc::clone(&reload);
-    let forward = move || {
-        for signal in signals.forever() {
+/// Signals as they come in.
+pub struct Incoming {
+    signals: Signals,
+    stop: watch::Sender<Stop>,
+    reload: Arc<Notify>,
+}
+
+/// Ends the listening when it is dropped.
+pub struct Listening(Handle);
+
+impl Incoming {
+    /// From now on signals end the process no more: they wait for [`Self::forward`].
+    ///
+    /// # Errors
+    /// The handlers cannot be installed.
+    pub fn start() -> io::Result<(Self, Asked)> {
+        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        let (stop, asked) = watch::channel(Stop::Run);
+        let reload = Arc::new(Notify::new());
+        let asked = Asked { stop: asked, reload: Arc::clone(&reload) };
+        Ok((Self { signals, stop, reload }, asked))
+    }
+
+    /// What ends [`Self::forward`].
+    pub fn listening(&self) -> Listening {
+        Listening(self.signals.handle())
+    }
+
+    /// Says what signals ask for, until that is dropped. Blocks.
+    pub fn forward(mut self) {
+        for signal in self.signals.forever() {
             if signal == SIGHUP {
-                told.notify_one();
+                self.reload.notify_one();
             } else {
-                sender.send_modify(|stop| *stop = if *stop == Stop::Run { Stop::Drain } else { Stop::Now });
+                let next = |stop| if stop == Stop::Run { Stop::Drain } else { Stop::Now };
+                self.stop.send_modify(|stop| *stop = next(*stop));
             }
         }
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(forward)?;
-    Ok(Asked { stop, reload })
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }

@@ -3,13 +3,15 @@
 //!
 //! Producers are served by a thread of their own, so that neither deliveries nor the scheduler hold them up, and so that
 //! nobody is woken in vain: of several threads that share their work each wakes another whenever it finds some, and to
-//! wake a core that has halted takes as long as a fast disk takes for a commit. While there are few connections each has a
-//! [`Booth`] besides, a thread to itself: there a producer who waits for an answer is nobody else's business, and the thread can
-//! wait for the disk in its place. The writer has a thread besides, and so has the log.
+//! wake a core that has halted takes a good part of what a fast disk takes for a commit. While there are few producers each has a
+//! [`Booth`] besides, a thread to itself: there one who waits for an answer is nobody else's business, and the thread can
+//! wait for the disk in its place. The writer has a thread besides, and so has the log; the one that the process begins with waits
+//! for signals.
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -17,7 +19,7 @@ use std::{
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     sync::oneshot,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
 
 /// So many connections have a thread to themselves; a thread is started when it is needed first, and stays.
@@ -46,8 +48,9 @@ pub struct Booths(Arc<Mutex<Places>>);
 #[derive(Debug, Default)]
 struct Places {
     free: Vec<Loop>,
-    /// Started, or being started.
+    /// How many have been started.
     made: usize,
+    closed: bool,
 }
 
 /// A thread for one connection, which others can have when this is dropped.
@@ -65,7 +68,7 @@ impl Threads {
     /// The system gives no threads.
     pub(crate) fn start() -> io::Result<Self> {
         let shared = Builder::new_multi_thread().enable_all().thread_name("posthaste").build()?;
-        Ok(Self { shared, doors: Loop::start()?, booths: Booths::default() })
+        Ok(Self { shared, doors: Loop::start("doors")?, booths: Booths::default() })
     }
 
     /// Where the doors' tasks run.
@@ -78,9 +81,20 @@ impl Threads {
         self.booths.clone()
     }
 
-    /// Runs `daemon`; what it spawns runs on the shared threads.
-    pub(crate) fn block_on<T>(&self, daemon: impl Future<Output = T>) -> T {
-        self.shared.block_on(daemon)
+    /// Runs `daemon` on the shared threads. This thread does `meanwhile`, which has to return when the daemon has ended.
+    ///
+    /// # Errors
+    /// The daemon's panic.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        daemon: impl Future<Output = T> + Send + 'static,
+        meanwhile: impl FnOnce(),
+    ) -> thread::Result<T> {
+        let daemon = self.shared.spawn(daemon);
+        // Its panic is in the log; the daemon goes on without.
+        let _ = catch_unwind(AssertUnwindSafe(meanwhile));
+        // Nobody calls it off.
+        self.shared.block_on(daemon).map_err(JoinError::into_panic)
     }
 
     /// Ends them; what blocks has so much time.
@@ -92,15 +106,23 @@ impl Threads {
 }
 
 impl Loop {
-    fn start() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().thread_name("doors").build()?;
-        let handle = runtime.handle().clone();
+    /// The runtime is made and dropped in its own thread: it may not be dropped in another's.
+    fn start(name: &str) -> io::Result<Self> {
         let (run, stopped) = oneshot::channel::<()>();
-        let thread = thread::Builder::new().name("doors".to_owned()).spawn(move || {
+        let (made, is_made) = mpsc::sync_channel(1);
+        let work = move || {
+            let runtime = Builder::new_current_thread().enable_all().thread_name("reads").build();
+            let runtime = runtime.inspect_err(|error| {
+                let _ = made.send(Err(io::Error::from(error.kind())));
+            });
+            let Ok(runtime) = runtime else { return };
+            let _ = made.send(Ok(runtime.handle().clone()));
             // Nothing is ever sent.
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
-        })?;
+        };
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(work)?;
+        let handle = is_made.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
         Ok(Self { handle, thread, run })
     }
 
@@ -118,11 +140,11 @@ impl Booths {
         if let Some(free) = places.free.pop() {
             return Some(Booth { booths: self.clone(), thread: Some(free) });
         }
-        if places.made >= BOOTHS {
+        if places.closed || places.made >= BOOTHS {
             return None;
         }
         // Where the system gives no thread, the doors' own serves this one too.
-        let thread = Loop::start().ok()?;
+        let thread = Loop::start("booth").ok()?;
         places.made += 1;
         Some(Booth { booths: self.clone(), thread: Some(thread) })
     }
@@ -130,7 +152,7 @@ impl Booths {
     /// Ends the threads that are free; there will be no others.
     fn close(&self) {
         let mut places = self.lock();
-        places.made = usize::MAX;
+        places.closed = true;
         let free = std::mem::take(&mut places.free);
         drop(places);
         free.into_iter().for_each(Loop::stop);
@@ -155,7 +177,7 @@ impl Booth {
 impl Drop for Booth {
     fn drop(&mut self) {
         let mut places = self.booths.lock();
-        if places.made <= BOOTHS {
+        if !places.closed {
             places.free.extend(self.thread.take());
         }
     }
@@ -187,6 +209,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_done_there_ends_with_who_waits_for_it() {
         let booths = Booths::default();
+        let _others: Vec<_> = (1..BOOTHS).map_while(|_| booths.enter()).collect();
         let (sender, receiver) = oneshot::channel::<()>();
         let (start, begun) = oneshot::channel();
         let work = async move {

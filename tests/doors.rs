@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{io::Write as _, os::unix::net::UnixStream};
+use std::{fs, io::Write as _, os::unix::net::UnixStream};
 
 use serde_json::{Value, json};
 use support::{
@@ -440,6 +440,66 @@ fn a_connection_serves_one_request_after_another() {
         id(&http::read_answer(&mut stream).expect("an answer").expect(202));
     }
     assert_eq!(world.list("/v1/events").len(), 3);
+}
+
+/// The daemon's threads of this name, each with how often it has waited.
+fn threads(world: &World, name: &str) -> Vec<u64> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", world.pid())).expect("its threads");
+    let status = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok());
+    let of_name = status.filter(|status| status.lines().next() == Some(&format!("Name:\t{name}")));
+    let waits = |status: String| {
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|count| count.trim().parse().ok()).expect("a count")
+    };
+    of_name.map(waits).collect()
+}
+
+#[test]
+fn producers_have_threads_of_their_own_until_there_are_enough() {
+    const PRODUCERS: u64 = 7;
+    const EACH: u64 = 20;
+    let receiver = Receiver::start();
+    let world = world_with(&receiver, "");
+    assert_eq!(threads(&world, "booth").len(), 0, "nobody has handed in anything yet");
+    let mut producers: Vec<_> = (0..PRODUCERS).map(|_| world.stream()).collect();
+    for round in 0..EACH {
+        for (producer, n) in producers.iter_mut().zip(round * PRODUCERS..) {
+            producer.send(lines(n..n + 1));
+            let answer = producer.answer().expect("it is taken");
+            assert_eq!(world.event(id(&answer))["data"]["n"], n, "it can be seen as soon as it is answered");
+        }
+    }
+    assert_eq!(threads(&world, "booth").len(), 4);
+    producers.truncate(1);
+    let mut others: Vec<_> = (0..2).map(|_| world.stream()).collect();
+    for (producer, n) in producers.iter_mut().chain(&mut others).zip(EACH * PRODUCERS..) {
+        producer.send(lines(n..n + 1));
+        assert!(producer.answer().is_some());
+    }
+    assert_eq!(threads(&world, "booth").len(), 4, "those that were there serve others");
+    world.settled();
+    assert_eq!(numbers(&receiver.hooks()), (0..EACH * PRODUCERS + 3).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_event_of_one_who_waits_is_written_without_waking_the_writer() {
+    const EVENTS: u64 = 100;
+    let world = World::running("");
+    let mut stream = world.stream();
+    let mut hand_in = |n| {
+        stream.send(lines(n..n + 1));
+        stream.answer().expect("it is taken")
+    };
+    hand_in(0);
+    let before = threads(&world, "outbox");
+    let answers: Vec<_> = (1..=EVENTS).map(&mut hand_in).collect();
+    let waits = threads(&world, "outbox")[0] - before[0];
+    assert!(waits < EVENTS / 4, "the writer's thread was woken {waits} times");
+    assert_in_order(&world, &answers, 1);
+
+    // One who does not wait has many written at once.
+    stream.send(lines(0..1_000));
+    assert_eq!(stream.answers(1_000).len(), 1_000);
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn add_way(figures: &mut Figures, way: &Way, of: &str) {
     add("  of the writer, system", way.micros(writer.system), "µs");
     add("  of the runtime, user", way.micros(runtime.user), "µs");
     add("  of the runtime, system", way.micros(runtime.system), "µs");
-    let doors = way.usage.thread("doors").seconds();
+    let doors = way.usage.thread("doors").seconds() + way.usage.thread("booth").seconds();
     add("  of the doors", way.micros(doors), "µs");
     let rest = cpu.seconds() - writer.seconds() - runtime.seconds() - doors;
     add("  of other threads", way.micros(rest.max(0.0)), "µs");

@@ -169,6 +169,7 @@ pub struct Submitted {
     /// For each event of the batch, in order: refused before it came to the outbox, or what its catalog says of it.
     items: Vec<Result<Found, Refusal>>,
     accepting: Option<Accepting>,
+    written: bool,
     metrics: Metrics,
 }
 
@@ -286,11 +287,14 @@ impl Intake {
             Ok(found)
         };
         let items = items.into_iter().map(take).collect();
-        let accepting = (!events.is_empty()).then(|| {
-            let batch = self.batch(events, None, permit);
-            if here { self.accept_here(batch) } else { self.0.outbox.accept(batch) }
-        });
-        Submitted { items, accepting, metrics: self.0.metrics.clone() }
+        let metrics = self.0.metrics.clone();
+        if events.is_empty() {
+            return Submitted { items, accepting: None, written: false, metrics };
+        }
+        let batch = self.batch(events, None, permit);
+        let (accepting, written) =
+            if here { self.accept_here(batch) } else { (self.0.outbox.accept(batch), false) };
+        Submitted { items, accepting: Some(accepting), written, metrics }
     }
 
     /// Puts a file's events into the outbox's next commit, all or none, at once: files submitted one after the other
@@ -345,14 +349,15 @@ impl Intake {
         self.0.outbox.unlinked(file);
     }
 
-    /// Waits for the disk, if nobody else is writing. What is left to do then is done in this thread when whoever asked has been
-    /// answered.
-    fn accept_here(&self, batch: Batch) -> Accepting {
+    /// Waits for the disk, if nobody else is writing, and says whether it has. What is left to do then is done in this thread
+    /// when whoever asked has been answered.
+    fn accept_here(&self, batch: Batch) -> (Accepting, bool) {
         let (accepting, rest) = self.0.outbox.accept_here(batch);
+        let written = rest.is_some();
         if let Some(rest) = rest {
             tokio::spawn(async move { drop(rest) });
         }
-        accepting
+        (accepting, written)
     }
 
     fn batch(&self, events: Vec<Routed>, file: Option<FileIdentity>, permit: Permit) -> Batch {
@@ -457,6 +462,11 @@ const fn entry(fifo: bool, delayed: bool) -> Entry {
 }
 
 impl Submitted {
+    /// Whether it was written by the thread that submitted it: the answers are there.
+    pub const fn is_written(&self) -> bool {
+        self.written
+    }
+
     /// The answers, in the order of the events, when all of them are durable or refused.
     pub async fn answers(self) -> Vec<Result<Accepted, Refusal>> {
         let accepted = match self.accepting {

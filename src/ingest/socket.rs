@@ -13,15 +13,19 @@
 //! the dialect that it speaks, within `REFUSAL_TIME`; if it says nothing, in an error line.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Cursor},
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::{UnixListener, UnixStream},
+    io::{AsyncReadExt, Chain, Join, join},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::{OwnedSemaphorePermit, watch},
     task::JoinSet,
     time::timeout,
@@ -49,11 +53,13 @@ const REFUSAL_TIME: Duration = Duration::from_secs(5);
 const REFUSED_FIRST_BYTE_TIME: Duration = Duration::from_secs(1);
 /// How long a connection waits for the store to be opened.
 pub const START_TIME: Duration = Duration::from_secs(5);
+/// Bytes that are read of a connection at most to see what is spoken on it.
+const FIRST_BYTES: usize = 4 << 10;
 /// After a failed accept (no descriptors left) the listener rests so long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A connection that begins with an upper-case letter; what was read of it is still in the buffer.
-pub type HttpConnection = BufReader<UnixStream>;
+/// A connection that begins with an upper-case letter; what was read of it comes once more.
+pub type HttpConnection = Join<Chain<Cursor<Vec<u8>>, OwnedReadHalf>, OwnedWriteHalf>;
 
 /// Who is at the other end of a connection: what they may do, or why they may do nothing.
 pub type Guest = Result<Verdict, Refusal>;
@@ -221,7 +227,7 @@ pub struct Doors<H> {
     pub intake: watch::Receiver<Option<Intake>>,
     /// Speaks HTTP on a connection until it is over or the daemon stops; with somebody who is refused, for one request.
     pub http: H,
-    /// Threads for the first connections.
+    /// Threads for those who hand in.
     pub booths: Booths,
 }
 
@@ -238,10 +244,7 @@ where
         stopping: watch::Receiver<bool>,
     ) {
         match entered {
-            Ok((verdict, _place)) => match self.booths.enter() {
-                Some(booth) => self.serve_alone(booth, stream, verdict, stopping).await,
-                None => self.let_in(stream, verdict, stopping).await,
-            },
+            Ok((verdict, _place)) => self.let_in(stream, verdict, stopping).await,
             Err(refusal) => {
                 let Some(_turn) = entrance.refusal() else { return };
                 // Whoever does not take it within this time does without.
@@ -250,69 +253,100 @@ where
         }
     }
 
-    /// Serves it in a thread of its own.
+    async fn refuse(self, stream: UnixStream, refusal: Refusal) {
+        tracing::debug!("a connection is refused: {refusal}");
+        let first = timeout(REFUSED_FIRST_BYTE_TIME, first_bytes(&stream)).await;
+        let first = first.ok().and_then(Result::ok).unwrap_or_default();
+        match first.first() {
+            Some(b'A'..=b'Z') => (self.http)(once_more(first, stream), Err(refusal)).await,
+            byte => {
+                let dialect = byte.and_then(|byte| Dialect::of(*byte)).unwrap_or(Dialect::Json);
+                end(stream::refuse(stream, dialect, refusal).await);
+            }
+        }
+    }
+
+    /// Waits for its first bytes; who begins to hand something in is served in a thread of its own, if one is free.
+    async fn let_in(self, stream: UnixStream, who: Verdict, mut stopping: watch::Receiver<bool>) {
+        let first = tokio::select! {
+            first = timeout(FIRST_BYTE_TIME, first_bytes(&stream)) => first,
+            () = stopped(&mut stopping) => return,
+        };
+        let Ok(Ok(first)) = first else { return };
+        let Some(byte) = first.first() else { return };
+        let hands_in = *byte == b'P' || Dialect::of(*byte).is_some();
+        match hands_in.then(|| self.booths.enter()).flatten() {
+            Some(booth) => self.serve_alone(booth, (stream, first), who, stopping).await,
+            None => self.speak((stream, first), who, stopping).await,
+        }
+    }
+
     async fn serve_alone(
         self,
         booth: Booth,
-        stream: UnixStream,
+        (stream, first): (UnixStream, Vec<u8>),
         who: Verdict,
         stopping: watch::Receiver<bool>,
     ) {
-        // That thread hears of it from then on.
-        let Ok(stream) = stream.into_std() else { return };
+        let stream = stream.into_std();
         let serve = async move {
-            match UnixStream::from_std(stream) {
-                Ok(stream) => self.let_in(stream, who.alone(), stopping).await,
+            // That thread hears of it from now on.
+            match stream.and_then(UnixStream::from_std) {
+                Ok(stream) => self.speak((stream, first), who.alone(), stopping).await,
                 Err(error) => end(Err(error)),
             }
         };
         booth.run(serve).await;
     }
 
-    async fn refuse(self, stream: UnixStream, refusal: Refusal) {
-        tracing::debug!("a connection is refused: {refusal}");
-        let mut stream = BufReader::new(stream);
-        let first = timeout(REFUSED_FIRST_BYTE_TIME, stream.fill_buf()).await;
-        let first = first.ok().and_then(Result::ok).and_then(|bytes| bytes.first().copied());
-        match first {
-            Some(b'A'..=b'Z') => (self.http)(stream, Err(refusal)).await,
-            first => {
-                let dialect = first.and_then(Dialect::of).unwrap_or(Dialect::Json);
-                end(stream::refuse(stream.into_inner(), dialect, refusal).await);
-            }
-        }
-    }
-
-    async fn let_in(self, stream: UnixStream, who: Verdict, mut stopping: watch::Receiver<bool>) {
-        let mut stream = BufReader::new(stream);
-        let first = tokio::select! {
-            first = timeout(FIRST_BYTE_TIME, stream.fill_buf()) => first,
-            () = stopped(&mut stopping) => return,
-        };
-        let Ok(Ok([first, ..])) = first else { return };
-        match (*first, Dialect::of(*first)) {
-            (b'A'..=b'Z', _) => (self.http)(stream, Ok(who)).await,
-            (_, Some(dialect)) => end(self.stream(stream, dialect, who, stopping).await),
-            (_, None) => end(stream::refuse(stream.into_inner(), Dialect::Json, unknown_dialect()).await),
+    /// Speaks what `first` begins, which was read of it.
+    async fn speak(
+        self,
+        (stream, first): (UnixStream, Vec<u8>),
+        who: Verdict,
+        stopping: watch::Receiver<bool>,
+    ) {
+        match (first.first(), first.first().and_then(|byte| Dialect::of(*byte))) {
+            (Some(b'A'..=b'Z'), _) => (self.http)(once_more(first, stream), Ok(who)).await,
+            (_, Some(dialect)) => end(self.stream((stream, first), dialect, who, stopping).await),
+            (_, None) => end(stream::refuse(stream, Dialect::Json, unknown_dialect()).await),
         }
     }
 
     async fn stream(
         mut self,
-        stream: BufReader<UnixStream>,
+        (stream, first): (UnixStream, Vec<u8>),
         dialect: Dialect,
         who: Verdict,
         stopping: watch::Receiver<bool>,
     ) -> io::Result<()> {
-        let first = stream.buffer().to_vec();
-        let stream = stream.into_inner();
         let open = timeout(START_TIME, self.intake.wait_for(Option::is_some)).await;
         let intake = open.ok().and_then(Result::ok).and_then(|intake| intake.clone());
         match intake {
-            Some(intake) => stream::serve(stream, dialect, &first, (intake, who), stopping).await,
+            Some(intake) => stream::serve(stream, dialect, first, (intake, who), stopping).await,
             None => stream::refuse(stream, dialect, starting()).await,
         }
     }
+}
+
+/// Waits for what is said first on a connection; nothing: it has ended. No room is held for one who says nothing.
+async fn first_bytes(stream: &UnixStream) -> io::Result<Vec<u8>> {
+    loop {
+        stream.readable().await?;
+        let mut first = Vec::with_capacity(FIRST_BYTES);
+        match stream.try_read_buf(&mut first) {
+            Ok(_) => return Ok(first),
+            // It was not so after all.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The connection with what was read of it before all else.
+fn once_more(first: Vec<u8>, stream: UnixStream) -> HttpConnection {
+    let (reader, writer) = stream.into_split();
+    join(Cursor::new(first).chain(reader), writer)
 }
 
 /// The refusal while the store is being opened.

@@ -70,7 +70,7 @@ const FREE_BYTES: usize = 16 << 10;
 pub async fn serve(
     stream: UnixStream,
     dialect: Dialect,
-    first: &[u8],
+    first: Vec<u8>,
     producer: (Intake, Verdict),
     stopping: watch::Receiver<bool>,
 ) -> io::Result<()> {
@@ -80,7 +80,7 @@ pub async fn serve(
 async fn serve_within(
     stream: UnixStream,
     dialect: Dialect,
-    first: &[u8],
+    first: Vec<u8>,
     (intake, who): (Intake, Verdict),
     stopping: watch::Receiver<bool>,
     timing: Timing,
@@ -88,7 +88,10 @@ async fn serve_within(
     let (reader, writer) = stream.into_split();
     let (sender, receiver) = mpsc::unbounded_channel();
     let mut frames = Frames::new(dialect, intake.limits().event_size);
-    frames.buffer().extend_from_slice(first);
+    frames.buffer().extend_from_slice(&first);
+    let paused = first.len() < first.capacity();
+    // Not to be kept for as long as the stream.
+    drop(first);
     let session = Session {
         reader,
         frames,
@@ -98,7 +101,7 @@ async fn serve_within(
         answers: sender,
         places: Arc::new(Semaphore::new(PIPELINE)),
         permit: Permit::default(),
-        paused: true,
+        paused,
         begun: None,
         timing,
     };
@@ -203,7 +206,7 @@ impl Session {
             if batch.is_empty() {
                 return Ok(());
             }
-            let meanwhile = self.meanwhile(batch.len() < BATCH_EVENTS && bytes <= limit);
+            let meanwhile = self.meanwhile();
             let places = self.places(batch.len()).await?;
             let mut permit = std::mem::take(&mut self.permit);
             let items = match self.intake.budget().cover(&mut permit, bytes).await {
@@ -214,23 +217,20 @@ impl Session {
                 }
             };
             let submitted = self.intake.submit(items, permit, &self.who, meanwhile);
+            let written = submitted.is_written();
             self.send(Batch { submitted, places })?;
-            if meanwhile == Meanwhile::Waits {
-                // It may be durable already: the answer goes out before there is another look for more.
+            if written {
+                // The answer goes out before there is another look for more.
                 yield_now().await;
             }
         }
     }
 
-    /// What the producer does until this batch is answered, which `is_all` that has ended of what was read: one who has sent no more, and
-    /// for whom nothing else is on its way, probably waits.
-    fn meanwhile(&self, is_all: bool) -> Meanwhile {
+    /// What the producer does until this batch, which was taken from what has come, is answered: one who has sent no more, and for
+    /// whom nothing else is on its way, probably waits.
+    fn meanwhile(&self) -> Meanwhile {
         let alone = self.places.available_permits() == PIPELINE;
-        if alone && self.paused && is_all && self.frames.held() == 0 {
-            Meanwhile::Waits
-        } else {
-            Meanwhile::GoesOn
-        }
+        if alone && self.paused && self.frames.held() == 0 { Meanwhile::Waits } else { Meanwhile::GoesOn }
     }
 
     /// The events of a batch, whose permit covers what they take.
@@ -403,7 +403,14 @@ mod tests {
         let both = async {
             tokio::join!(
                 act(theirs),
-                serve_within(ours, Dialect::Json, b"", (intake, Verdict::operator(0)), stopping, SHORT)
+                serve_within(
+                    ours,
+                    Dialect::Json,
+                    Vec::new(),
+                    (intake, Verdict::operator(0)),
+                    stopping,
+                    SHORT
+                )
             )
         };
         let done = timeout(Duration::from_secs(60), both).await.expect("it comes to an end");

@@ -1,5 +1,6 @@
 //! Panics are lines of the log like others, whatever the filter: behind what was said before, and with their fields in the
-//! journal. One of the main thread ends the process, so it waits until it is written.
+//! journal. One of the main thread ends the process, so it waits until it is written. One of the daemon, which runs on another, is
+//! waited for by the main thread ([`crate::serve`]).
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},

@@ -88,14 +88,16 @@ impl Pen {
         Ok(())
     }
 
-    /// Tells the engine what came of the round, and looks whether the disk has become full by it: nobody who waits for an
+    /// Looks whether the disk has become full by the round, and tells the engine what came of it: nobody who waits for an
     /// answer is to wait for that.
-    pub(super) fn finish(&mut self) {
+    pub(super) fn finish(&mut self) -> Result<(), StoreError> {
+        // First: the engine begins no attempt for whose outcome there is no room.
+        contain(|| self.store.look_at_disk())?;
         for notice in self.untold.drain(..) {
             // The engine may have gone.
             let _ = self.notices.send(notice);
         }
-        self.store.look_at_disk();
+        Ok(())
     }
 
     /// Closes the store as the last round says.

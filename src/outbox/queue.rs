@@ -80,7 +80,7 @@ struct Work {
     key_changes: Vec<(KeyChange, Answer<KeyChanged>)>,
     used: Vec<(KeyNumber, Timestamp)>,
     steps: Vec<(Step, Answer<JobChanged>)>,
-    /// Who wants to know that the thread goes on; it is no reason for a commit.
+    /// Who wants to know that writing goes on; it is no reason for a commit.
     probes: Vec<oneshot::Sender<()>>,
     ids: Vec<(u64, Seq)>,
     ids_whole: bool,
@@ -120,11 +120,10 @@ impl Queue {
         }
         work.accept(batch, answer);
         let rests = work.asleep != Asleep::No && !work.batches.is_empty();
-        let Some(mut pen) = work.pen.take_if(|_| rests) else {
+        let Some((pen, round)) = rests.then(|| work.take_round()).flatten() else {
             self.wake(work);
             return None;
         };
-        let round = work.take_round(&mut pen);
         let rest = Rest { queue: Arc::clone(self), pen: Some(pen), outcome: Err(StoreError::Stopped) };
         Some(Turn { round, rest })
     }
@@ -288,10 +287,9 @@ impl Queue {
             work.asleep = Asleep::No;
             // Another may have written it meanwhile, or be writing.
             if !work.is_empty()
-                && let Some(mut pen) = work.pen.take()
+                && let Some(taken) = work.take_round()
             {
-                let round = work.take_round(&mut pen);
-                return (pen, round);
+                return taken;
             }
         }
     }
@@ -360,12 +358,14 @@ impl Work {
             || self.stop != Stop::Run
     }
 
-    fn take_round(&mut self, pen: &mut Pen) -> Round {
+    /// The pen, if it is there, and what it is to write.
+    fn take_round(&mut self) -> Option<(Box<Pen>, Round)> {
+        let spare = mem::take(&mut self.pen.as_mut()?.spare);
         self.ordered = false;
         let (batches, answers) = self.take_batches();
         let (due, forget) = self.forgets.pop_front().unzip();
         let group = Group {
-            settles: mem::replace(&mut self.settles, mem::take(&mut pen.spare)),
+            settles: mem::replace(&mut self.settles, spare),
             stuck: mem::take(&mut self.stuck),
             joins: mem::take(&mut self.joins),
             batches,
@@ -375,7 +375,7 @@ impl Work {
             forget: due.unwrap_or_default(),
             used: mem::take(&mut self.used),
         };
-        Round {
+        let round = Round {
             group,
             answers,
             configure: mem::take(&mut self.configure),
@@ -394,7 +394,8 @@ impl Work {
             mark_now: mem::take(&mut self.mark_now),
             failed: self.failed.take(),
             stop: self.stop,
-        }
+        };
+        self.pen.take().map(|pen| (pen, round))
     }
 
     fn take_park(&mut self) -> Vec<Scheduled> {
@@ -478,9 +479,7 @@ impl Drop for Rest {
     fn drop(&mut self) {
         let Some(mut pen) = self.pen.take() else { return };
         let outcome = mem::replace(&mut self.outcome, Ok(()));
-        if outcome.is_ok() {
-            pen.finish();
-        }
+        let outcome = outcome.and_then(|()| pen.finish());
         self.queue.put_back(pen, outcome.err());
     }
 }

@@ -13,7 +13,7 @@
 //! least. The last row keeps that much for their outcomes: an attempt whose outcome cannot be written would be made
 //! again after each restart. While the disk is full no more outcomes than these are on their way ([`Room::may_begin`]).
 //!
-//! What is free is looked at before each commit with events and after each commit; while the disk is full somebody has to
+//! What is free is looked at before each commit with events and after each round of the writer's that has committed anything; while the disk is full somebody has to
 //! [`look`](Room::look) now and then. A quota is not in what is free. Where a write or the reserve finds no space though
 //! there seems to be some, nothing is believed to be free until the reserve is made; and as making it takes for a moment
 //! what there is, that is tried at fewer and fewer looks.

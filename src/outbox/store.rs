@@ -2,7 +2,7 @@
 //!
 //! Synchronous and single-threaded; [`super::writer`] puts it on a thread, tests drive it as it is.
 
-use std::ops::Range;
+use std::{mem, ops::Range};
 
 use redb::ReadableTable;
 
@@ -132,6 +132,8 @@ pub(super) struct Store {
     quick_repair: bool,
     /// Goes with the next commit.
     mark: Option<Mark>,
+    /// Since the last look at the disk.
+    committed: bool,
 }
 
 impl Store {
@@ -175,7 +177,7 @@ impl Store {
             room,
             passed,
         };
-        Ok(Self { database, state, quick_repair: options.quick_repair, mark: None })
+        Ok(Self { database, state, quick_repair: options.quick_repair, mark: None, committed: false })
     }
 
     /// Has the clocks' mark written with the next commit.
@@ -322,9 +324,11 @@ impl Store {
         self.write(|state, tables| tenants::change(one, judged, at, state, tables))
     }
 
-    /// Shuts the door if what was written has filled the disk.
-    pub(super) fn look_at_disk(&self) {
-        self.state.room.shut_if_full();
+    /// Shuts the door if what was committed has filled the disk.
+    pub(super) fn look_at_disk(&mut self) {
+        if mem::take(&mut self.committed) {
+            self.state.room.shut_if_full();
+        }
     }
 
     /// Says in the store that it is closed cleanly, and closes it.
@@ -378,6 +382,7 @@ impl Store {
             held.write(*next_seq, *next_attempt, &txn)?;
         }
         txn.commit()?;
+        self.committed = true;
         room.holds(held.bytes());
         Ok(result)
     }

@@ -64,13 +64,10 @@ fn run(queue: &Queue) -> Result<(), StoreError> {
         let written = match round.failed.take() {
             Some(error) => Err(error),
             None if round.is_last() => return pen.end(&round),
-            None => pen.write(round),
+            None => pen.write(round).and_then(|()| pen.finish()),
         };
         match written {
-            Ok(()) => {
-                pen.finish();
-                queue.put_back(pen, None);
-            }
+            Ok(()) => queue.put_back(pen, None),
             Err(error) => {
                 pen.fail(error);
                 return Err(StoreError::Stopped);

@@ -1,6 +1,16 @@
 //! Rounds that are written by those whose events make them, while the writer's thread rests.
 
-use std::{collections::HashSet, sync::Arc, thread};
+use std::{
+    collections::HashSet,
+    fs::File,
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+};
 
 use tokio::sync::oneshot;
 
@@ -12,7 +22,8 @@ use super::{
 use crate::{
     model::event::Seq,
     outbox::{
-        Accepting, End, Notice, Opened, StoreError,
+        Accepting, End, Full, Notice, Opened, Room, StoreError,
+        ground::Ground,
         queue::{Queue, Turn},
     },
 };
@@ -144,14 +155,55 @@ fn closing_waits_for_a_turn() {
     let memory = Memory::new(&options());
     let bare = bare(&memory);
     let (turn, accepting) = turn(&bare.queue);
-    let writer = bare.writer;
-    let closing = thread::spawn(move || writer.close(End::Clean));
+    bare.queue.close(End::Clean);
     drop(turn.write());
     let seq = accepted(accepting);
-    closing.join().expect("no panic").expect("it closes");
+    bare.writer.close(End::Clean).expect("it closes");
     let Opened { unclean, last_seq, writer, .. } = memory.open(&options());
     assert_eq!((unclean, last_seq), (false, seq));
     writer.close(End::Clean).expect("it closes");
+}
+
+/// A disk that has room at so many looks, and none afterwards.
+#[derive(Clone, Debug)]
+struct FillsUp(Arc<AtomicUsize>);
+
+impl Ground for FillsUp {
+    fn free(&self) -> Option<u64> {
+        let had_room = self.0.fetch_update(SeqCst, SeqCst, |looks| looks.checked_sub(1)).is_ok();
+        Some(if had_room { 1 << 40 } else { 0 })
+    }
+
+    fn allocate(&self, _: &File, _: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+}
+
+#[test]
+fn a_disk_that_a_round_has_filled_shuts_the_door() {
+    let open = |looks| {
+        let memory = Memory::new(&options());
+        let disk = FillsUp(Arc::new(AtomicUsize::new(looks)));
+        let room = Room::on(Box::new(disk.clone()), Path::new("/nowhere/store.redb"), &options());
+        let bare = Bare::on(&memory, room.clone());
+        bare.queue.ids_are_whole();
+        (bare, room, disk)
+    };
+    let closed = |room: &Room| room.door().borrow().closed();
+    let (bare, room, _) = open(1);
+    accepted(bare.accept(None, "{}"));
+    bare.writer.close(End::Clean).expect("it closes");
+    assert_eq!(closed(&room), Some(Full::Disk), "the thread's");
+
+    let (bare, room, disk) = open(usize::MAX);
+    let (turn, accepting) = turn(&bare.queue);
+    let rest = turn.write();
+    accepted(accepting);
+    disk.0.store(0, SeqCst);
+    assert_eq!(closed(&room), None);
+    drop(rest);
+    assert_eq!(closed(&room), Some(Full::Disk), "a producer's");
+    bare.writer.close(End::Clean).expect("it closes");
 }
 
 #[test]

@@ -19,7 +19,8 @@ use crate::{
         id::IdKey,
     },
     outbox::{
-        Acceptance, Accepting, BatchAnswer, Entry, FileIdentity, Notice, Opened, Options, Outbox, StoreError,
+        Acceptance, Accepting, BatchAnswer, Entry, FileIdentity, Notice, Opened, Options, Outbox, Room,
+        StoreError,
         database::Shared,
         depths::Depths,
         queue::Queue,
@@ -292,8 +293,12 @@ pub(super) struct Bare {
 
 impl Bare {
     pub(super) fn new(memory: &Memory) -> Self {
+        Self::on(memory, room())
+    }
+
+    pub(super) fn on(memory: &Memory, room: Room) -> Self {
         let database = Shared::new(memory.database(&options()));
-        let store = Store::new(database.clone(), &options(), Depths::default(), room()).expect("a store");
+        let store = Store::new(database.clone(), &options(), Depths::default(), room).expect("a store");
         let queue = Arc::new(Queue::default());
         let (sender, notices) = mpsc::unbounded_channel();
         let writer = Writer::start(store, Arc::clone(&queue), HOUR, sender).expect("a thread");
