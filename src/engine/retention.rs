@@ -4,7 +4,8 @@
 //! What is found is a proposal: the writer looks again at each event in the transaction that removes it. So nothing
 //! here needs to be right when it is acted on, and an event that has become pending again stays.
 //!
-//! Every tick (see `Pace`) what has become old since the last time is looked at: it follows in the order of acceptance. What was
+//! Every tick (see `Pace`) what has become old since the last time is looked at, or when it is known that something can be, up to
+//! `LONGEST_PAUSE` later, so that an idle daemon sleeps: it follows in the order of acceptance. What was
 //! passed over then, as it had failed or ended later, is looked at in a pass over all from the oldest on, as
 //! often as its `whole` says. A pass ends at the first event that is too young for every account. It reads a page at a time
 //! in short transactions, holds no more than one, and rests after each page and each commit as long as that took: outcomes
@@ -32,6 +33,8 @@ use crate::{
 const PAGE: usize = 2_000;
 /// The longest rest after a page or a commit.
 const LONGEST_REST: Duration = Duration::from_secs(1);
+/// The longest pause between two looks; a clock that is set forward makes everything older at once.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// A pass over all is followed by at least so many times the time that it took.
 const SPARE: u32 = 20;
 /// What is due for longer than two passes over all and this is late.
@@ -110,6 +113,8 @@ struct Progress {
     whole_at: Option<Instant>,
     /// When the next is due of those that passes over all have left.
     left: Option<Timestamp>,
+    /// Nothing from the front on is due before, if the last pass came to its end.
+    young_until: Option<Timestamp>,
 }
 
 /// What a look at a page has found.
@@ -124,6 +129,8 @@ struct Found {
     on: Option<u64>,
     /// Where that begins, in this case.
     end: u64,
+    /// And before when nothing of it is due.
+    young_until: Option<Timestamp>,
 }
 
 impl Forgetter {
@@ -174,7 +181,7 @@ impl Forgetter {
                 Err(_) => return stopped(&mut stopping).await,
             }
             tokio::select! {
-                () = sleep(Pace::of(&now).tick) => {}
+                () = sleep(self.pause(&now, &progress)) => {}
                 // The sender is there as long as this is.
                 _ = rules.changed() => progress = Progress::default(),
                 () = stopped(&mut stopping) => return,
@@ -182,10 +189,18 @@ impl Forgetter {
         }
     }
 
+    /// How long nothing needs to be looked at, and a tick at least.
+    fn pause(&self, rules: &Retention, progress: &Progress) -> Duration {
+        let Pace { tick, whole } = Pace::of(rules);
+        let young = progress.young_until.map_or(Duration::ZERO, |until| until.since(self.0.clock.age()));
+        young.clamp(tick, whole.min(LONGEST_PAUSE).max(tick))
+    }
+
     /// Goes once over all that has ended, or over what may have become old since.
     async fn pass(&self, rules: &Arc<Retention>, progress: &mut Progress) -> Result<(), StoreError> {
         let held = self.held();
         self.lock().held = held;
+        progress.young_until = None;
         if held.is_some() {
             return Ok(());
         }
@@ -194,7 +209,7 @@ impl Forgetter {
         if is_whole {
             *progress = Progress::default();
         }
-        let mut next = None;
+        let (mut next, mut young_until) = (None, None);
         let (mut place, mut dating) = (Some(progress.front), progress.dating);
         while let Some(from) = place {
             let asked = self.0.clock.instant();
@@ -209,10 +224,10 @@ impl Forgetter {
                 return Ok(());
             }
             next = earlier(next, found.next);
-            place = found.on;
+            (place, young_until) = (found.on, found.young_until);
             progress.front = dating.open().unwrap_or(found.end);
         }
-        progress.dating = dating;
+        (progress.dating, progress.young_until) = (dating, young_until);
         let now = self.0.clock.instant();
         if is_whole {
             let pause = Pace::of(rules).whole.max((now - started) * SPARE);
@@ -296,8 +311,13 @@ fn look(
 ) -> Result<Found, StoreError> {
     let newest = reader.newest()?;
     let page = reader.ended(from, PAGE)?;
-    let mut found =
-        Found { on: page.next, end: page.rows.last().map_or(from, |last| last.row + 1), ..Found::default() };
+    let mut found = Found {
+        on: page.next,
+        end: page.rows.last().map_or(from, |last| last.row + 1),
+        // What follows is accepted later than this.
+        young_until: Some(age.plus(rules.shortest())),
+        ..Found::default()
+    };
     for one in &page.rows {
         let since = match dating.date(one.row, one.accepted_at) {
             Dated::At(since) => since,
@@ -310,8 +330,9 @@ fn look(
         if newest != Some(one.seq) {
             found.add(one, since, rules.of(&one.account), age);
         }
-        if since.plus(rules.shortest()) > age {
-            (found.on, found.end) = (None, one.row);
+        let young_until = since.plus(rules.shortest());
+        if young_until > age {
+            (found.on, found.end, found.young_until) = (None, one.row, Some(young_until));
             break;
         }
     }

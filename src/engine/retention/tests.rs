@@ -172,3 +172,32 @@ fn how_often_is_looked() {
         assert_eq!((pace.tick.as_millis(), pace.whole.as_millis()), (tick, whole), "{shortest}");
     }
 }
+
+#[tokio::test]
+async fn the_next_look_is_when_something_can_be_old() {
+    let fixture = Fixture::new(Clock::ahead(0));
+    let ages = Ages { succeeded: days(1), failed: days(2) };
+    let rules = Arc::new(Retention { ages, accounts: HashMap::new() });
+    let age = fixture.clock.age();
+    for (young, pause) in [(None, 60), (Some(0), 60), (Some(30), 60), (Some(90), 90), (Some(86_400), 300)] {
+        let young_until = young.map(|seconds| age.plus(Duration::from_secs(seconds)));
+        let progress = Progress { young_until, ..Progress::default() };
+        let paused = fixture.forgetter.pause(&rules, &progress);
+        // The clock goes on meanwhile.
+        assert!(paused.as_secs() == pause || paused.as_secs() + 1 == pause, "{young:?}: {paused:?}");
+    }
+
+    let mut progress = Progress::default();
+    let mut young_until = async || {
+        fixture.forgetter.pass(&rules, &mut progress).await.expect("it is looked at");
+        progress.young_until.expect("it came to its end").since(age)
+    };
+    let none = young_until().await;
+    assert!((days(1)..days(2)).contains(&none), "what comes is younger: {none:?}");
+    fixture.accept().await;
+    fixture.accept().await;
+    let first = young_until().await;
+    assert!((none..days(2)).contains(&first), "{first:?}");
+    assert_eq!(young_until().await, first, "the first of them, whenever that is seen");
+    fixture.close();
+}
