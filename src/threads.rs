@@ -1,4 +1,4 @@
-//! The daemon's threads: one for the doors, a few for single connections, and as many as there are cores for everything else
+//! The daemon's threads: one for the doors, a few for single producers, and as many as there are cores for everything else
 //! that is asynchronous.
 //!
 //! Producers are served by a thread of their own, so that neither deliveries nor the scheduler hold them up, and so that
@@ -22,7 +22,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-/// So many connections have a thread to themselves; a thread is started when it is needed first, and stays.
+/// So many producers have a thread to themselves; a thread is started when it is needed first, and stays.
 const BOOTHS: usize = 4;
 
 /// The runtimes, until they are stopped.
@@ -41,7 +41,7 @@ struct Loop {
     run: oneshot::Sender<()>,
 }
 
-/// Threads for single connections; clones share them.
+/// Threads for single producers; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Booths(Arc<Mutex<Places>>);
 
@@ -76,7 +76,7 @@ impl Threads {
         self.doors.handle.clone()
     }
 
-    /// Where single connections are served.
+    /// Where single producers are served.
     pub(crate) fn booths(&self) -> Booths {
         self.booths.clone()
     }

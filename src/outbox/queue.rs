@@ -88,7 +88,7 @@ struct Work {
     mark: Option<Mark>,
     /// It is reason enough for a commit.
     mark_now: bool,
-    /// The map of ids cannot be had.
+    /// Why nothing more can be written: the map of ids cannot be had, or a turn has failed.
     failed: Option<StoreError>,
     stop: Stop,
     asleep: Asleep,
