@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{accepted, call, configuration, make, path, running, shown};
-use crate::support::{proxy::Proxy, receiver::Receiver, world::World};
+use crate::support::{eventually, proxy::Proxy, receiver::Receiver, world::World};
 
 /// Everything that the API shows of endpoints.
 fn everything(world: &World, living: &[&Value]) -> Vec<Value> {
@@ -29,6 +29,8 @@ fn over_a_restart(restart: impl Fn(&mut World)) {
     assert_eq!(call(&world, "DELETE", &path(&gone), &json!({})).expect(200)["cancelled"], 1);
     let mut before = everything(&world, &[&made, &paused]);
     restart(&mut world);
+    // What is pending is counted when all of it has been read.
+    eventually("the backlog is read", || (world.get("/v1/status")["state"] == "running").then_some(()));
     let mut after = everything(&world, &[&made, &paused]);
     for one in before.iter_mut().chain(&mut after) {
         // What is in flight, or was when the daemon was killed, counts differently for a moment.
