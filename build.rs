@@ -2,8 +2,8 @@
 //!
 //! There are 20,000, of 24 bytes each, which a start reads one by one: half a MiB of the file, and of the memory that counts as
 //! an idle daemon's, which are 10 KiB when packed. glibc reads them from 2.36 on, and an older one refuses a program that has them. So
-//! this is done for builds on and for the same kind of system alone: a program made on a newer release never ran on an older one. Linkers
-//! that cannot pack ignore the word.
+//! this is done where the program is made on such a system, for its own kind: what is made there does not start on an older one, for
+//! which there is the static build. Linkers that cannot pack ignore the word.
 
 use std::{env, process::Command};
 

@@ -129,7 +129,7 @@ struct Found {
     on: Option<u64>,
     /// Where that begins, in this case.
     end: u64,
-    /// And before when nothing of it is due.
+    /// And before when nothing of it is due, if it begins with one that is too young.
     young_until: Option<Timestamp>,
 }
 
@@ -209,6 +209,10 @@ impl Forgetter {
         if is_whole {
             *progress = Progress::default();
         }
+        // What comes later is younger than now; what is pending is not, and may end at any time.
+        let depths = self.0.outbox.depths();
+        let all_ended = depths.are_whole() && depths.total() == 0;
+        let none_left = all_ended.then(|| self.0.clock.age().plus(rules.shortest()));
         let (mut next, mut young_until) = (None, None);
         let (mut place, mut dating) = (Some(progress.front), progress.dating);
         while let Some(from) = place {
@@ -224,7 +228,7 @@ impl Forgetter {
                 return Ok(());
             }
             next = earlier(next, found.next);
-            (place, young_until) = (found.on, found.young_until);
+            (place, young_until) = (found.on, found.young_until.or(none_left));
             progress.front = dating.open().unwrap_or(found.end);
         }
         (progress.dating, progress.young_until) = (dating, young_until);
@@ -311,13 +315,8 @@ fn look(
 ) -> Result<Found, StoreError> {
     let newest = reader.newest()?;
     let page = reader.ended(from, PAGE)?;
-    let mut found = Found {
-        on: page.next,
-        end: page.rows.last().map_or(from, |last| last.row + 1),
-        // What follows is accepted later than this.
-        young_until: Some(age.plus(rules.shortest())),
-        ..Found::default()
-    };
+    let mut found =
+        Found { on: page.next, end: page.rows.last().map_or(from, |last| last.row + 1), ..Found::default() };
     for one in &page.rows {
         let since = match dating.date(one.row, one.accepted_at) {
             Dated::At(since) => since,

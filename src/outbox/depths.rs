@@ -58,7 +58,7 @@ impl Depths {
     }
 
     /// Whether the scan at start is at its end.
-    pub(super) fn are_whole(&self) -> bool {
+    pub fn are_whole(&self) -> bool {
         self.0.whole.load(Ordering::Acquire)
     }
 

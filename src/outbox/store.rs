@@ -1,6 +1,6 @@
 //! The store under its writer: a group of work becomes one commit.
 //!
-//! Synchronous and single-threaded; [`super::writer`] puts it on a thread, tests drive it as it is.
+//! Synchronous, one thread at a time; [`super::pen`] has it, tests drive it as it is.
 
 use std::{mem, ops::Range};
 
